@@ -1,0 +1,112 @@
+"""The command ``bench``: list what there is, fetch data, run chapters, look at records."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from bench.errors import BenchError
+
+
+class _Commands(click.Group):
+    """Print an error of ours as a sentence, without a traceback."""
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except BenchError as error:
+            click.echo(f"bench: {error}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\nbench: interrupted; finished trials are recorded, the same command goes on.", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="scfm-bench")
+def main() -> None:
+    """Audit single-cell foundation models on cell-type annotation."""
+
+
+@main.command("list")
+def list_() -> None:
+    """List data sets, models, chapters and what is recorded."""
+    from bench.datasets.load import DATASETS, find
+    from bench.models.registry import MODELS
+    from bench.notebooks import chapters
+    from bench.records import read
+
+    click.secho("Data sets", bold=True)
+    for name in DATASETS:
+        dataset = find(name)
+        click.echo(f"  {name:<12}{dataset.title}; split {dataset.split}")
+    click.secho("Models", bold=True)
+    for name, target in MODELS.items():
+        click.echo(f"  {name:<18}{target}")
+    click.secho("Chapters, with trials recorded per tier (own + committed)", bold=True)
+    trials = read().drop_duplicates(["experiment", "tier", "key"])
+    for name in chapters():
+        counts = trials[trials["experiment"] == name].groupby("tier").size()
+        click.echo(f"  {name:<18}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--path", type=click.Path(path_type=Path), help="File or folder with the original files, if downloaded.")
+@click.option("--label", help="Column of obs with the cell type, for an .h5ad file.")
+@click.option("--batch", help="Column of obs with donor, study or condition, for an .h5ad file.")
+def data(name: str, path: Path | None, label: str | None, batch: str | None) -> None:
+    """Fetch, check and describe a data set or an .h5ad file."""
+    from bench.datasets import find, load
+
+    dataset = find(name, label, batch)
+    adata = load(name, label, batch, path=path)
+    click.echo(f"{dataset.title}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, values {dataset.values}")
+    click.echo(f"licence {dataset.licence}; labels {dataset.label_origin}; split {dataset.split}")
+    for column in adata.obs:
+        counts = adata.obs[column].value_counts()
+        click.echo(f"{column}: " + ", ".join(f"{value} {n:,}" for value, n in counts.items()))
+
+
+@main.command()
+@click.argument("chapters", nargs=-1, required=True, metavar="CHAPTER...")
+@click.option(
+    "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As often as needed."
+)
+@click.option("--jobs", type=int, help="Trials at a time; -1 for one per core.")
+def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None) -> None:
+    """Run the trials of chapters with papermill; what is recorded already is not run again.
+
+    Example: bench run chapters/few_shot_pbmc.md -p tier standin -p seeds "[0, 1, 2]" --jobs 2
+    """
+    import yaml
+
+    from bench import notebooks
+
+    asked = {name: yaml.safe_load(value) for name, value in parameters}
+    for chapter in chapters:
+        more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
+        output = notebooks.run(chapter, asked | more)
+        click.echo(f"{chapter}: done; executed notebook in {output}")
+
+
+@main.command()
+@click.argument("experiment", required=False)
+@click.option("--commit", is_flag=True, help="Merge your own records of EXPERIMENT into chapters/results.")
+@click.option("--tier", help="With --commit: this tier only.")
+def records(experiment: str | None, commit: bool, tier: str | None) -> None:
+    """Show what is recorded, and why trials failed."""
+    from bench import records as store
+
+    if commit:
+        if not experiment:
+            raise BenchError("Say which experiment: bench records EXPERIMENT --commit.")
+        click.echo(f"written: {store.commit(experiment, tier)}")
+        return
+    trials = store.read(experiment).drop_duplicates(["experiment", "tier", "key"])
+    if trials.empty:
+        raise BenchError(f"Nothing is recorded{f' for {experiment}' if experiment else ''}; see: bench list")
+    by = ["experiment", "tier", "dataset", "model", "origin"]
+    click.echo(trials.groupby(by, sort=True).size().rename("trials").reset_index().to_string(index=False))
+    for trial in trials[trials["status"] != "ok"].itertuples():
+        click.echo(f"{trial.experiment} {trial.model} fraction {trial.fraction:g} seed {trial.seed:g}: {trial.status}")

@@ -1,0 +1,144 @@
+"""What every data set promises, checked once on load.
+
+========================  ==================================================================================
+``X``                     CSR float32, cells x genes, canonical; raw counts, or log1p values where so declared
+``var_names``             unique gene symbols
+``obs["cell_type"]``      category without missing values, at least two types
+``obs["batch"]``          optional category: donor, study or condition
+``obs["split"]``          optional: ``train`` or ``test``, where the authors fixed them
+``uns["bench"]``          ``name``, ``values`` (``counts`` or ``log1p``, of any base), ``hash`` of the content
+========================  ==================================================================================
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+from bench.datasets.sources import Source
+from bench.errors import BenchError
+
+VALUES = ("counts", "log1p")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where a data set comes from, how it is read, and how it is split."""
+
+    name: str
+    title: str
+    read: Callable[[Path | None], AnnData]  # given a user's path or None; returns obs["cell_type"], X, var_names
+    sources: tuple[Source, ...] = ()
+    licence: str = "not stated"
+    citation: str = ""  # key in chapters/references.bib
+    label_origin: str = "not stated"  # how the cell types were assigned
+    values: str = "counts"  # or "log1p": some published sets come already log-normalised and are used as given
+    split: str = "random"  # default split, see bench.splits
+    published_subset: str = "stratified"  # how the paper drew few-shot subsets here
+    hard_pair: tuple[str, str] | tuple[()] = ()  # two types that are hard to tell apart
+    version: int = 1  # raise when `read` changes
+
+
+def check(adata: AnnData, dataset: Dataset) -> AnnData:
+    """Return the data set in canonical form, or say what breaks the contract.
+
+    Raises
+    ------
+    BenchError
+        Naming the column, the value and the remedy.
+    """
+    where = f"Data set {dataset.name!r}"
+    X = sp.csr_matrix(adata.X, dtype=np.float32)
+    X.sum_duplicates()
+    X.eliminate_zeros()
+    _check_values(X.data, dataset.values, where)
+    _check_genes(adata.var_names, where)
+    obs = pd.DataFrame(index=_unique_cells(adata.obs_names))
+    obs["cell_type"] = _labels(adata.obs, where)
+    if "batch" in adata.obs:
+        if adata.obs["batch"].isna().any():
+            raise BenchError(f"{where}: obs['batch'] has missing values; fill them, or load without batch=.")
+        obs["batch"] = pd.Categorical(adata.obs["batch"].astype(str))
+    if "split" in adata.obs:
+        obs["split"] = pd.Categorical(adata.obs["split"], categories=["train", "test"])
+        if obs["split"].isna().any():
+            raise BenchError(f"{where}: obs['split'] must be 'train' or 'test' for every cell.")
+    checked = AnnData(X, obs=obs, var=pd.DataFrame(index=adata.var_names.astype(str)))
+    checked.uns["bench"] = {"name": dataset.name, "values": dataset.values, "hash": content_hash(checked)}
+    return checked
+
+
+def content_hash(adata: AnnData) -> str:
+    """Return 16 hex digits over values, gene names, cell names, labels, batches and split."""
+    digest = sha256()
+    for array in (adata.X.indptr.astype(np.int64), adata.X.indices.astype(np.int32), adata.X.data):
+        digest.update(np.ascontiguousarray(array))
+    for names in (adata.var_names, adata.obs_names, *(adata.obs[c] for c in sorted(adata.obs))):
+        digest.update("\n".join(map(str, names)).encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _check_values(values: np.ndarray, declared: str, where: str) -> None:
+    if declared not in VALUES:
+        raise BenchError(f"{where}: values={declared!r} is not one of {', '.join(VALUES)}.")
+    if not values.size:
+        raise BenchError(f"{where}: X has no value other than zero; load a matrix of counts or log values.")
+    if not np.isfinite(values).all():
+        raise BenchError(f"{where}: X has {int((~np.isfinite(values)).sum())} NaN or infinite values; remove them.")
+    if values.min() < 0:
+        raise BenchError(
+            f"{where}: X has negative values (smallest {values.min():g}), as scaled data have; use counts or log1p."
+        )
+    whole = bool((values == np.round(values)).all())
+    if declared == "counts" and not whole:
+        raise BenchError(
+            f"{where}: counts were declared, but X has fractions (largest value {values.max():g}). "
+            "Load the raw counts; if these are log values, store adata.uns['bench'] = {'values': 'log1p'} in the file."
+        )
+    if declared != "counts" and (whole or values.max() > 30):
+        found = "whole numbers only" if whole else f"a value of {values.max():g}"
+        raise BenchError(
+            f"{where}: log values were declared, but X has {found}; "
+            "store adata.uns['bench'] = {'values': 'counts'} in the file, or take the log."
+        )
+
+
+def _check_genes(genes: pd.Index, where: str) -> None:
+    if (genes.astype(str).str.strip() == "").any() or genes.isna().any():
+        raise BenchError(f"{where}: some gene names in var_names are empty; drop those columns or name them.")
+    if genes.has_duplicates:
+        twice = genes[genes.duplicated()].unique()[:3].tolist()
+        raise BenchError(
+            f"{where}: var_names repeats {genes.duplicated().sum()} gene symbols, e.g. {twice}; "
+            "sum or drop the repeats (adata[:, ~adata.var_names.duplicated()])."
+        )
+    ensembl = genes.astype(str).str.match(r"^ENS[A-Z]*G\d{11}").mean()
+    if ensembl > 0.5:
+        raise BenchError(
+            f"{where}: var_names are Ensembl identifiers ({genes[0]!r}), expected gene symbols; "
+            "set adata.var_names to the column of var that holds the symbols."
+        )
+
+
+def _labels(obs: pd.DataFrame, where: str) -> pd.Categorical:
+    if "cell_type" not in obs:
+        raise BenchError(f"{where}: obs has no column 'cell_type'; it has {', '.join(map(str, obs)) or 'none'}.")
+    missing = int(obs["cell_type"].isna().sum())
+    if missing:
+        raise BenchError(f"{where}: {missing} cells have no label; drop them (adata[adata.obs[...].notna()]).")
+    labels = pd.Categorical(obs["cell_type"].astype(str))
+    if len(labels.categories) < 2:
+        raise BenchError(f"{where}: only one cell type, {labels.categories.tolist()}; annotation needs at least two.")
+    return labels
+
+
+def _unique_cells(names: pd.Index) -> list[str]:
+    """Return cell names with ``-1``, ``-2`` ... appended to repeats, which pooled 10x runs have."""
+    from anndata.utils import make_index_unique
+
+    return make_index_unique(names.astype(str)).tolist()

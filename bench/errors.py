@@ -1,0 +1,16 @@
+"""The one error a user is meant to read: what was found, what was expected, what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BenchError(ValueError):
+    """A mistake that the user can put right; the command line prints it without a traceback."""
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> BenchError:
+    """Return the error for a name that is not among the valid ones, nearest names first."""
+    valid = sorted(map(str, valid))
+    near = get_close_matches(str(name), valid, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return BenchError(f"Unknown {kind} {str(name)!r}.{hint} Valid: {', '.join(valid) or 'none'}.")

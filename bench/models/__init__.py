@@ -1,0 +1,5 @@
+"""Every model by name, and any class from outside by import path or entry point."""
+
+from bench.models.registry import MODELS, create, describe, find
+
+__all__ = ["MODELS", "create", "describe", "find"]

@@ -1,0 +1,79 @@
+"""What a model promises: scikit-learn's verbs on AnnData, and nothing seen but the training cells.
+
+A class of your own needs only ``fit`` and ``predict_proba``; deriving from `Annotator` adds the rest.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
+
+import numpy as np
+from anndata import AnnData
+
+from bench.errors import unknown
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A cell-type annotator."""
+
+    classes_: np.ndarray  # (n_classes,) sorted labels, set by fit
+
+    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
+        """Learn from cells with ``obs["cell_type"]``; genes, scaling and class weights are fitted on these alone."""
+
+    def predict_proba(self, cells: AnnData) -> np.ndarray:
+        """Return (n_cells, n_classes) probabilities for cells that carry no label."""
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """Configuration of a model without hyper-parameters."""
+
+
+class Annotator:
+    """Declarations and defaults shared by the models of this project.
+
+    Parameters
+    ----------
+    config
+        Frozen dataclass of hyper-parameters; its class is ``Config``.
+    weights
+        Path of pretrained weights, for models that start from some.
+    variant, recipe
+        One of ``variants`` and ``recipes``; the first is the default.
+    device
+        ``cpu``, ``cuda`` or ``cuda:1``; models without torch ignore it.
+    """
+
+    Config = NoConfig
+    variants: tuple[str, ...] = ("default",)
+    recipes: tuple[str, ...] = ("published",)
+    diagnostics_: dict[str, float | list[float]]  # optional, set by fit: figures worth recording, a list per epoch
+    protocol = 1  # raise when results change for the same configuration
+    leaking_recipes: tuple[str, ...] = ()  # recipes that look at scored cells, as some published ones do
+    stochastic = True  # False where the seed matters for nothing but the draw of a few-shot subset
+    batch_dependent = False  # True where a prediction depends on the other cells of its batch
+
+    def __init__(self, config=None, *, weights=None, variant=None, recipe=None, device="cpu"):
+        self.config = config or self.Config()
+        self.weights, self.device = weights, device
+        self.variant = variant or self.variants[0]
+        self.recipe = recipe or self.recipes[0]
+        if self.variant not in self.variants:
+            raise unknown(f"variant of {type(self).__name__}", self.variant, self.variants)
+        if self.recipe not in self.recipes:
+            raise unknown(f"recipe of {type(self).__name__}", self.recipe, self.recipes)
+
+    @property
+    def sees_scored_cells(self) -> bool:
+        """Whether this recipe is given the scored cells as its validation set, as published."""
+        return self.recipe in self.leaking_recipes
+
+    def predict(self, cells: AnnData) -> np.ndarray:
+        """Return (n_cells,) labels; of equally probable ones the first in ``classes_``."""
+        return self.classes_[self.predict_proba(cells).argmax(axis=1)]
+
+
+def labels_of(train: AnnData) -> np.ndarray:
+    """Return the (n_cells,) cell types of training cells as strings."""
+    return train.obs["cell_type"].astype(str).to_numpy()

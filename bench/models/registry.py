@@ -1,0 +1,134 @@
+"""Look a model up and make it from named options; a wrong name is an error that lists the right ones."""
+
+import inspect
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from bench.errors import BenchError, unknown
+
+MODELS = {
+    "majority": "bench.models.controls:Majority",
+    "random": "bench.models.controls:Random",
+    "shuffled_labels": "bench.models.controls:ShuffledLabels",
+    "l1_logistic": "bench.models.l1_logistic:L1Logistic",
+    "knn": "bench.models.knn:KNN",
+}
+OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model with every choice made, not yet constructed."""
+
+    name: str
+    cls: type
+    variant: str
+    recipe: str
+    hyperparameters: dict[str, Any]  # defaults included
+    weights: str | None = None  # path
+    device: str = "cpu"
+
+
+def find(name: str) -> type:
+    """Return the class of a model.
+
+    Parameters
+    ----------
+    name
+        A key of ``MODELS``, a name under the entry point group ``bench.models``, or an import path ``module:Class``.
+
+    Raises
+    ------
+    BenchError
+        If there is no such model, or it lacks ``fit`` or ``predict_proba``.
+    """
+    outside = {point.name: point.value for point in entry_points(group="bench.models")}
+    module, colon, attribute = (MODELS.get(name) or outside.get(name) or name).partition(":")
+    if not colon:
+        raise unknown("model", name, [*MODELS, *outside, "an import path such as my_module:MyModel"])
+    try:
+        model = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BenchError(
+            f"Model {name!r} cannot be imported: {error}. Expected module:Class, with the module on PYTHONPATH."
+        ) from error
+    missing = [verb for verb in ("fit", "predict_proba") if not callable(getattr(model, verb, None))]
+    if missing:
+        raise BenchError(
+            f"Model {name!r} has no method {' and no '.join(missing)}; see chapters/audit.md for what a model promises."
+        )
+    return model
+
+
+def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
+    """Return the specification of ``name`` or ``name@variant`` with overrides applied.
+
+    Parameters
+    ----------
+    text
+        A name as in `find`, optionally with one of the model's variants, such as ``scbert@no_pretraining``.
+    overrides
+        Hyper-parameters by name, and ``recipe``, ``weights`` or ``device``.
+
+    Raises
+    ------
+    BenchError
+        If the variant, the recipe or an override is not one of the model's, or has another type than its default.
+    """
+    name, _, variant = text.partition("@")
+    cls, overrides = find(name), dict(overrides or {})
+    options = {key: overrides.pop(key) for key in OPTIONS if overrides.get(key) is not None}
+    hyperparameters = _defaults(cls)
+    for key, value in overrides.items():
+        if key not in hyperparameters:
+            raise unknown(f"hyper-parameter of {name}", key, [*hyperparameters, *OPTIONS])
+        hyperparameters[key] = _as_type(f"{name}.{key}", value, hyperparameters[key])
+    variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
+    recipe = _one_of(f"recipe of {name}", options.pop("recipe", ""), getattr(cls, "recipes", ("default",)))
+    return Spec(name, cls, variant, recipe, hyperparameters, **options)
+
+
+def create(spec: Spec):
+    """Return an unfitted model; a plain class is given only the options that its constructor names."""
+    options = {"variant": spec.variant, "recipe": spec.recipe, "weights": spec.weights, "device": spec.device}
+    if is_dataclass(getattr(spec.cls, "Config", None)):
+        return spec.cls(spec.cls.Config(**spec.hyperparameters), **options)
+    accepted = inspect.signature(spec.cls).parameters
+    if spec.weights and "weights" not in accepted:
+        raise BenchError(f"Model {spec.name!r} takes no weights; leave them out of the overrides.")
+    return spec.cls(**spec.hyperparameters, **{key: value for key, value in options.items() if key in accepted})
+
+
+def _one_of(kind: str, name: str, valid: tuple[str, ...]) -> str:
+    if name and name not in valid:
+        raise unknown(kind, name, valid)
+    return name or valid[0]
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    config = getattr(cls, "Config", None)
+    if is_dataclass(config):
+        return {field.name: field.default for field in fields(config)}
+    parameters = inspect.signature(cls).parameters.values()
+    return {
+        p.name: None if p.default is p.empty else p.default
+        for p in parameters
+        if p.name not in ("variant", *OPTIONS) and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+
+
+def _as_type(name: str, value: Any, default: Any) -> Any:
+    """Return the value in the type of its default; JSON and YAML know no tuples and write 1 for 1.0."""
+    if default is None or value is None:
+        return value
+    wanted = type(default)
+    if wanted is tuple and isinstance(value, (list, tuple)):
+        return tuple(_as_type(name, item, default[0]) if default else item for item in value)
+    number = wanted in (int, float) and isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and wanted(value) == value:
+        return wanted(value)
+    if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+        return value
+    raise BenchError(f"{name}={value!r} should be of type {wanted.__name__}, as its default {default!r}.")

@@ -1,0 +1,76 @@
+"""From raw counts to the features of a classifier: gene alignment, library-size normalisation, logarithm.
+
+Source: scBERT's published preprocessing (PROTOCOL of the paper, section 2): align to a gene list, scale each cell to
+10,000 counts, log2(1 + x).  Every step works cell by cell, so nothing here can leak from test to train.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from anndata import AnnData
+from sklearn.preprocessing import normalize
+
+from bench.errors import BenchError
+
+
+def align(X: sp.csr_matrix, genes: list[str], reference: list[str]) -> sp.csr_matrix:
+    """Return the matrix in the gene order of a reference list.
+
+    Parameters
+    ----------
+    X
+        Values of shape (n_cells, n_genes).
+    genes, reference
+        Gene symbols of the columns found and wanted.  Of a repeated symbol the first column counts; reference genes
+        that are absent become zero columns.
+
+    Returns
+    -------
+    CSR matrix of shape (n_cells, len(reference)).
+
+    Raises
+    ------
+    BenchError
+        If no gene is shared.
+    """
+    column = {gene: i for i, gene in reversed(list(enumerate(genes)))}
+    shared = [(column[gene], j) for j, gene in enumerate(reference) if gene in column]
+    if not shared:
+        raise BenchError(
+            f"No gene in common: the data have {list(genes[:3])} ..., the reference {reference[:3]} ...; "
+            "expected human gene symbols in both."
+        )
+    source, target = map(np.array, zip(*shared, strict=True))
+    selector = sp.csr_matrix((np.ones(len(source), X.dtype), (source, target)), shape=(X.shape[1], len(reference)))
+    return sp.csr_matrix(X @ selector)
+
+
+def log1p_cp10k(counts: sp.csr_matrix, base: float = 2.0) -> sp.csr_matrix:
+    """Return log(1 + counts per 10,000) of each cell, float32, shape and sparsity unchanged; empty cells stay zero."""
+    X = normalize(counts.astype(np.float32), norm="l1", copy=True)
+    X.data = np.log1p(X.data * np.float32(1e4)) / np.float32(np.log(base))
+    return X
+
+
+def features(cells: AnnData, *, genes: str = "all", base: float = 2.0) -> sp.csr_matrix:
+    """Return what the linear baselines see: (n_cells, n_genes) log values, sorted CSR float32.
+
+    Parameters
+    ----------
+    cells
+        Counts are normalised; a data set declared as log1p is used as given.
+    genes
+        ``all``, or ``panglao`` for scBERT's 16,906 genes, in whose total the library size is then counted.
+    base
+        Of the logarithm: 2 for the scBERT experiments, e for the scGPT ones.
+    """
+    X = sp.csr_matrix(cells.X)
+    if genes == "panglao":
+        from bench.datasets.panglao import gene_order
+
+        X = align(X, cells.var_names.tolist(), gene_order())
+    elif genes != "all":
+        raise BenchError(f"genes={genes!r} is unknown; expected 'all' or 'panglao'.")
+    if cells.uns["bench"]["values"] == "counts":
+        X = log1p_cp10k(X, base)
+    X.sort_indices()  # joblib hands workers read-only arrays, which liblinear would otherwise try to sort
+    return X

@@ -1,0 +1,140 @@
+"""A trial: everything that decides one number, and a key made of it; a grid: the trials a chapter asks for."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from bench.datasets import find, load
+from bench.errors import BenchError, unknown
+from bench.models import describe
+from bench.models.registry import MODELS, Spec
+from bench.splits import SUBSETS
+
+PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
+TIERS = ("quick", "standin", "paper")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Data set, split, subset, model and seed of one fit; equal trials have equal keys and are run once."""
+
+    dataset: str  # name, or file name of a user's .h5ad
+    dataset_hash: str  # of the checked content
+    split: str
+    subset: str
+    model: str
+    variant: str
+    recipe: str
+    hyperparameters: str  # canonical JSON, defaults included
+    weights_hash: str  # empty without weights
+    fraction: float
+    seed: int
+    protocol: str  # of the project and of the model; for a model from outside, of its source
+
+    @property
+    def key(self) -> str:
+        """16 hex digits over the canonical JSON of all fields."""
+        return sha256(canonical(asdict(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial and what this machine needs to run it: paths and devices, which are no part of the key."""
+
+    trial: Trial
+    experiment: str
+    tier: str
+    source: tuple[str, str | None, str | None]  # name or path of the data, label and batch columns
+    spec: Spec
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a chapter asks for: the cross product of its lists, for one experiment at one tier."""
+
+    experiment: str
+    tier: str
+    dataset: str | list[str]
+    models: list[str]  # names, name@variant, or import paths
+    fractions: list[float] = field(default_factory=lambda: [1.0])
+    seeds: list[int] = field(default_factory=lambda: [0])
+    label: str | None = None
+    batch: str | None = None
+    split: str | None = None  # None: the data set's own
+    subset: str = "paired"
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
+
+    def __post_init__(self):
+        for name in ("dataset", "models", "fractions", "seeds"):
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)):  # one name stands for a list of one
+                object.__setattr__(self, name, [value])
+        if self.tier not in TIERS:
+            raise unknown("tier", self.tier, TIERS)
+        if self.subset not in SUBSETS:
+            raise unknown("subset", self.subset, SUBSETS)
+        for name, (kind, example) in _LISTS.items():
+            value = getattr(self, name)
+            if not value or not all(isinstance(item, kind) and not isinstance(item, bool) for item in value):
+                raise BenchError(f"{name}={value!r} should be a list such as {example}.")
+        if not isinstance(self.overrides, dict) or not all(isinstance(o, dict) for o in self.overrides.values()):
+            raise BenchError(f"overrides={self.overrides!r} should be such as {{'l1_logistic': {{'Cs': [0.1, 1]}}}}.")
+        known = {model.partition("@")[0] for model in self.models}
+        for name in set(self.overrides) - known:
+            raise unknown("model in overrides", name, known)
+
+    def tasks(self) -> list[Task]:
+        """Return one task per trial, small fractions first; data sets are loaded to know their content."""
+        specs = [describe(model, self.overrides.get(model.partition("@")[0])) for model in self.models]
+        return [task for name in self.dataset for task in self._of_dataset(name, specs)]
+
+    def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
+        dataset = find(name, self.label, self.batch)
+        digest = load(name, self.label, self.batch).uns["bench"]["hash"]
+        shared = (Path(name).name, digest, self.split or dataset.split, self.subset)
+        for fraction in sorted(self.fractions):
+            for spec in specs:
+                # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
+                once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
+                for seed in self.seeds[:1] if once else self.seeds:
+                    trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec))
+                    yield Task(trial, self.experiment, self.tier, (name, self.label, self.batch), spec)
+
+
+_LISTS = {
+    "dataset": (str, "['baron', 'kang']"),
+    "models": (str, "['l1_logistic', 'knn']"),
+    "fractions": ((int, float), "[0.1, 1.0]"),
+    "seeds": (int, "[0, 1]"),
+}
+
+
+def canonical(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def _of_model(spec: Spec) -> tuple[str, str, str, str, str]:
+    weights_hash = file_hash(spec.weights, Path(spec.weights).stat().st_mtime_ns) if spec.weights else ""
+    return spec.name, spec.variant, spec.recipe, canonical(spec.hyperparameters), weights_hash
+
+
+def _protocol(spec: Spec) -> str:
+    if spec.name in MODELS:
+        return f"{PROTOCOL}.{spec.cls.protocol}"
+    # A model from outside carries no version that we could trust: editing its file makes new trials.
+    return f"{PROTOCOL}.{sha256(Path(inspect.getfile(spec.cls)).read_bytes()).hexdigest()[:8]}"
+
+
+@lru_cache
+def file_hash(path: str, _modified: int) -> str:
+    """Return the first 16 hex digits of a file's SHA-256."""
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

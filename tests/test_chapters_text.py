@@ -1,0 +1,129 @@
+"""The chapters as text: short cells, constants in one place, and no change when JupyterLab saves them."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from jupytext.config import load_jupytext_config
+
+ROOT = Path(__file__).parents[1]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+LISTED = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+EXPERIMENTS = [c["file"] for part in TOC["parts"] if part["caption"] == "Experiments" for c in part["chapters"]]
+PAGES = [path for path in [ROOT / "index.md", *sorted((ROOT / "chapters").glob("*.md"))] if path.exists()]
+NOTEBOOKS = [path for path in PAGES if "\nkernelspec:" in path.read_text(encoding="utf-8").partition("\n---\n")[0]]
+
+HEADER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3 (ipykernel)
+  language: python
+  name: python3
+---
+"""
+# writes a chapter the way JupyterLab saves it: keys in alphabetical order, long captions folded
+NORMALISE = "jupytext --to ipynb -o - {0}.md | jupytext --from ipynb --to md:myst -o {0}.md -"
+
+
+def _name(path):
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
+def _code_cells(path):
+    return [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+
+
+def _tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=_name)
+
+
+def test_contents_and_files_agree():
+    assert sorted(LISTED) == sorted(_name(path) for path in PAGES)
+    assert set(EXPERIMENTS) <= {_name(path) for path in NOTEBOOKS}
+
+
+def test_pages_with_code_are_notebooks():
+    assert [_name(p) for p in PAGES if "{code-cell}" in p.read_text(encoding="utf-8") and p not in NOTEBOOKS] == []
+
+
+@notebooks
+def test_header_names_no_tool_versions(path):
+    assert path.read_text(encoding="utf-8").startswith(HEADER)
+
+
+@notebooks
+def test_saving_in_jupyterlab_changes_nothing(path, tmp_path):
+    config = load_jupytext_config(str(path))
+    notebook = jupytext.read(path, config=config)
+    # what JupyterLab adds before it saves
+    notebook.metadata["kernelspec"] = {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    }
+    notebook.metadata["language_info"] = {"name": "python", "version": "3.11.9", "pygments_lexer": "ipython3"}
+    for count, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
+        cell.execution_count = count + 1
+        cell.outputs = [nbformat.v4.new_output("stream", text="42\n")]
+        cell.metadata["execution"] = {"iopub.execute_input": "2024-01-01T00:00:00Z"}
+    nbformat.write(notebook, tmp_path / "chapter.ipynb")
+    again = jupytext.writes(nbformat.read(tmp_path / "chapter.ipynb", 4), fmt="md:myst", config=config)
+    assert again == path.read_text(encoding="utf-8"), f"run: {NORMALISE.format(_name(path))}"
+
+
+@notebooks
+def test_no_outputs_in_text(path):
+    assert all(not cell.get("outputs") for cell in _code_cells(path))
+    assert "data:image" not in path.read_text(encoding="utf-8")
+
+
+@notebooks
+def test_cells_are_few_short_and_plain(path):
+    cells = _code_cells(path)
+    assert len(cells) <= 12
+    for cell in cells:
+        assert len(cell.source.splitlines()) <= 10, f"more than ten lines:\n{cell.source}"
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        assert not any(isinstance(node, kinds) for node in ast.walk(ast.parse(cell.source))), cell.source
+
+
+@notebooks
+def test_parameters_are_plain_constants(path):
+    cells = [cell for cell in _code_cells(path) if "parameters" in _tags(cell)]
+    assert len(cells) == 1 if _name(path) in EXPERIMENTS else len(cells) <= 1
+    for cell in cells:
+        statements = ast.parse(cell.source).body
+        assert statements, "the parameters cell is empty"
+        for statement in statements:
+            assert isinstance(statement, ast.Assign | ast.AnnAssign), f"not an assignment: {ast.unparse(statement)}"
+            try:
+                ast.literal_eval(statement.value)
+            except ValueError:
+                pytest.fail(f"derived values go stale when a parameter changes: {ast.unparse(statement)}")
+
+
+@notebooks
+def test_every_drawn_figure_has_a_name_a_caption_and_a_text_alternative(path):
+    for cell in _code_cells(path):
+        options = cell.metadata.get("mystnb", {})
+        if "figure" in options:
+            assert {"caption", "name"} <= set(options["figure"])
+        if "image" in options:
+            assert options["image"].get("alt", "").strip()
+
+
+def test_no_ipynb_in_git():
+    done = subprocess.run(["git", "ls-files", "*.ipynb"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    assert done.stdout == ""
