@@ -1,14 +1,21 @@
 """What a chapter calls: run what its parameters ask for, and return every record of the experiment."""
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from bench import records
+from bench.bootstrap import paired_bootstrap
+from bench.datasets import DATASETS, find, load
 from bench.errors import BenchError, unknown
-from bench.runner import describe_dataset, run
+from bench.provenance import commit, versions
+from bench.runner import run
+from bench.splits import split
 from bench.trials import TIERS, Grid
 
 
@@ -62,8 +69,62 @@ def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: 
     if _parse(compute):
         records.check_writable()
         for name in [names] if isinstance(names, str) else names:
-            describe_dataset(experiment, tier, name, chosen.get("label"), chosen.get("batch"))
+            try:
+                _describe(experiment, tier, (name, chosen.get("label"), chosen.get("batch")))
+            except BenchError as error:  # some files cannot be fetched everywhere; the other sets can be described
+                print(f"{name}: {error}", file=sys.stderr)
     return recorded(experiment, tier)
+
+
+def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | None]) -> None:
+    adata, dataset = load(*source), find(*source)
+    sides = split(adata, dataset.split)
+    values = {
+        "n_cells": adata.n_obs,
+        "n_genes": adata.n_vars,
+        "n_types": adata.obs["cell_type"].nunique(),
+        "n_batches": adata.obs["batch"].nunique() if "batch" in adata.obs else 0,
+        "median_genes": np.median(np.diff(adata.X.indptr)),
+        "median_counts": np.median(np.asarray(adata.X.sum(axis=1))) if dataset.values == "counts" else np.nan,
+        "n_train": len(sides.train),
+        "n_test": len(sides.test),
+    }
+    rows = [{"metric": metric, "class": "", "value": value} for metric, value in values.items()]
+    for column, metric in (("cell_type", "cells_of_type"), ("batch", "cells_of_batch")):
+        counts = adata.obs[column].value_counts() if column in adata.obs else {}
+        rows += [{"metric": metric, "class": str(group), "value": n} for group, n in counts.items()]
+    digest = adata.uns["bench"]["hash"]
+    shared = {"experiment": experiment, "tier": tier, "dataset": Path(source[0]).name, "dataset_hash": digest}
+    shared |= {"split": dataset.split, "key": digest, "status": "ok", "commit": commit(), "versions": versions()}
+    records.write([shared | row for row in rows])
+
+
+def paired_differences(table: pd.DataFrame, model: str, others: list[str], metrics: list[str]) -> pd.DataFrame:
+    """Return how much better a model is than others on the same scored cells, with 95 % bootstrap intervals.
+
+    Parameters
+    ----------
+    table
+        Records of one tier and data set; the runs compared have the largest fraction and the lowest seed.
+    model, others
+        Names of the models.
+    metrics
+        Of `bench.metrics`.
+    """
+    runs = table[(table["fraction"] == table["fraction"].max()) & (table["status"] == "ok")].sort_values("seed")
+    first = runs.drop_duplicates("model").set_index("model")
+    said = {
+        name: records.read_predictions(*first.loc[name, ["experiment", "tier", "key"]])[1] for name in [model, *others]
+    }
+    name = table["dataset"].iloc[0]
+    hard_pair = find(name).hard_pair if name in DATASETS else ()
+    rows = {}
+    for other in others:
+        for metric in metrics:
+            found = paired_bootstrap(said[model], said[other], metric, hard_pair=hard_pair)
+            rows[f"{model} - {other}", metric] = (found.estimate, found.low, found.high, len(said[model].truth))
+    index = pd.MultiIndex.from_tuples(rows, names=["", "metric"])
+    return pd.DataFrame(rows.values(), index, columns=["difference", "low", "high", "cells"])
 
 
 def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Altair charts that readers can hover over, in the built book and in JupyterLab, without a network.
 
-The book's page shows a drawing with a text alternative at once; `_static/hover.js` then puts the live chart in its place,
-with the Vega libraries that `bench.sphinx_offline` writes beside it. JupyterLab draws the Vega-Lite specification itself.
+The book's page shows a drawing with a text alternative at once; `_static/hover.js` then puts the live chart in its
+place, with the Vega libraries that `bench.sphinx_offline` writes beside it. JupyterLab draws the specification itself.
 """
 
 import base64

@@ -2,11 +2,14 @@
 
 import ast
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
 from bench.records import ROOT, own_folder
+
+_ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=40"]}
 
 
 def chapters() -> dict[str, Path]:
@@ -57,7 +60,10 @@ def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
         If there is no such chapter or parameter, or the chapter raises.
     """
     import jupytext
-    import papermill
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # its widgets are not used here
+        import papermill
 
     path = find(name)
     notebook = jupytext.read(path)
@@ -70,9 +76,7 @@ def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
     output = own_folder().parent / "runs" / f"{path.stem}-{tier}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            notebook, output, asked, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr, cwd=Path.cwd()
-        )
+        papermill.execute_notebook(notebook, output, asked, cwd=Path.cwd(), stderr_file=sys.stderr, **_ENGINE)
     except papermill.PapermillExecutionError as error:
         # An error of ours says all there is to say; any other needs the traceback, which the notebook keeps.
         reason = error.evalue if error.ename == BenchError.__name__ else f"{error.ename}: {error.evalue}"

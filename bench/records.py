@@ -8,6 +8,7 @@ A record is never overwritten by a second run of its trial, except that a failur
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ COLUMNS = {
     "tier": "what the number is worth: quick, standin or paper",
     "dataset": "name of the data set, or file name of a user's .h5ad",
     "dataset_hash": "16 hex digits over its checked content",
-    "split": "random, authors or held_out=GROUP",
+    "split": "random, authors or held_out:GROUP",
     "subset": "how few-shot cells were drawn: paired or published",
     "model": "name or import path",
     "variant": "one of the model's variants",
@@ -50,6 +51,8 @@ COLUMNS = {
     "status": "ok, or failed: reason",
 }
 GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
+COMMITTED_PREDICTIONS = 50_000  # bytes; larger files of predictions are not committed
+ABANDONED_S = 3600  # a file half written for so long belongs to a process that was killed
 ROOT = Path(bench.__file__).resolve().parents[1]
 
 
@@ -100,15 +103,18 @@ def read(experiment: str | None = None, *, own: bool = True, committed: bool = T
         If a file is not a record.
     """
     pattern = experiment or "*"
-    mine = [_read_csv(p) for p in sorted(own_folder().glob(f"{pattern}/*/*.csv"))] if own else []
-    ours = [_read_csv(p) for p in sorted(committed_folder().glob(f"{pattern}.csv"))] if committed else []
-    tables = [t.assign(origin=origin) for origin, ts in (("own", mine), ("committed", ours)) for t in ts if len(t)]
+    mine = sorted(own_folder().glob(f"{pattern}/*/*.csv")) if own else []
+    ours = sorted(committed_folder().glob(f"{pattern}.csv")) if committed else []
+    tables = [_read_csv(p).assign(origin=origin) for origin, ps in (("own", mine), ("committed", ours)) for p in ps]
     if not tables:
         return pd.DataFrame(columns=[*COLUMNS, "origin"])
-    table = pd.concat(tables, ignore_index=True)
+    return _without_superseded(pd.concat(tables, ignore_index=True))
+
+
+def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
     known = set(table.loc[table["origin"] == "own", ["experiment", "tier", "key"]].itertuples(index=False, name=None))
     keys = table[["experiment", "tier", "key"]].itertuples(index=False, name=None)
-    superseded = np.array([key in known for key in keys]) & (table["origin"] == "committed")
+    superseded = np.array([key in known for key in keys], dtype=bool) & (table["origin"] == "committed")
     return table[~superseded].reset_index(drop=True)
 
 
@@ -126,24 +132,40 @@ def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, 
 
 
 def commit(experiment: str, tier: str | None = None) -> Path:
-    """Merge the user's own records of an experiment into the committed ones and return the file."""
-    table = read(experiment)
+    """Merge the user's own records of an experiment into the committed ones and return the file.
+
+    Values per cell type and predictions stay for complete training sets alone, predictions only in small files: with
+    everything the committed records would be ten times as large.
+    """
+    mine = read(experiment, committed=False)
     if tier:
-        table = table[(table["tier"] == tier) | (table["origin"] == "committed")]
-    if (table["origin"] == "own").sum() == 0:
+        mine = mine[mine["tier"] == tier]
+    if mine.empty:
         raise BenchError(f"No own records of {experiment} to commit; make them: bench run chapters/{experiment}.md")
+    tables = [table for table in (mine, read(experiment, own=False)) if len(table)]
+    table = _without_superseded(pd.concat(tables, ignore_index=True))
+    table = table[(table["class"] == "") | ~(table["fraction"] < 1)]
     order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]
     table = table.sort_values(order, kind="stable")[list(COLUMNS)]
+    for trial in table[table["fraction"] == 1].drop_duplicates("key").itertuples():
+        kept = path_of(experiment, trial.tier, trial.key, ".npz")
+        if kept.exists() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
+            copy = committed_folder() / experiment / kept.name
+            _atomic(copy, lambda file, kept=kept: file.write(kept.read_bytes()), replace=True)
     path = committed_folder() / f"{experiment}.csv"
     _atomic(path, lambda file: file.write(table.to_csv(index=False, float_format="%.6g").encode()), replace=True)
     return path
 
 
 def check_writable() -> None:
-    """Raise a BenchError now if results could not be written later."""
+    """Raise a BenchError now if results could not be written later; remove what killed processes left behind."""
     folder = own_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for part in [*folder.glob(".probe-*"), *folder.glob("*/*/.part-*")]:
+            with suppress(FileNotFoundError):  # a second process may clean up at the same time
+                if time.time() - part.stat().st_mtime > ABANDONED_S:
+                    part.unlink()
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:
             probe.write(bytes(65536))
             probe.flush()
@@ -198,12 +220,21 @@ def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None
 def _read_csv(path: Path) -> pd.DataFrame:
     text = {c: str for c in COLUMNS if c not in _NUMBERS}
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={c: [""] for c in _NUMBERS})
+        table = pd.read_csv(
+            path,
+            dtype=text,
+            keep_default_na=False,
+            na_values={c: [""] for c in _NUMBERS},
+            float_precision="round_trip",
+        )
     except (ValueError, UnicodeDecodeError) as error:
         raise BenchError(f"{path} is not a record ({error}); delete it and run the chapter again.") from error
     if list(table) != list(COLUMNS):
         odd = sorted(set(table) ^ set(COLUMNS)) or "their order"
         raise BenchError(f"{path} is not a record of this version: {odd} differ in its columns; delete or move it.")
+    numbers = all(pd.api.types.is_numeric_dtype(table[column]) for column in _NUMBERS)
+    if table.empty or not numbers or not table["status"].fillna("").str.fullmatch("ok|failed: .*").all():
+        raise BenchError(f"{path} is not a complete record; delete it and run the chapter again.")
     return table
 
 

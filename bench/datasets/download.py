@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pooch
 import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
@@ -75,6 +74,8 @@ def from_url(url: str, target: Path, accept: Accept, looked: Sequence[str], know
             _resume(url, part, by_hand(target.name, looked))  # the old beginning was bad: once more from the start
             accept(part)
         os.replace(part, temporary)
+
+    import pooch  # here, because it brings tqdm's notebook bar, which warns in every kernel
 
     pooch.retrieve(url, known_hash, fname=target.name, path=target.parent, downloader=downloader)
 

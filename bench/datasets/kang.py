@@ -42,5 +42,5 @@ DATASET = Dataset(
     licence="GEO GSE96583",
     citation="kang2018",
     label_origin="clusters after integration of both conditions, annotated in the Seurat tutorial",
-    split="held_out=stimulated",
+    split="held_out:stimulated",
 )

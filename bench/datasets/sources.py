@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
+import platformdirs
 from filelock import FileLock
 
 from bench.datasets.download import by_hand, from_drive, from_url, from_wheel
@@ -63,7 +63,7 @@ def fetch(source: Source, folder: Path | None = None) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder for downloads and checked data: ``BENCH_CACHE``, or the system's place for caches."""
-    return Path(os.environ.get("BENCH_CACHE") or pooch.os_cache("scfm-bench")).expanduser()
+    return Path(os.environ.get("BENCH_CACHE") or platformdirs.user_cache_path("scfm-bench")).expanduser()
 
 
 def sha256_of(path: Path) -> str:

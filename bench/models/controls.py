@@ -35,6 +35,7 @@ class Random(Majority):
     """
 
     stochastic = True
+    protocol = 2
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Count the labels."""

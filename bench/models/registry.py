@@ -30,6 +30,11 @@ class Spec:
     weights: str | None = None  # path
     device: str = "cpu"
 
+    @property
+    def sees_scored_cells(self) -> bool:
+        """Whether this recipe is declared to look at the scored cells; only then is it given them in training."""
+        return self.recipe in getattr(self.cls, "leaking_recipes", ())
+
 
 def find(name: str) -> type:
     """Return the class of a model.
@@ -46,7 +51,7 @@ def find(name: str) -> type:
     """
     outside = {point.name: point.value for point in entry_points(group="bench.models")}
     module, colon, attribute = (MODELS.get(name) or outside.get(name) or name).partition(":")
-    if not colon:
+    if not (module and colon):
         raise unknown("model", name, [*MODELS, *outside, "an import path such as my_module:MyModel"])
     try:
         model = getattr(import_module(module), attribute)
@@ -79,7 +84,8 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     """
     name, _, variant = text.partition("@")
     cls, overrides = find(name), dict(overrides or {})
-    options = {key: overrides.pop(key) for key in OPTIONS if overrides.get(key) is not None}
+    given = {key: overrides.pop(key, None) for key in OPTIONS}
+    options = {key: value for key, value in given.items() if value is not None}
     hyperparameters = _defaults(cls)
     for key, value in overrides.items():
         if key not in hyperparameters:

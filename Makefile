@@ -1,0 +1,40 @@
+# Two commands: `make book` and `make test`; both set up .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+JOBS ?= -1
+BIN := .venv/bin
+EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
+
+.PHONY: book test figure lock clean
+
+book: $(BIN)/bench
+	$(BIN)/bench run $(EXPERIMENTS) -p tier quick --jobs $(JOBS)
+	$(BIN)/jupyter-book build . -n -W --keep-going
+	@test -s _build/html/index.html || { echo "The build left no _build/html/index.html; see its messages above."; exit 1; }
+	@echo "Open file://$(CURDIR)/_build/html/index.html"
+
+test: $(BIN)/bench
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+$(BIN)/bench: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v[:2] in ((3, 11), (3, 12)) or sys.exit(f"Python 3.11 or 3.12 is needed, found {v.major}.{v.minor}; say which with: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+figure: $(BIN)/bench # the README's figure, from the committed records
+	$(BIN)/python -c 'from bench import figures, records; from bench.published import few_shot; \
+	  runs = records.read("few_shot_pbmc", own=False); runs = runs[runs["tier"] == "standin"]; \
+	  figures.few_shot(runs, {"Zheng68K": few_shot("zheng68k")}, ["accuracy"]).savefig("chapters/results/few_shot_pbmc.png", dpi=120)'
+
+lock: # after a change of pyproject.toml: resolve anew, then change environment.yml to match
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet ".[hub,test]"
+	.venv-lock/bin/python -m pip freeze --exclude scfm-bench | sed -E 's/\+cpu//' > requirements.lock
+	rm -rf .venv-lock
+
+clean: # keeps _build/results, your own records
+	rm -rf _build/html _build/jupyter_execute _build/.doctrees .venv

@@ -1,0 +1,66 @@
+"""Real cells and golden numbers for the tests; results go to a temporary folder, downloads to the user's own cache."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from safetensors.numpy import load_file
+
+from bench.datasets import Dataset, check, load
+from bench.preprocess import log1p_cp10k
+
+TYPES = ("B cells", "Monocytes", "NK cells", "Plasma cells", "Platelet", "T cells CD4 conv", "T cells CD8", "mDC")
+N_CELLS = 30  # of each type
+N_GENES = 500
+GOLDEN = Path(os.environ.get("BENCH_GOLDEN") or Path(__file__).parent / "golden")
+
+
+@pytest.fixture(autouse=True)
+def own_results(monkeypatch, tmp_path) -> Path:
+    """No test reads or writes the user's results; ``BENCH_CACHE`` stays as it is, so that downloads survive."""
+    folder = tmp_path / "results"
+    monkeypatch.setenv("BENCH_RESULTS", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hao() -> AnnData:
+    return load("hao")
+
+
+@pytest.fixture(scope="session")
+def small(hao) -> AnnData:
+    """240 real cells of eight types in mixed order, 500 genes, raw counts, a third to score; treat it as read-only."""
+    rng = np.random.default_rng(0)
+    labels = hao.obs["cell_type"].to_numpy()
+    cells = np.concatenate([rng.choice(np.flatnonzero(labels == t), N_CELLS, replace=False) for t in TYPES])
+    values = log1p_cp10k(hao.X).toarray()
+    genes = np.sort(np.argsort(values.var(axis=0))[-N_GENES:])
+    chosen = hao[rng.permutation(cells), genes]
+    obs = pd.DataFrame({"cell_type": chosen.obs["cell_type"].astype(str)})
+    rank = obs.groupby("cell_type").cumcount()  # within the type
+    obs["split"] = np.where(rank % 3, "train", "test")
+    return check(AnnData(chosen.X, obs=obs, var=chosen.var), Dataset("small", "240 cells of Hao PBMC", read=None))
+
+
+@pytest.fixture
+def sides(small) -> tuple[AnnData, AnnData]:
+    """20 training cells and 10 scored cells of each of eight types, private copies."""
+    train = (small.obs["split"] == "train").to_numpy()
+    return small[train].copy(), small[~train].copy()
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Return a reader of golden cases: name -> (description, tensors); ``BENCH_GOLDEN`` names another folder."""
+
+    def _golden(name: str) -> tuple[dict, dict[str, np.ndarray]]:
+        if not (GOLDEN / f"{name}.json").is_file():
+            pytest.skip(f"golden case {name} is not in {GOLDEN}")
+        return json.loads((GOLDEN / f"{name}.json").read_text()), load_file(GOLDEN / f"{name}.safetensors")
+
+    return _golden

@@ -1,0 +1,40 @@
+"""The README says what the records say, and names what exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import records, tables
+from bench.published import few_shot
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_numbers_of_the_first_screen_are_those_of_the_records():
+    published, ours = few_shot("zheng68k"), records.read("few_shot_pbmc", own=False)
+    standin = {"tier": "standin", "dataset": "pbmc_facs", "fraction": 1.0}
+    expected = [
+        tables.mean_of(published, model="l1_logistic", fraction=1.0),
+        tables.mean_of(published, model="scbert", fraction=1.0),
+        tables.mean_of(ours, model="l1_logistic", **standin),
+        tables.mean_of(ours, model="majority", **standin),
+    ]
+    assert re.findall(r"\b0\.\d{3}\b", TEXT) == [f"{value:.3f}" for value in expected]
+
+
+@pytest.mark.parametrize("name", re.findall(r"^\| `(\w+)/`", TEXT, re.MULTILINE))
+def test_the_map_names_folders_that_exist(name):
+    assert (ROOT / name).is_dir() or name == "_build"
+
+
+def test_the_map_names_every_folder():
+    tracked = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
+    named = set(re.findall(r"^\| `(\w+)/`", TEXT, re.MULTILINE))
+    assert tracked - named <= {"scfm_bench.egg-info"}
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", TEXT) + re.findall(r"(chapters/\w+\.md)", TEXT))
+def test_links_and_chapters_exist(path):
+    assert (ROOT / path).exists()
