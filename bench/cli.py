@@ -1,5 +1,6 @@
 """The command ``bench``: list what there is, fetch data, run chapters, look at records."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class _Commands(click.Group):
             click.echo(f"bench: {error}", err=True)
             sys.exit(2)
         except KeyboardInterrupt:
+            logging.disable()  # what is cut off in the notebook client would print its traceback on the way out
             click.echo("\nbench: interrupted; finished trials are recorded, the same command goes on.", err=True)
             sys.exit(130)
 
@@ -79,11 +81,11 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
 
     Example: bench run chapters/few_shot_pbmc.md -p tier standin -p seeds "[0, 1, 2]" --jobs 2
     """
-    import yaml
-
     from bench import notebooks
 
-    asked = {name: yaml.safe_load(value) for name, value in parameters}
+    asked = {name: notebooks.parse(name, value) for name, value in parameters}
+    for chapter in chapters:  # all of them before the first one runs
+        notebooks.check_parameters(chapter, asked)
     for chapter in chapters:
         more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
         output = notebooks.run(chapter, asked | more)

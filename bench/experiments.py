@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from bench import records
 from bench.bootstrap import paired_bootstrap
 from bench.datasets import DATASETS, find, load
 from bench.errors import BenchError, unknown
+from bench.notebooks import parse
 from bench.provenance import commit, versions
 from bench.runner import run
 from bench.splits import split
@@ -47,16 +47,16 @@ def run_grid(
     """
     if tier not in tiers:
         raise unknown("tier", tier, tiers)
-    chosen = {name: _parse(value) for name, value in choices.items() if value is not None}
-    grid = Grid(experiment, tier, **(tiers[tier] | chosen))
+    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
+    grid = Grid(experiment, tier, **(_without_unasked(tiers[tier], chosen) | chosen))
     foreign = set(grid.dataset) - set(Grid(experiment, tier, **tiers[tier]).dataset)
     if tier == "paper" and foreign:
         raise BenchError(
             f"tier='paper' stands for the paper's own data, not {', '.join(sorted(foreign))}; "
             "use tier='standin' for other data."
         )
-    if _parse(compute):
-        run(grid, jobs=_parse(jobs))
+    if parse("compute", compute):
+        run(grid, jobs=parse("jobs", jobs))
     return recorded(experiment, tier)
 
 
@@ -64,9 +64,9 @@ def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: 
     """Record size, depth and composition of data sets, as `run_grid` records trials."""
     if tier not in tiers:
         raise unknown("tier", tier, tiers)
-    chosen = {name: _parse(value) for name, value in choices.items() if value is not None}
+    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
     names = (tiers[tier] | chosen)["dataset"]
-    if _parse(compute):
+    if parse("compute", compute):
         records.check_writable()
         for name in [names] if isinstance(names, str) else names:
             try:
@@ -138,5 +138,10 @@ def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
     return table
 
 
-def _parse(value: Any) -> Any:
-    return yaml.safe_load(value) if isinstance(value, str) else value
+def _without_unasked(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return a tier's own choices without overrides of models that were not asked for."""
+    models = chosen.get("models")
+    if models is None or "overrides" not in of_tier:
+        return of_tier
+    asked = {str(model).partition("@")[0] for model in (models if isinstance(models, list) else [models])}
+    return of_tier | {"overrides": {name: o for name, o in of_tier["overrides"].items() if name in asked}}

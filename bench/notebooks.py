@@ -6,10 +6,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, unknown
-from bench.records import ROOT, own_folder
+import yaml
 
-_ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=40"]}
+from bench.errors import BenchError, unknown
+from bench.records import ROOT, cannot_write, check_writable, own_folder
+
+_ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
 
 
 def chapters() -> dict[str, Path]:
@@ -44,6 +46,24 @@ def known_parameters(name: str) -> dict[str, Any]:
     return parameters_of(jupytext.read(find(name)))
 
 
+def parse(name: str, value: Any) -> Any:
+    """Return the value of a parameter that came as text, read as YAML; other values as they are."""
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError as error:
+        raise BenchError(
+            f"Parameter {name}={value!r} cannot be read; write lists as [0, 1] or [a, b], in quotes."
+        ) from error
+
+
+def check_parameters(name: str, parameters: dict[str, Any]) -> None:
+    """Raise a BenchError if a chapter has no such parameter; papermill itself would only warn."""
+    known = known_parameters(name)
+    for key in parameters:
+        if key not in known:
+            raise unknown(f"parameter of {find(name).name}", key, known)
+
+
 def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
     """Execute a chapter and return the executed notebook, in ``_build/runs`` beside the results.
 
@@ -57,7 +77,7 @@ def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
     Raises
     ------
     BenchError
-        If there is no such chapter or parameter, or the chapter raises.
+        If there is no such chapter or parameter, the disk is full or read-only, or the chapter raises.
     """
     import jupytext
 
@@ -68,17 +88,19 @@ def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
     path = find(name)
     notebook = jupytext.read(path)
     known = parameters_of(notebook)
-    for key in parameters or {}:
-        if key not in known:
-            raise unknown(f"parameter of {path.name}", key, known)
+    check_parameters(name, parameters or {})
     asked = ({"compute": True} if "compute" in known else {}) | (parameters or {})
     tier = asked.get("tier", known.get("tier", "page"))
     output = own_folder().parent / "runs" / f"{path.stem}-{tier}.ipynb"
-    output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(output.parent)
     try:
         papermill.execute_notebook(notebook, output, asked, cwd=Path.cwd(), stderr_file=sys.stderr, **_ENGINE)
     except papermill.PapermillExecutionError as error:
+        if error.ename == KeyboardInterrupt.__name__:  # Ctrl-C reached the kernel first
+            raise KeyboardInterrupt from None
         # An error of ours says all there is to say; any other needs the traceback, which the notebook keeps.
         reason = error.evalue if error.ename == BenchError.__name__ else f"{error.ename}: {error.evalue}"
         raise BenchError(f"{path.name} stopped: {reason}\n(traceback in {output})") from error
+    except OSError as error:
+        raise cannot_write(output.parent, error) from error
     return output

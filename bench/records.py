@@ -157,9 +157,9 @@ def commit(experiment: str, tier: str | None = None) -> Path:
     return path
 
 
-def check_writable() -> None:
+def check_writable(folder: Path | None = None) -> None:
     """Raise a BenchError now if results could not be written later; remove what killed processes left behind."""
-    folder = own_folder()
+    folder = folder or own_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for part in [*folder.glob(".probe-*"), *folder.glob("*/*/.part-*")]:
@@ -170,7 +170,7 @@ def check_writable() -> None:
             probe.write(bytes(65536))
             probe.flush()
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def _atomic(path: Path, save: Callable, *, replace: bool = False) -> None:
@@ -190,13 +190,14 @@ def _atomic(path: Path, save: Callable, *, replace: bool = False) -> None:
             with suppress(FileExistsError):  # another process ran the same trial: the first record stays
                 os.link(part, path)
     except OSError as error:
-        raise _cannot_write(path.parent, error) from error
+        raise cannot_write(path.parent, error) from error
     finally:
         if part:
             part.unlink(missing_ok=True)
 
 
-def _cannot_write(folder: Path, error: OSError) -> BenchError:
+def cannot_write(folder: Path, error: OSError) -> BenchError:
+    """Return the sentence for a folder that is full or may not be written."""
     remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
     return BenchError(
         f"Results cannot be written to {folder}: {error.strerror or error}. Records made so far are safe; {remedy} "
@@ -235,7 +236,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     numbers = all(pd.api.types.is_numeric_dtype(table[column]) for column in _NUMBERS)
     if table.empty or not numbers or not table["status"].fillna("").str.fullmatch("ok|failed: .*").all():
         raise BenchError(f"{path} is not a complete record; delete it and run the chapter again.")
-    return table
+    return table.assign(sees_scored_cells=table["sees_scored_cells"] == "True")
 
 
 _NUMBERS = {"fraction", "seed", "epoch", "value", "n_train", "n_test", "seconds", "peak_memory_mb"}

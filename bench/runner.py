@@ -62,6 +62,7 @@ def _outcomes(tasks: list[Task], jobs: int):
         with parallel_config(n_jobs=-1):
             yield from (run_task(task) for task in tasks)
     else:
+        tasks = sorted(tasks, key=lambda task: -task.trial.fraction)  # longest first: no core waits at the end
         yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(run_task)(task) for task in tasks)
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,10 @@ class Grid:
             value = getattr(self, name)
             if not value or not all(isinstance(item, kind) and not isinstance(item, bool) for item in value):
                 raise BenchError(f"{name}={value!r} should be a list such as {example}.")
+        if bad := [fraction for fraction in self.fractions if not 0 < fraction <= 1]:
+            raise BenchError(f"fractions={bad!r} should be above 0 and at most 1; 0.1 is ten per cent of the cells.")
+        if bad := [seed for seed in self.seeds if seed < 0]:
+            raise BenchError(f"seeds={bad!r} should be whole numbers from 0 on.")
         if not isinstance(self.overrides, dict) or not all(isinstance(o, dict) for o in self.overrides.values()):
             raise BenchError(f"overrides={self.overrides!r} should be such as {{'l1_logistic': {{'Cs': [0.1, 1]}}}}.")
         known = {model.partition("@")[0] for model in self.models}
@@ -91,7 +95,8 @@ class Grid:
     def tasks(self) -> list[Task]:
         """Return one task per trial, small fractions first; data sets are loaded to know their content."""
         specs = [describe(model, self.overrides.get(model.partition("@")[0])) for model in self.models]
-        return [task for name in self.dataset for task in self._of_dataset(name, specs)]
+        tasks = [task for name in self.dataset for task in self._of_dataset(name, specs)]
+        return list({task.trial.key: task for task in tasks}.values())  # what is asked for twice is run once
 
     def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
         dataset = find(name, self.label, self.batch)
@@ -120,6 +125,8 @@ def canonical(value: Any) -> str:
 
 
 def _of_model(spec: Spec) -> tuple[str, str, str, str, str]:
+    if spec.weights and not Path(spec.weights).is_file():
+        raise BenchError(f"No weights file {spec.weights!r} for {spec.name}; give the path of a file in 'weights'.")
     weights_hash = file_hash(spec.weights, Path(spec.weights).stat().st_mtime_ns) if spec.weights else ""
     return spec.name, spec.variant, spec.recipe, canonical(spec.hyperparameters), weights_hash
 
@@ -134,7 +141,5 @@ def _protocol(spec: Spec) -> str:
 @lru_cache
 def file_hash(path: str, _modified: int) -> str:
     """Return the first 16 hex digits of a file's SHA-256."""
-    import hashlib
-
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return file_digest(file, "sha256").hexdigest()[:16]

@@ -27,9 +27,10 @@ needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small dis
 
 
 def row(key="0" * 16, **values) -> dict:
-    trial = dict(experiment="few_shot", tier="quick", dataset="hao", dataset_hash="ab", split="random", subset="paired")
-    model = dict(model="knn", variant="default", recipe="clean", hyperparameters="{}", weights_hash="", protocol="1.1")
-    result = {"fraction": 0.5, "seed": 0, "metric": "accuracy", "class": "", "value": 0.1 + 0.2, "status": "ok"}
+    trial = {"experiment": "few_shot", "tier": "quick", "dataset": "hao", "dataset_hash": "ab", "split": "random"}
+    model = {"model": "knn", "variant": "default", "recipe": "clean", "hyperparameters": "{}", "weights_hash": ""}
+    trial |= {"subset": "paired", "protocol": "1.1", "fraction": 0.5, "seed": 0}
+    result = {"metric": "accuracy", "class": "", "value": 0.1 + 0.2, "status": "ok"}
     return trial | model | result | {"key": key} | values
 
 
@@ -224,10 +225,8 @@ def test_commit_without_own_records_says_how_to_make_them():
 
 
 def python(*arguments: str, code: str = GRID, **options) -> subprocess.Popen:
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    pipes |= {
-        "env": dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    }  # threads would wait for each other
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # else two processes wait for each other
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | one_thread}
     return subprocess.Popen([sys.executable, "-c", code, *arguments], **pipes, **options)
 
 
@@ -247,7 +246,7 @@ def test_two_processes_on_the_same_grid_leave_complete_and_equal_records(tmp_pat
     assert parts() == []
     twice = records.read("few_shot")
     for key in twice["key"].unique():
-        cells, predictions = records.read_predictions("few_shot", "quick", key)
+        _, predictions = records.read_predictions("few_shot", "quick", key)
         accuracy = twice.loc[(twice["key"] == key) & (twice["metric"] == "accuracy"), "value"].item()
         assert (predictions.predicted == predictions.truth).mean() == pytest.approx(accuracy)
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "alone"))

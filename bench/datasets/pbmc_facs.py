@@ -9,6 +9,7 @@ by the population in the cell name.  Nine gene symbols occur twice; the first co
 One donor, hence no batch.
 """
 
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -31,17 +32,19 @@ def read(path: Path | None = None) -> ad.AnnData:
     """Return cells x genes with the sorted population as cell type."""
     import rdata
 
-    pbmc = rdata.read_rda(fetch(RDATA, path))["pbmc_facs"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Missing constructor for R class")  # of parts that are not used
+        pbmc = rdata.read_rda(fetch(RDATA, path))["pbmc_facs"]
     counts = [_csr(pbmc[name]) for name in ("counts", "counts_test")]
     cells = [name for key in ("counts", "counts_test") for name in pbmc[key].Dimnames[0]]
     labels = pd.concat([pbmc["samples"], pbmc["samples_test"]])["celltype"].astype(str).to_numpy()
     genes = pd.Index(pbmc["genes"]["symbol"].astype(str).to_numpy())
-    adata = ad.AnnData(
-        sp.vstack(counts, format="csr"),
+    first = ~genes.duplicated()
+    return ad.AnnData(
+        sp.vstack(counts, format="csr")[:, first],
         obs=pd.DataFrame({"cell_type": labels}, index=cells),
-        var=pd.DataFrame(index=genes),
+        var=pd.DataFrame(index=genes[first]),
     )
-    return adata[:, ~genes.duplicated()].copy()
 
 
 def _csr(matrix) -> sp.csr_matrix:

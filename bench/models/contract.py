@@ -64,11 +64,6 @@ class Annotator:
         if self.recipe not in self.recipes:
             raise unknown(f"recipe of {type(self).__name__}", self.recipe, self.recipes)
 
-    @property
-    def sees_scored_cells(self) -> bool:
-        """Whether this recipe is given the scored cells as its validation set, as published."""
-        return self.recipe in self.leaking_recipes
-
     def predict(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells,) labels; of equally probable ones the first in ``classes_``."""
         return self.classes_[self.predict_proba(cells).argmax(axis=1)]
