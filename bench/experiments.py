@@ -37,8 +37,8 @@ def run_grid(
     jobs
         Trials at a time; see `bench.runner.run`.
     choices
-        Fields of the grid that take the place of the tier's own; None keeps the tier's.  Text is read as YAML, because
-        papermill hands lists over as text.
+        Fields of the grid that take the place of the tier's own; None keeps the tier's.  Overrides are merged with the
+        tier's, setting by setting.  Text is read as YAML, because papermill hands lists over as text.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def run_grid(
     if tier not in tiers:
         raise unknown("tier", tier, tiers)
     chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
-    grid = Grid(experiment, tier, **(_without_unasked(tiers[tier], chosen) | chosen))
+    grid = Grid(experiment, tier, **_merged(tiers[tier], chosen))
     foreign = set(grid.dataset) - set(Grid(experiment, tier, **tiers[tier]).dataset)
     if tier == "paper" and foreign:
         raise BenchError(
@@ -138,10 +138,16 @@ def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
     return table
 
 
-def _without_unasked(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return a tier's own choices without overrides of models that were not asked for."""
-    models = chosen.get("models")
-    if models is None or "overrides" not in of_tier:
-        return of_tier
-    asked = {str(model).partition("@")[0] for model in (models if isinstance(models, list) else [models])}
-    return of_tier | {"overrides": {name: o for name, o in of_tier["overrides"].items() if name in asked}}
+def _merged(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return a tier's choices with the user's in their place, overrides merged setting by setting.
+
+    The tier's overrides of models that the user did not ask for are left out.
+    """
+    merged = of_tier | chosen
+    models = merged["models"] if isinstance(merged["models"], list) else [merged["models"]]
+    asked = {str(model).partition("@")[0] for model in models}
+    overrides = {name: settings for name, settings in of_tier.get("overrides", {}).items() if name in asked}
+    own = chosen.get("overrides", {})
+    if not isinstance(own, dict) or not all(isinstance(settings, dict) for settings in own.values()):
+        return merged  # the grid says what is wrong
+    return merged | {"overrides": overrides | {name: overrides.get(name, {}) | own[name] for name in own}}

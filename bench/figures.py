@@ -74,7 +74,7 @@ def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics=
         Rows of the figure.  The paper's macro F1 is compared with the project's metric of the same definition.
     """
     style()
-    panels = _published_panels(published) | _panels(records)
+    panels = published_panels(published) | _panels(records)
     n_columns = min(3, len(panels))
     n_rows = -(-len(panels) // n_columns)  # per metric
     figure, axes = plt.subplots(
@@ -95,7 +95,7 @@ def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics=
                 axis.set_title(title)
                 handles |= _curves(axis, runs[runs["metric"] == metric])
     figure.supxlabel("Share of the training cells (%)", fontsize="medium")
-    names = sorted(handles, key=_rank)
+    names = sorted(handles, key=rank)
     figure.legend([handles[n] for n in names], names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
     figure.tight_layout()
     return figure
@@ -105,12 +105,12 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
     """Return the few-shot runs as an altair chart: every run tells its seed, settings, cost and commit on hover."""
     import altair as alt
 
-    published_runs = pd.concat(runs.assign(panel=title) for title, runs in _published_panels(published).items())
+    published_runs = pd.concat(runs.assign(panel=title) for title, runs in published_panels(published).items())
     runs = pd.concat([published_runs, *(r.assign(panel=title) for title, r in _panels(records).items())])
     runs = runs[runs["metric"] == metric]
     columns = ["panel", "series", "fraction", "value", "seed", "n_train", "seconds", "chosen_C", "source"]
     runs = runs.reindex(columns=columns).assign(fraction=lambda t: 100 * t["fraction"])
-    names = sorted(set(runs["series"]), key=_rank)
+    names = sorted(set(runs["series"]), key=rank)
     colours = [colour_of(name) for name in names]
     chart = alt.Chart(runs).mark_point(filled=True, size=55, opacity=0.75)
     chart = chart.encode(
@@ -141,7 +141,7 @@ def colour_of(series: str) -> str:
     return _look(series)[0]
 
 
-def _rank(series: str) -> int:
+def rank(series: str) -> int:
     """Return the place of a series in legends: models in the order of ``MODELS``, then those from outside."""
     return next((i for i, (label, *_) in enumerate(MODELS.values()) if series.startswith(label)), len(MODELS))
 
@@ -165,7 +165,8 @@ def _panels(records: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return panels
 
 
-def _published_panels(published: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def published_panels(published: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return published runs by panel title, with the columns that the project's own runs have in `runs_of`."""
     from bench.published import COUNTERPART
 
     return {

@@ -62,7 +62,9 @@ def commit() -> str:
     """Return the commit of this project, with ``-dirty`` where the package has uncommitted changes."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", "--no-optional-locks", "-C", ROOT, *words], capture_output=True, text=True, check=True
+        ).stdout
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "bench")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bench.errors import BenchError
-from bench.figures import TIERS, _published_panels, runs_of
+from bench.figures import TIERS, label_of, published_panels, rank, runs_of
 from bench.statistics import t_interval
 
 
@@ -14,15 +14,18 @@ def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metric: 
     """
     ours = runs_of(records)
     ours = ours.assign(source=ours["tier"].map(TIERS) + ": " + ours["dataset"])
-    theirs = [runs.assign(source=title) for title, runs in _published_panels(published).items()]
+    theirs = [runs.assign(source=title) for title, runs in published_panels(published).items()]
     runs = pd.concat([*theirs, ours], ignore_index=True)
     runs = runs[runs["metric"] == metric]
-    order = list(dict.fromkeys(runs["source"]))
+    order = [
+        *published_panels(published),
+        *(f"{tier}: {name}" for tier in TIERS.values() for name in sorted(set(ours["dataset"]))),
+    ]
     cells = runs.groupby(["source", "series", "fraction"], sort=False)["value"].agg(_summary)
     table = cells.unstack("fraction").sort_index(axis=1).fillna("–")
     table.columns = [f"{100 * fraction:g} %" for fraction in table.columns]
     table.index.names = ["", "model"]
-    return table.reindex(order, level=0)
+    return table.sort_index(level=[0, 1], key=lambda names: names.map(order.index if names.name == "" else rank))
 
 
 def mean_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
@@ -41,7 +44,8 @@ def per_class(records: pd.DataFrame, tier: str, dataset: str, fraction: float = 
     rows = rows[(rows["status"] == "ok") & rows["metric"].isin(["f1", "support"])]
     f1 = rows[rows["metric"] == "f1"].pivot_table(index="class", columns="model", values="value", sort=False)
     support = rows[rows["metric"] == "support"].groupby("class")["value"].first().astype(int)
-    return f1.assign(cells=support).sort_values("cells", ascending=False)
+    f1 = f1.rename(columns=label_of)
+    return f1[sorted(f1, key=rank)].assign(cells=support).sort_values("cells", ascending=False)
 
 
 def cost(records: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +53,10 @@ def cost(records: pd.DataFrame) -> pd.DataFrame:
     runs = runs_of(records).drop_duplicates(["tier", "key"])
     runs = runs[runs["fraction"] == runs.groupby(["tier", "dataset"])["fraction"].transform("max")]
     by = runs.groupby(["tier", "dataset", "series"], sort=False)[["n_train", "seconds", "peak_memory_mb"]]
-    return by.median().rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"})
+    table = by.median().rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"})
+    return table.sort_index(level=2, key=lambda names: names.map(rank), sort_remaining=False).sort_index(
+        level=[0, 1], sort_remaining=False, kind="stable"
+    )
 
 
 def datasets(records: pd.DataFrame) -> pd.DataFrame:

@@ -104,13 +104,6 @@ def left(processes: list[psutil.Process]) -> list[psutil.Process]:
     return alive
 
 
-def end(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    wait_until(lambda: not left(processes), 30)
-
-
 def table(folder: Path, monkeypatch) -> pd.DataFrame:
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
     rows = records.read("resumed").drop(columns=NOT_THE_SAME)
@@ -139,7 +132,10 @@ def test_twenty_kills_at_random_moments_lose_nothing_and_run_nothing_twice(chapt
         process.wait()
         kernels = [member for member in left(members) if "ipykernel_launcher" in member.cmdline()]
         wait_until(lambda k=kernels: not left(k), 30)
-        end(members)  # idle workers of such a kernel would go by themselves, but not within five minutes
+        for kernel in kernels:  # its idle workers would go by themselves, but not within five minutes
+            with suppress(ProcessLookupError):
+                os.killpg(kernel.pid, signal.SIGKILL)
+        wait_until(lambda m=members: not left(m), 30)
         n_before = sum(name.endswith(".csv") for name in before)
         assert f"{n_before} of {N_TRIALS * N_SEEDS} trials recorded" in output.read_text()
         after = recorded()

@@ -268,7 +268,7 @@ def test_scored_cells_are_given_to_declared_leaking_recipes_alone(model, recipe,
     assert run_task(task) == ""
     table = records.read("leak", committed=False)
     assert table.loc[table["metric"] == "given", "value"].tolist() == [n_given]
-    assert set(table["sees_scored_cells"]) == {str(n_given > 0)}
+    assert set(table["sees_scored_cells"]) == {n_given > 0}
     assert set(table["recipe"]) == {recipe or "clean"}
 
 
