@@ -1,12 +1,4 @@
-"""Which cells are trained on and which are scored.
-
-``random``           80/20 stratified by label, random_state 2022: the paper's split of Zheng68K and liver
-``authors``          the data set's own ``obs["split"]``: multiple sclerosis, myeloid, pancreas
-``held_out:GROUP``   every cell of one batch (donor, study or condition) is scored, all others are trained on
-
-Few-shot subsets of the training cells: ``paired`` draws the same cells for every model, stratified and nested (the
-10 % are part of the 25 %); ``published`` follows the paper, unstratified for Zheng68K and liver, stratified elsewhere.
-"""
+"""Which cells are trained on and which are scored (`SPLITS`), and which training cells a run gets (`SUBSETS`)."""
 
 from dataclasses import dataclass
 
@@ -16,7 +8,15 @@ from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
 
 from bench.errors import BenchError, unknown
 
-SUBSETS = ("paired", "published")
+SPLITS = {
+    "random": "80 % train, 20 % scored, stratified, random_state 2022: the paper's split of Zheng68K and liver",
+    "authors": "the data set's own obs['split']: multiple sclerosis, myeloid, pancreas",
+    "held_out:GROUP": "every cell of one batch (donor, study or condition) is scored, all others are trained on",
+}
+SUBSETS = {
+    "paired": "the same cells for every model, stratified, nested: the 10 % are part of the 25 %; the default",
+    "published": "as the paper drew them: without stratifying for Zheng68K and liver, stratified elsewhere",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def split(adata: AnnData, name: str) -> Split:
         if group not in set(batches):
             raise unknown("group to hold out", group, set(batches))
         return _by_mask(batches == group, name)
-    raise unknown("split", name, ["random", "authors", "held_out:GROUP"])
+    raise unknown("split", name, SPLITS)
 
 
 def subset(adata: AnnData, train: np.ndarray, fraction: float, seed: int, how: str, stratified: bool) -> np.ndarray:

@@ -24,6 +24,8 @@ def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metric: 
     cells = runs.groupby(["source", "series", "fraction"], sort=False)["value"].agg(_summary)
     table = cells.unstack("fraction").sort_index(axis=1).fillna("–")
     table.columns = [f"{100 * fraction:g} %" for fraction in table.columns]
+    n = runs.groupby(["source", "series", "fraction"]).size().groupby(["source", "series"]).agg(["min", "max"])
+    table["runs"] = n.apply(lambda row: "–".join(str(k) for k in dict.fromkeys(row)), axis=1)
     table.index.names = ["", "model"]
     return table.sort_index(level=[0, 1], key=lambda names: names.map(order.index if names.name == "" else rank))
 
@@ -94,10 +96,20 @@ def failures(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def show(table: pd.DataFrame, digits: int = 3):
-    """Return a table as the book shows it: numbers aligned, wide tables scrolling in a box of their own."""
+    """Return a table as the book shows it: repeated names once, long text wrapped, wide tables in a scrolling box."""
     from IPython.display import HTML
 
-    html = table.to_html(float_format=lambda v: f"{v:.{digits}f}", classes="bench-table", border=0, na_rep="–")
+    flat = table.rename_axis(columns=None).reset_index().rename(columns={"index": ""})
+    for level in range(table.index.nlevels - 1):
+        flat.isetitem(level, flat.iloc[:, level].mask(flat.iloc[:, : level + 1].duplicated(), ""))
+    text = max((flat[c].astype(str).str.len().max() for c in flat.select_dtypes("object")), default=0) > 40
+    html = flat.to_html(
+        index=False,
+        border=0,
+        na_rep="–",
+        classes=f"bench-table bench-index-{table.index.nlevels}" + " bench-text" * bool(text),
+        float_format=lambda value: f"{value:,.{digits}f}",
+    )
     return HTML(f'<div class="bench-table-box" tabindex="0" role="region" aria-label="table">{html}</div>')
 
 
@@ -109,6 +121,6 @@ def _check(source) -> str:
 
 def _summary(values: pd.Series) -> str:
     if len(values) < 3:
-        return f"{values.mean():.3f} (n={len(values)})"
+        return f"{values.mean():.3f}"
     interval = t_interval(values.to_numpy())
-    return f"{interval.mean:.3f} ± {interval.half_width:.3f} (n={len(values)})"
+    return f"{interval.mean:.3f} ± {interval.half_width:.3f}"

@@ -1,14 +1,4 @@
-"""What every data set promises, checked once on load.
-
-========================  ==================================================================================
-``X``                     CSR float32, cells x genes, canonical; raw counts, or log1p values where so declared
-``var_names``             unique gene symbols
-``obs["cell_type"]``      category without missing values, at least two types
-``obs["batch"]``          optional category: donor, study or condition
-``obs["split"]``          optional: ``train`` or ``test``, where the authors fixed them
-``uns["bench"]``          ``name``, ``values`` (``counts`` or ``log1p``, of any base), ``hash`` of the content
-========================  ==================================================================================
-"""
+"""What every data set promises (`CONTRACT`), checked once on load."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +14,14 @@ from bench.datasets.sources import Source
 from bench.errors import BenchError
 
 VALUES = ("counts", "log1p")
+CONTRACT = {
+    "X": "CSR float32, cells x genes; raw counts, or log1p values of any base where so declared",
+    "var_names": "unique gene symbols",
+    'obs["cell_type"]': "cell type of every cell, at least two types",
+    'obs["batch"]': "optional: donor, study or condition of every cell",
+    'obs["split"]': "optional: train or test, where the authors of the data fixed them",
+    'uns["bench"]["values"]': "counts or log1p; an .h5ad file without it is taken to hold counts",
+}
 
 
 @dataclass(frozen=True)
