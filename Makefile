@@ -30,7 +30,7 @@ figure: $(BIN)/bench # the README's figure, from the committed records
 	  runs = records.read("few_shot_pbmc", own=False); runs = runs[runs["tier"] == "standin"]; \
 	  figures.few_shot(runs, {"Zheng68K": few_shot("zheng68k")}, ["accuracy"]).savefig("chapters/results/few_shot_pbmc.png", dpi=120)'
 
-lock: # after a change of pyproject.toml: resolve anew, then change environment.yml to match
+lock: # after a change of pyproject.toml, with the oldest Python 3.11 at hand; then change environment.yml to match
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet ".[hub,test]"
 	.venv-lock/bin/python -m pip freeze --exclude scfm-bench | sed -E 's/\+cpu//' > requirements.lock
