@@ -77,7 +77,7 @@ def sources() -> pd.DataFrame:
         files = ", ".join(source.name for source in dataset.sources)
         checks = {_check(source) for source in dataset.sources}
         rows[dataset.name] = (dataset.title, dataset.label_origin, dataset.licence, files, ", ".join(sorted(checks)))
-    return pd.DataFrame.from_dict(rows, "index", columns=["", "labels", "licence", "files", "verified by"])
+    return pd.DataFrame.from_dict(rows, "index", columns=["title", "labels", "licence", "files", "verified by"])
 
 
 def provenance() -> pd.DataFrame:
@@ -102,7 +102,7 @@ def show(table: pd.DataFrame, digits: int = 3):
     flat = table.rename_axis(columns=None).reset_index().rename(columns={"index": ""})
     for level in range(table.index.nlevels - 1):
         flat.isetitem(level, flat.iloc[:, level].mask(flat.iloc[:, : level + 1].duplicated(), ""))
-    text = max((flat[c].astype(str).str.len().max() for c in flat.select_dtypes("object")), default=0) > 40
+    text = flat.select_dtypes("object").astype(str).map(len).to_numpy().max(initial=0) > 40
     html = flat.to_html(
         index=False,
         border=0,
