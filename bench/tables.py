@@ -65,7 +65,7 @@ def datasets(records: pd.DataFrame) -> pd.DataFrame:
     """Return size, depth and split of the data sets that were described, one row each."""
     columns = ["n_cells", "n_genes", "n_types", "n_batches", "median_counts", "median_genes", "n_train", "n_test"]
     table = records.pivot_table(index=["tier", "dataset", "split"], columns="metric", values="value", sort=False)
-    return table.reindex(columns=columns).rename(columns=lambda name: name.replace("n_", "").replace("_", " "))
+    return table.reindex(columns=columns).rename(columns=lambda name: name.removeprefix("n_").replace("_", " "))
 
 
 def sources() -> pd.DataFrame:
@@ -81,12 +81,24 @@ def sources() -> pd.DataFrame:
 
 
 def provenance() -> pd.DataFrame:
-    """Return which commit, versions and machine made the records, per experiment and tier."""
+    """Return how many trials the records hold, what they took and which commits made them, by experiment and data."""
     from bench.records import read
 
     trials = read().drop_duplicates(["experiment", "tier", "key"])
-    by = trials.groupby(["experiment", "tier", "dataset", "origin", "commit", "versions"], sort=True)
-    return by.agg(trials=("key", "size"), failed=("status", lambda s: (s != "ok").sum()), seconds=("seconds", "sum"))
+    return trials.groupby(["experiment", "tier", "dataset"], sort=True).agg(
+        trials=("key", "size"),
+        failed=("status", lambda status: int((status != "ok").sum())),
+        own=("origin", lambda origin: int((origin == "own").sum())),
+        hours=("seconds", lambda seconds: seconds.sum() / 3600),
+        commits=("commit", lambda commits: ", ".join(dict.fromkeys(commits))),
+    )
+
+
+def versions() -> list[str]:
+    """Return the distinct sets of package versions that made the records."""
+    from bench.records import read
+
+    return sorted(set(read()["versions"]))
 
 
 def failures(records: pd.DataFrame) -> pd.DataFrame:
