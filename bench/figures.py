@@ -24,6 +24,8 @@ MODELS = {  # name -> label, colour, marker
     "random": ("control: random", "#999999", "x"),
     "shuffled_labels": ("control: shuffled labels", "#CC79A7", "+"),
 }
+VEGA_SHAPES = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross"}
+VEGA_SHAPES |= {"_": "triangle-down", "x": "cross", "+": "triangle-right", "*": "triangle-left"}
 OTHERS = [("#56B4E9", "v"), ("#000000", "P"), ("#7F3C8D", "*")]  # for models from outside
 METRICS = {"accuracy": "Accuracy", "macro_f1_seen": "Macro F1 (as published)", "macro_f1": "Macro F1 (fixed labels)"}
 TIERS = {"published": "Published", "paper": "Paper tier", "standin": "Stand-in", "quick": "Quick"}
@@ -111,13 +113,13 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
     columns = ["panel", "series", "fraction", "value", "seed", "n_train", "seconds", "chosen_C", "source"]
     runs = runs.reindex(columns=columns).assign(fraction=lambda t: 100 * t["fraction"])
     names = sorted(set(runs["series"]), key=rank)
-    colours = [colour_of(name) for name in names]
+    colours, shapes = [colour_of(name) for name in names], [VEGA_SHAPES[_look(name)[1]] for name in names]
     chart = alt.Chart(runs).mark_point(filled=True, size=55, opacity=0.75)
     chart = chart.encode(
         x=alt.X("fraction:Q", title="Training cells (%)", scale=alt.Scale(domain=[0, 105])),
         y=alt.Y("value:Q", title=METRICS.get(metric, metric), scale=alt.Scale(zero=False)),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=names, range=colours)),
-        shape=alt.Shape("series:N", title=None, scale=alt.Scale(domain=names)),
+        shape=alt.Shape("series:N", title=None, scale=alt.Scale(domain=names, range=shapes)),
         tooltip=[alt.Tooltip(f"{column}:{'N' if column in _TEXT else 'Q'}") for column in columns],
     )
     legend = alt.Legend(orient="bottom", columns=3)
