@@ -2,11 +2,11 @@
 
 import platform
 import subprocess
-import sys
 import threading
 import time
 from functools import lru_cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,6 @@ def commit() -> str:
 def versions() -> str:
     """Return the versions of Python and of the packages that decide numbers."""
     packages = ["numpy", "scipy", "scikit-learn", "anndata"]
-    if "torch" in sys.modules:
+    if find_spec("torch"):  # found without importing it
         packages.append("torch")
     return "; ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
