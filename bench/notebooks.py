@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from bench.atomic import cannot_write, check_writable
 from bench.errors import BenchError, unknown
-from bench.records import ROOT, cannot_write, check_writable, own_folder
+from bench.records import ROOT, own_folder
 
 _ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
 

@@ -5,18 +5,14 @@ them in ``KEY.npz``.  Committed records, one CSV per experiment, lie in ``chapte
 A record is never overwritten by a second run of its trial, except that a failure gives way to a later attempt.
 """
 
-import errno
 import os
-import tempfile
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import bench
+from bench import atomic
 from bench.errors import BenchError
 from bench.predictions import Predictions
 
@@ -52,7 +48,6 @@ COLUMNS = {
 }
 GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
 COMMITTED_PREDICTIONS = 50_000  # bytes; larger files of predictions are not committed
-ABANDONED_S = 3600  # a file half written for so long belongs to a process that was killed
 ROOT = Path(bench.__file__).resolve().parents[1]
 
 
@@ -89,9 +84,9 @@ def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predic
     path = path_of(first["experiment"], first["tier"], first["key"])
     replace = path.exists() and _has_failed(path)
     if predictions is not None and (replace or not path.exists()):
-        _atomic(path.with_suffix(".npz"), lambda file: _save_predictions(file, cells, predictions), replace=True)
+        atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, cells, predictions), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    _atomic(path, lambda file: file.write(table.to_csv(index=False).encode()), replace=replace)
+    atomic.write(path, lambda file: file.write(table.to_csv(index=False).encode()), replace=replace)
 
 
 def read(experiment: str | None = None, *, own: bool = True, committed: bool = True) -> pd.DataFrame:
@@ -151,58 +146,15 @@ def commit(experiment: str, tier: str | None = None) -> Path:
         kept = path_of(experiment, trial.tier, trial.key, ".npz")
         if kept.exists() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
             copy = committed_folder() / experiment / kept.name
-            _atomic(copy, lambda file, kept=kept: file.write(kept.read_bytes()), replace=True)
+            atomic.write(copy, lambda file, kept=kept: file.write(kept.read_bytes()), replace=True)
     path = committed_folder() / f"{experiment}.csv"
-    _atomic(path, lambda file: file.write(table.to_csv(index=False, float_format="%.6g").encode()), replace=True)
+    atomic.write(path, lambda file: file.write(table.to_csv(index=False, float_format="%.6g").encode()), replace=True)
     return path
 
 
-def check_writable(folder: Path | None = None) -> None:
-    """Raise a BenchError now if results could not be written later; remove what killed processes left behind."""
-    folder = folder or own_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in [*folder.glob(".probe-*"), *folder.glob("*/*/.part-*")]:
-            with suppress(FileNotFoundError):  # a second process may clean up at the same time
-                if time.time() - part.stat().st_mtime > ABANDONED_S:
-                    part.unlink()
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:
-            probe.write(bytes(65536))
-            probe.flush()
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-def _atomic(path: Path, save: Callable, *, replace: bool = False) -> None:
-    """Write beside, flush to disk, then link in place: readers and a second writer never see half a file."""
-    part = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-            part = Path(file.name)
-            save(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        if replace:
-            os.replace(part, path)
-        else:
-            with suppress(FileExistsError):  # another process ran the same trial: the first record stays
-                os.link(part, path)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-    finally:
-        if part:
-            part.unlink(missing_ok=True)
-
-
-def cannot_write(folder: Path, error: OSError) -> BenchError:
-    """Return the sentence for a folder that is full or may not be written."""
-    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
-    return BenchError(
-        f"Results cannot be written to {folder}: {error.strerror or error}. Records made so far are safe; {remedy} "
-        "or name another folder in BENCH_RESULTS, then run the same command again."
-    )
+def check_writable() -> None:
+    """Raise a BenchError now if the user's own results could not be written later."""
+    atomic.check_writable(own_folder())
 
 
 def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None:

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from contextlib import suppress
@@ -197,7 +198,7 @@ def test_a_kill_at_each_step_of_writing_leaves_a_whole_record_or_none(step, mome
 
 def _resolve(name: str):
     return {
-        "tempfile.NamedTemporaryFile": records.tempfile.NamedTemporaryFile,
+        "tempfile.NamedTemporaryFile": tempfile.NamedTemporaryFile,
         "os.fsync": os.fsync,
         "os.link": os.link,
         "os.replace": os.replace,
