@@ -1,9 +1,12 @@
 """Run trials: fit on training cells alone, predict the scored cells, score, record."""
 
+import _thread
 import logging
 import os
 import sys
+import threading
 import traceback
+from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
@@ -51,9 +54,28 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
     if not missing:
         return
-    failed = list(filter(None, tqdm(_outcomes(missing, jobs), total=len(missing), desc=label, unit="trial")))
+    with _interrupts_delivered():
+        failed = list(filter(None, tqdm(_outcomes(missing, jobs), total=len(missing), desc=label, unit="trial")))
     if failed:
         print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
+
+
+@contextmanager
+def _interrupts_delivered():
+    """Raise a Ctrl-C again that fell into a callback of the garbage collector, which prints and forgets it."""
+    before = sys.unraisablehook
+
+    def again(unraisable):
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(0.1, _thread.interrupt_main).start()  # later: within this hook it would be forgotten too
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _outcomes(tasks: list[Task], jobs: int):

@@ -1,6 +1,7 @@
 """Kill a run at any moment: what is recorded stays, nothing runs twice, the same command ends as if undisturbed."""
 
 import fcntl
+import gc
 import os
 import pty
 import signal
@@ -17,7 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from bench import records
+from bench import records, runner
 from bench.predictions import Predictions
 
 GRID = """
@@ -251,3 +252,15 @@ def test_ctrl_c_records_what_is_finished_leaves_no_process_and_the_same_command_
     assert f"{n_before} of {N_TRIALS} trials recorded" in last.stderr
     assert n_recorded() == N_TRIALS
     assert {name: recorded()[name] for name in before} == before
+
+
+def test_an_interrupt_that_falls_into_garbage_collection_is_not_lost():
+    def collected(phase, info):
+        gc.callbacks.remove(collected)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), runner._interrupts_delivered():
+        gc.callbacks.append(collected)
+        gc.collect()
+        time.sleep(5)
+        pytest.fail("the interrupt was forgotten")
