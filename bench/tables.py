@@ -112,8 +112,9 @@ def show(table: pd.DataFrame, digits: int = 3):
     from IPython.display import HTML
 
     flat = table.rename_axis(columns=None).reset_index().rename(columns={"index": ""})
-    for level in range(table.index.nlevels - 1):
-        flat.isetitem(level, flat.iloc[:, level].mask(flat.iloc[:, : level + 1].duplicated(), ""))
+    repeated = [flat.iloc[:, : level + 1].duplicated() for level in range(table.index.nlevels - 1)]
+    for level, rows in enumerate(repeated):
+        flat.isetitem(level, flat.iloc[:, level].mask(rows, ""))
     text = flat.select_dtypes("object").astype(str).map(len).to_numpy().max(initial=0) > 40
     html = flat.to_html(
         index=False,

@@ -1,6 +1,7 @@
 """Figures and tables: nothing that differs is averaged, nothing that failed is drawn, published stays apart."""
 
 import json
+import re
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -110,3 +111,15 @@ def test_every_model_has_a_colour_of_its_own():
 def test_every_data_set_states_licence_labels_and_check():
     table = tables.sources()
     assert (table[["labels", "licence", "files", "verified by"]] != "").all(axis=None)
+
+
+def test_a_name_is_left_out_only_where_the_row_above_stands_for_it():
+    index = pd.MultiIndex.from_tuples(
+        [("a", "quick", "baron"), ("a", "standin", "baron"), ("b", "quick", "hao"), ("b", "standin", "hao")],
+        names=["experiment", "tier", "dataset"],
+    )
+    html = tables.show(pd.DataFrame({"trials": range(4)}, index)).data
+    cells = re.findall(r"<td>(.*?)</td>", html)
+    rows = [cells[i : i + 4] for i in range(0, len(cells), 4)]
+    assert rows[:2] == [["a", "quick", "baron", "0"], ["", "standin", "baron", "1"]]
+    assert rows[2:] == [["b", "quick", "hao", "2"], ["", "standin", "hao", "3"]]
