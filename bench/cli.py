@@ -71,6 +71,35 @@ def data(name: str, path: Path | None, label: str | None, batch: str | None) -> 
 
 
 @main.command()
+@click.argument("name")
+@click.option("--path", type=click.Path(path_type=Path), help="The original file, if downloaded, or one of your own.")
+@click.option("--genes", type=click.Path(path_type=Path), help="With a file of your own: its gene symbols, one a line.")
+def weights(name: str, path: Path | None, genes: Path | None) -> None:
+    """Fetch, check and convert pretrained weights, or describe a file of them.
+
+    NAME is that of published weights (scbert_panglao), or a model (scbert) with --path and a checkpoint of your own, or
+    a .safetensors file.
+    """
+    from bench.weights import WEIGHTS, describe, own, published, resolve
+    from bench.weights.sources import CONVERTERS
+
+    if name in CONVERTERS:
+        if path is None:
+            names = [key for key, entry in WEIGHTS.items() if entry.model == name]
+            raise BenchError(
+                f"{name} is a model: give a checkpoint of it with --path, or published weights ({', '.join(names)})."
+            )
+        file = own(name, path, genes)
+    elif genes:
+        raise BenchError("--genes goes with a checkpoint of your own: bench weights MODEL --path FILE --genes GENES")
+    else:
+        file = published(name, path) if path else resolve(name)
+    click.echo(file)
+    for line in describe(file):
+        click.echo(line)
+
+
+@main.command()
 @click.argument("chapters", nargs=-1, required=True, metavar="CHAPTER...")
 @click.option(
     "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As often as needed."
@@ -90,6 +119,22 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
         more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
         output = notebooks.run(chapter, asked | more)
         click.echo(f"{chapter}: done; executed notebook in {output}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--only", default="", metavar="PREFIX", help="Only cases whose names begin so.")
+def verify(folder: Path, only: str) -> None:
+    """Compare our implementations with the golden cases of FOLDER; exit with 1 on any miss."""
+    from bench.verify import verify as verdicts
+
+    missed = 0
+    for verdict in verdicts(folder, only):
+        missed += not verdict.passed
+        found = verdict.reason or f"{verdict.error:.2e} of {verdict.tolerance:.0e} allowed, {verdict.output}"
+        click.echo(f"{verdict.case:<24}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
+    click.echo(f"{missed} missed" if missed else "all within tolerance")
+    sys.exit(1 if missed else 0)
 
 
 @main.command()

@@ -145,7 +145,7 @@ def _merged(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """
     merged = of_tier | chosen
     models = merged["models"] if isinstance(merged["models"], list) else [merged["models"]]
-    asked = {str(model).partition("@")[0] for model in models}
+    asked = {name for model in map(str, models) for name in (model, model.partition("@")[0])}
     overrides = {name: settings for name, settings in of_tier.get("overrides", {}).items() if name in asked}
     own = chosen.get("overrides", {})
     if not isinstance(own, dict) or not all(isinstance(settings, dict) for settings in own.values()):

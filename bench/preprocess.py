@@ -9,7 +9,10 @@ import scipy.sparse as sp
 from anndata import AnnData
 from sklearn.preprocessing import normalize
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
+
+MAX_TOKEN = 5
+LIBRARIES = ("panglao", "all")
 
 
 def align(X: sp.csr_matrix, genes: list[str], reference: list[str]) -> sp.csr_matrix:
@@ -49,6 +52,47 @@ def log1p_cp10k(counts: sp.csr_matrix, base: float = 2.0) -> sp.csr_matrix:
     X = normalize(counts.astype(np.float32), norm="l1", copy=True)
     X.data = np.log1p(X.data * np.float32(1e4)) / np.float32(np.log(base))
     return X
+
+
+def tokens(X: sp.csr_matrix) -> sp.csr_matrix:
+    """Return scBERT's tokens of log2(1 + CP10K) values: whole part, at most 5; uint8, sorted CSR without zeros.
+
+    Parameters
+    ----------
+    X
+        Values of shape (n_cells, n_genes), at least 0; unchanged.
+    """
+    binned = np.minimum(X.data, np.float32(MAX_TOKEN)).astype(np.uint8)
+    found = sp.csr_matrix((binned, X.indices.copy(), X.indptr.copy()), shape=X.shape)
+    found.eliminate_zeros()
+    found.sort_indices()
+    return found
+
+
+def gene_tokens(X: sp.csr_matrix, found: list[str], values: str, genes: list[str], library: str) -> sp.csr_matrix:
+    """Return (n_cells, len(genes)) tokens of cells whose columns are the genes found.
+
+    Parameters
+    ----------
+    X
+        Counts or log values of shape (n_cells, len(found)).
+    found, genes
+        Symbols of the columns that are there and that are wanted; those that are absent become token 0.
+    values
+        ``counts`` are normalised, ``log1p`` used as given.
+    library
+        Genes over which the library size is counted: ``panglao``, or ``all`` found.
+    """
+    if library not in LIBRARIES:
+        raise unknown("library", library, LIBRARIES)
+    if library == "panglao":
+        from bench.datasets.panglao import gene_order
+
+        measured = gene_order()
+        X, found = align(X, found, measured), measured
+    if values == "counts":
+        X = log1p_cp10k(X)
+    return tokens(X if found == genes else align(X, found, genes))
 
 
 def features(cells: AnnData, *, genes: str = "all", base: float = 2.0) -> sp.csr_matrix:

@@ -8,7 +8,6 @@ import threading
 import traceback
 from contextlib import contextmanager
 from dataclasses import asdict
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from bench.models import create
 from bench.predictions import Predictions
 from bench.provenance import Cost
 from bench.splits import split, subset
+from bench.training.store import hidden_names
 from bench.trials import Grid, Task
 
 log = logging.getLogger("bench")
@@ -90,10 +90,10 @@ def _outcomes(tasks: list[Task], jobs: int):
 
 def run_task(task: Task) -> str:
     """Run and record one trial; return why it failed, or an empty string."""
-    cost, rows, cells, predictions = Cost(), [], None, None
+    cost, rows, cells, predictions, weights = Cost(), [], None, None, ""
     status = "ok"
     try:
-        rows, cells, predictions = _execute(task, cost)
+        rows, cells, predictions, weights = _execute(task, cost)
     except Exception as error:
         # Whatever a model raises is a result of this trial; the others go on.
         status = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
@@ -106,6 +106,7 @@ def run_task(task: Task) -> str:
             "experiment": task.experiment,
             "tier": task.tier,
             "sees_scored_cells": task.spec.sees_scored_cells,
+            "weights": weights,
             "device": f"{task.spec.device} ({os.cpu_count()} cores)",
             "key": task.trial.key,
             "status": status,
@@ -115,7 +116,7 @@ def run_task(task: Task) -> str:
     return "" if status == "ok" else f"{task.trial.model}, fraction {task.trial.fraction:g}, {status}"
 
 
-def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Predictions]:
+def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Predictions, str]:
     adata, dataset, trial = load(*task.source), find(*task.source), task.trial
     rows_of = split(adata, trial.split)
     stratified = dataset.published_subset == "stratified"
@@ -132,7 +133,7 @@ def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Prediction
         predicted = np.asarray(model.predict(cells)) if hasattr(model, "predict") else None
     predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]
-    return rows + _diagnostics(model), scored.obs_names.to_numpy(), predictions
+    return rows + _diagnostics(model), scored.obs_names.to_numpy(), predictions, getattr(model, "audit_", "")
 
 
 def without_labels(cells: AnnData) -> AnnData:
@@ -141,7 +142,7 @@ def without_labels(cells: AnnData) -> AnnData:
     Cells are renamed, because some sets write the cell type into the name; a cell always gets the same new name.
     """
     obs = cells.obs[[column for column in ("batch",) if column in cells.obs]].copy()
-    obs.index = [sha256(name.encode()).hexdigest()[:16] for name in cells.obs_names]
+    obs.index = hidden_names(cells.obs_names)
     return AnnData(cells.X, obs=obs, var=cells.var, uns=dict(cells.uns))
 
 

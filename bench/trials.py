@@ -3,12 +3,12 @@
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from hashlib import file_digest, sha256
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from bench import weights
 from bench.datasets import find, load
 from bench.errors import BenchError, unknown
 from bench.models import describe
@@ -67,7 +67,7 @@ class Grid:
     batch: str | None = None
     split: str | None = None  # None: the data set's own
     subset: str = "paired"
-    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model, or by model@variant
 
     def __post_init__(self):
         for name in ("dataset", "models", "fractions", "seeds"):
@@ -88,15 +88,21 @@ class Grid:
             raise BenchError(f"seeds={bad!r} should be whole numbers from 0 on.")
         if not isinstance(self.overrides, dict) or not all(isinstance(o, dict) for o in self.overrides.values()):
             raise BenchError(f"overrides={self.overrides!r} should be such as {{'l1_logistic': {{'Cs': [0.1, 1]}}}}.")
-        known = {model.partition("@")[0] for model in self.models}
+        known = {name for model in self.models for name in (model, model.partition("@")[0])}
         for name in set(self.overrides) - known:
             raise unknown("model in overrides", name, known)
 
     def tasks(self) -> list[Task]:
         """Return one task per trial, small fractions first; data sets are loaded to know their content."""
-        specs = [describe(model, self.overrides.get(model.partition("@")[0])) for model in self.models]
+        specs = [self._spec(model) for model in self.models]
         tasks = [task for name in self.dataset for task in self._of_dataset(name, specs)]
         return list({task.trial.key: task for task in tasks}.values())  # what is asked for twice is run once
+
+    def _spec(self, model: str) -> Spec:
+        """Return the model with its overrides, those of the variant last, and with weights that are on this machine."""
+        of_model, of_variant = (self.overrides.get(name, {}) for name in (model.partition("@")[0], model))
+        spec = describe(model, of_model | of_variant)
+        return replace(spec, weights=str(weights.resolve(spec.weights))) if spec.weights else spec
 
     def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
         dataset = find(name, self.label, self.batch)
@@ -125,9 +131,7 @@ def canonical(value: Any) -> str:
 
 
 def _of_model(spec: Spec) -> tuple[str, str, str, str, str]:
-    if spec.weights and not Path(spec.weights).is_file():
-        raise BenchError(f"No weights file {spec.weights!r} for {spec.name}; give the path of a file in 'weights'.")
-    weights_hash = file_hash(spec.weights, Path(spec.weights).stat().st_mtime_ns) if spec.weights else ""
+    weights_hash = weights.identity(spec.weights) if spec.weights else ""
     return spec.name, spec.variant, spec.recipe, canonical(spec.hyperparameters), weights_hash
 
 
@@ -136,10 +140,3 @@ def _protocol(spec: Spec) -> str:
         return f"{PROTOCOL}.{spec.cls.protocol}"
     # A model from outside carries no version that we could trust: editing its file makes new trials.
     return f"{PROTOCOL}.{sha256(Path(inspect.getfile(spec.cls)).read_bytes()).hexdigest()[:8]}"
-
-
-@lru_cache
-def file_hash(path: str, _modified: int) -> str:
-    """Return the first 16 hex digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()[:16]

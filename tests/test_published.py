@@ -6,7 +6,7 @@ import pytest
 
 from bench import published
 from bench.errors import BenchError
-from bench.published import COLUMNS, derived, digitised, few_shot, per_run, summary
+from bench.published import COLUMNS, derived, digitised, few_shot, per_run, scbert, summary
 from bench.published.check import recompute
 from bench.statistics import stars
 
@@ -177,3 +177,57 @@ def test_fig2_means_of_scbert_are_those_of_the_protocol():
 def test_few_shot_of_a_set_without_one_names_the_others():
     with pytest.raises(BenchError, match="Did you mean 'hpancreas'"):
         few_shot("pancreas")
+
+
+def test_table_1_and_2_have_the_means_of_the_protocol():
+    first, second = scbert.table1(), scbert.table2()
+    assert list(first.columns) == list(second.columns) == COLUMNS
+    means = second.groupby(["variant", "metric"]).value.mean().round(3).unstack()[list(scbert.SCORES)]
+    assert means.loc["pretrained"].tolist() == [0.766, 0.675, 0.765, 0.782]
+    assert means.loc["no_pretraining"].tolist() == [0.758, 0.672, 0.754, 0.772]
+    assert means.loc["no_gene2vec"].tolist() == [0.701, 0.595, 0.714, 0.709]
+    assert second.groupby(["variant", "metric"]).run.nunique().eq(10).all() and len(second) == 120
+    table = first.groupby(["model", "variant", "metric"]).value.agg(["mean", "size"]).round(4)
+    assert table.loc[("scbert", "pretrained", "accuracy")].tolist() == [0.7665, 10]
+    assert table.loc[("l1_logistic", "", "accuracy")].tolist() == [0.8115, 10]
+    assert table.loc[("l1_logistic", "", "macro_f1")].tolist() == [0.7071, 10]
+    assert table.loc[("l1_logistic", "")].loc[["hard_accuracy", "hard_f1"], "mean"].round(3).tolist() == [0.848, 0.828]
+    yang = table.loc[("scbert", "reported_by_yang")]
+    assert yang["mean"].to_dict() == {"hard_accuracy": 0.801, "hard_f1": 0.788} and (yang["size"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "full", "ablated", "baselines"),
+    [
+        ("panglao", [0.7845, 0.8377], [0.7231, 0.9986, 0.9991], {0.7232, 0.7234}),
+        ("zheng68k", [0.7882, 0.7929], [0.6806, 1.0, 1.0], {0.6806, 0.6799}),
+    ],
+)
+def test_table_3_has_the_numbers_of_the_protocol(dataset, full, ablated, baselines):
+    table = scbert.table3(dataset)
+    assert list(table.columns) == COLUMNS and set(table.dataset) == {dataset}
+    arms = table[table.model.eq("scbert")].groupby("variant").value.agg(list)
+    assert [round(v, 4) for v in arms["pretrained"]] == full
+    assert [round(v, 4) for v in arms["no_gene2vec"]] == ablated
+    baseline = table[table.model.eq("mode_per_cell")]
+    assert set(baseline.value.round(4)) == baselines and set(baseline.metric) == {"masked_accuracy"}
+    assert set(baseline.run) == {"masks of pretrained", "masks of no_gene2vec"}
+
+
+def test_table_3_of_another_data_set_raises():
+    with pytest.raises(BenchError, match="Valid: panglao, zheng68k"):
+        scbert.table3("liver")
+
+
+def test_recalls_of_the_baseline_are_those_of_the_protocol():
+    recall = scbert.class_recall().set_index("class").value
+    assert len(recall) == 11 and recall["CD4+ T Helper2"] == 1 / 20
+    assert recall[["CD4+/CD45RO+ Memory", "CD56+ NK"]].round(3).tolist() == [0.430, 0.926]
+
+
+def test_histogram_of_panglao_is_that_of_the_protocol():
+    counts = scbert.value_histogram()
+    assert counts["class"].tolist() == [str(edge) for edge in range(14)]
+    assert round(counts.value.sum() / 16_906) == 1_357_593  # 42 entries more than whole cells
+    assert (100 * scbert.bin_shares()).round(2).tolist() == [94.69, 2.25, 1.50, 0.72, 0.42, 0.42]
+    assert scbert.bin_shares().index.tolist() == list(range(6))

@@ -14,6 +14,8 @@ MODELS = {
     "shuffled_labels": "bench.models.controls:ShuffledLabels",
     "l1_logistic": "bench.models.l1_logistic:L1Logistic",
     "knn": "bench.models.knn:KNN",
+    "scbert": "bench.models.scbert_annotator:ScBERT",
+    "scbert_head": "bench.models.scbert_head:ScBERTHead",
 }
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 

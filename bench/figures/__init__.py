@@ -1,0 +1,34 @@
+"""Figures of the book: one colour and one marker per model on every page, a dot per run and an interval.
+
+Every function takes tidy tables and returns a matplotlib or altair figure; none reads a file.
+"""
+
+from bench.figures.bins import recall_per_bin
+from bench.figures.cell_types import per_class
+from bench.figures.dots import ablation, masked
+from bench.figures.learning_curves import few_shot, few_shot_hover
+from bench.figures.runs import published_panels, runs_of
+from bench.figures.style import METRICS, MODELS, TIERS, VARIANTS, VEGA_SHAPES, colour_of, label_of, rank, style
+from bench.figures.training import curves, sensitivity
+
+__all__ = [
+    "METRICS",
+    "MODELS",
+    "TIERS",
+    "VARIANTS",
+    "VEGA_SHAPES",
+    "ablation",
+    "colour_of",
+    "curves",
+    "few_shot",
+    "few_shot_hover",
+    "label_of",
+    "masked",
+    "per_class",
+    "published_panels",
+    "rank",
+    "recall_per_bin",
+    "runs_of",
+    "sensitivity",
+    "style",
+]

@@ -1,0 +1,99 @@
+"""Scores against the share of the training cells: the paper's Figures 2 and 3, published beside reproduced."""
+
+from itertools import zip_longest
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from bench.figures.runs import own_panels, published_panels
+from bench.figures.style import METRICS, VEGA_SHAPES, colour_of, look_of, natural, style
+from bench.statistics import t_interval
+
+
+def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics=("accuracy", "macro_f1_seen")):
+    """Return the few-shot figure: published panels, then one panel per tier and data set of the records.
+
+    Parameters
+    ----------
+    records
+        Records of one experiment.
+    published
+        Tables of `bench.published.few_shot` by panel title.
+    metrics
+        Rows of the figure.  The paper's macro F1 is compared with the project's metric of the same definition.
+    """
+    style()
+    panels = published_panels(published) | own_panels(records)
+    n_columns = min(3, len(panels))
+    n_rows = -(-len(panels) // n_columns)  # per metric
+    figure, axes = plt.subplots(
+        *(len(metrics) * n_rows, n_columns),
+        figsize=(2.9 * n_columns + 0.6, 2.5 * len(metrics) * n_rows + 0.9),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    handles = {}
+    for block, metric in enumerate(metrics):
+        rows = axes[block * n_rows : (block + 1) * n_rows]
+        for axis in rows[:, 0]:
+            axis.set_ylabel(METRICS.get(metric, metric))
+        for axis, (title, runs) in zip_longest(rows.flat, panels.items(), fillvalue=("", None)):
+            axis.set_visible(runs is not None)
+            if runs is not None:
+                axis.set_title(title)
+                handles |= _curves(axis, runs[runs["metric"] == metric])
+    figure.supxlabel("Share of the training cells (%)", fontsize="medium")
+    names = sorted(handles, key=natural)
+    figure.legend([handles[n] for n in names], names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
+    figure.tight_layout()
+    return figure
+
+
+def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], metric: str = "accuracy"):
+    """Return the few-shot runs as an altair chart: every run tells its seed, settings, cost and commit on hover."""
+    import altair as alt
+
+    panels = published_panels(published) | own_panels(records)
+    runs = pd.concat(runs.assign(panel=title) for title, runs in panels.items())
+    runs = runs[runs["metric"] == metric]
+    columns = ["panel", "series", "fraction", "value", "seed", "n_train", "seconds", "chosen_C", "source"]
+    runs = runs.reindex(columns=columns).assign(fraction=lambda t: 100 * t["fraction"])
+    names = sorted(set(runs["series"]), key=natural)
+    colours, shapes = [colour_of(name) for name in names], [VEGA_SHAPES[look_of(name).marker] for name in names]
+    chart = alt.Chart(runs).mark_point(filled=True, size=55, opacity=0.75)
+    chart = chart.encode(
+        x=alt.X("fraction:Q", title="Training cells (%)", scale=alt.Scale(domain=[0, 105])),
+        y=alt.Y("value:Q", title=METRICS.get(metric, metric), scale=alt.Scale(zero=False)),
+        color=alt.Color("series:N", title=None, scale=alt.Scale(domain=names, range=colours)),
+        shape=alt.Shape("series:N", title=None, scale=alt.Scale(domain=names, range=shapes)),
+        tooltip=[alt.Tooltip(f"{column}:{'N' if column in _TEXT else 'Q'}") for column in columns],
+    )
+    legend = alt.Legend(orient="bottom", columns=3)
+    chart = chart.encode(color=chart.encoding.color.copy(), shape=chart.encoding.shape.copy())
+    chart.encoding.color.legend = chart.encoding.shape.legend = legend
+    return chart.properties(width=190, height=220).facet(
+        facet=alt.Facet("panel:N", title=None, sort=list(dict.fromkeys(runs["panel"]))), columns=3
+    )
+
+
+_TEXT = ("panel", "series", "source")
+
+
+def _curves(axes, runs: pd.DataFrame) -> dict:
+    """Draw a dot per run, the mean, and its 95 % t interval where there are three runs or more."""
+    handles = {}
+    for series, group in runs.groupby("series", sort=False):
+        colour, marker, dashes = look_of(series)
+        means = group.groupby("fraction")["value"].agg(list)
+        x = 100 * means.index.to_numpy()
+        axes.plot(100 * group["fraction"], group["value"], marker, color=colour, alpha=0.45, ms=4, mew=1.2, ls="none")
+        line = axes.plot(x, means.map(np.mean), color=colour, lw=1.5, ls=dashes, marker=marker, ms=5)[0]
+        spread = means[means.map(len) >= 3].map(t_interval)
+        low, high = spread.map(lambda i: i.low), spread.map(lambda i: i.high)
+        axes.vlines(100 * spread.index, low, high, color=colour, lw=1.5, alpha=0.8)
+        handles[series] = line
+    axes.set(ylim=(0, 1), xticks=[10, 25, 50, 75, 100])
+    axes.tick_params(labelbottom=True)
+    return handles

@@ -1,0 +1,132 @@
+"""How models, variants, metrics and tiers look and what readers see them called, the same on every page.
+
+Colours: Okabe & Ito 2008 and, where its eight do not suffice, Tol 2021 ("muted"); both safe for colour-blind readers.
+"""
+
+import re
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+MODELS = {  # name -> label, colour, marker
+    "l1_logistic": ("L1 logistic regression", "#0072B2", "o"),
+    "scbert": ("scBERT", "#D55E00", "s"),
+    "scbert_head": ("scBERT head on bins", "#882255", "p"),
+    "scgpt": ("scGPT", "#009E73", "D"),
+    "knn": ("k nearest neighbours", "#E69F00", "^"),
+    "mode_per_cell": ("most common bin of the cell", "#999933", "v"),
+    "mode_per_gene": ("most common bin of the gene", "#44AA99", "^"),
+    "gene_depth_regression": ("regression on gene and depth", "#332288", "h"),
+    "majority": ("control: majority", "#666666", "_"),
+    "random": ("control: random", "#999999", "x"),
+    "shuffled_labels": ("control: shuffled labels", "#CC79A7", "+"),
+}
+CONTROLS = ("majority", "random", "shuffled_labels")
+PLAIN = ("", "default", "pretrained")  # variants that go by the name of the model alone
+VARIANTS = {  # name -> label, marker, line style; the colour is the model's
+    "no_pretraining": ("no pretraining", "v", "--"),
+    "no_pretraining_frozen_embeddings": ("no pretraining, frozen embeddings", ">", (0, (5, 1, 1, 1))),
+    "no_gene2vec": ("no gene2vec", "d", ":"),
+    "shuffled_genes": ("shuffled genes", "<", "-."),
+    "reported_by_yang": ("as reported by Yang et al.", "P", "-"),
+}
+VEGA_SHAPES = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross"}
+VEGA_SHAPES |= {"_": "triangle-down", "x": "cross", "+": "triangle-right", "*": "triangle-left"}
+VEGA_SHAPES |= {"d": "diamond", "<": "triangle-left", ">": "triangle-right"}
+VEGA_SHAPES |= {"p": "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"}
+VEGA_SHAPES |= {"h": "M0,-1L0.87,-0.5L0.87,0.5L0,1L-0.87,0.5L-0.87,-0.5Z"}
+OTHERS = [("#56B4E9", "v"), ("#000000", "P"), ("#7F3C8D", "*")]  # for models from outside
+METRICS = {
+    "accuracy": "Accuracy",
+    "macro_f1_seen": "Macro F1 (as published)",
+    "macro_f1": "Macro F1 (fixed labels)",
+    "hard_accuracy": "Accuracy, hard pair",
+    "hard_f1": "F1, hard pair",
+    "recall": "Recall",
+    "f1": "F1",
+    "masked_accuracy": "Accuracy, replaced positions",
+    "masked_accuracy_all": "Accuracy, all selected positions",
+    "predictions_equal_most_common_bin": "Predictions equal to the cell's most common bin",
+    "cells_predicting_most_common_bin": "Cells given nothing but their most common bin",
+    "recall_bin": "Recall",
+    "train_loss": "Training loss",
+    "validation_loss": "Validation loss",
+    "validation_accuracy": "Validation accuracy",
+}
+TIERS = {"published": "Published", "paper": "Paper tier", "standin": "Stand-in", "quick": "Quick"}
+
+
+class Look(NamedTuple):
+    """Colour, marker and line style of a series."""
+
+    colour: str
+    marker: str
+    line: str | tuple = "-"
+
+
+def style() -> None:
+    """Set the one style of all static figures."""
+    sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
+    plt.rcParams.update(
+        {
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": "medium",
+            "figure.dpi": 110,
+            "legend.frameon": False,
+            "savefig.bbox": "tight",
+        }
+    )
+
+
+def label_of(model: str) -> str:
+    """Return the name that readers see; a model from outside goes by its class."""
+    return MODELS[model][0] if model in MODELS else model.rpartition(":")[2]
+
+
+def series_of(model: str, variant: str) -> str:
+    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec``."""
+    if variant in PLAIN:
+        return label_of(model)
+    return f"{label_of(model)}, {VARIANTS[variant][0] if variant in VARIANTS else variant.replace('_', ' ')}"
+
+
+def look_of(series: str) -> Look:
+    """Return how a series of `runs_of` is drawn: the colour of its model, the marker and line of its variant."""
+    model, variant = _parts(series)
+    if model is None:
+        return Look(*OTHERS[sum(series.encode()) % len(OTHERS)])
+    colour, marker = MODELS[model][1:]
+    return Look(colour, *VARIANTS[variant][1:]) if variant else Look(colour, marker)
+
+
+def colour_of(series: str) -> str:
+    """Return the colour of a series of `runs_of`."""
+    return look_of(series).colour
+
+
+def rank(series: str) -> int:
+    """Return the place of a series in legends: models in the order of ``MODELS``, those from outside last."""
+    model, variant = _parts(series)
+    place = list(MODELS).index(model) if model else len(MODELS)
+    return place * (len(VARIANTS) + 1) + (list(VARIANTS).index(variant) + 1 if variant else 0)
+
+
+def natural(series: str) -> tuple:
+    """Return a key that sorts series as `rank` does, and ``batch_size=8`` before ``batch_size=16``."""
+    return rank(series), [float(text) for text in re.findall(r"=(-?[\d.]+(?:e-?\d+)?)(?![\w.])", series)], series
+
+
+def is_control(series: str) -> bool:
+    """Return whether a series is a floor that says nothing of a model."""
+    return _parts(series)[0] in CONTROLS
+
+
+def _parts(series: str) -> tuple[str | None, str | None]:
+    """Return the model and the variant, where they are known, that a series is named after."""
+    for model, (label, *_) in MODELS.items():
+        if series == label or series.startswith((f"{label},", f"{label} (")):
+            rest = series.removeprefix(label).partition(" (")[0]
+            return model, next((name for name, (text, *_) in VARIANTS.items() if rest == f", {text}"), None)
+    return None, None

@@ -1,0 +1,1 @@
+"""What trains the models: cells on disk, gene vectors, schedules and loops."""
