@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 JOBS ?= -1
 BIN := .venv/bin
 EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
+EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
 
-.PHONY: book test figure lock clean
+.PHONY: book test standin figure lock clean
 
 book: $(BIN)/bench
 	$(BIN)/bench run $(EXPERIMENTS) -p tier quick --jobs $(JOBS)
@@ -24,6 +25,12 @@ $(BIN)/bench: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
+
+standin: $(BIN)/bench # true architectures; needs a GPU, in order of worth
+	$(BIN)/bench pretrain scbert --recipe standin --device cuda
+	$(BIN)/bench pretrain scbert --recipe standin --no-gene2vec --device cuda
+	$(BIN)/bench run scbert_ablations scbert_annotation few_shot_pbmc masked_pretraining sensitivity -p tier standin
+	$(BIN)/python -m pytest tests/perf/test_perf_scbert.py -o addopts= -m gpu -s
 
 figure: $(BIN)/bench # the README's figure, from the committed records
 	$(BIN)/python -c 'from bench import figures, records; from bench.published import few_shot; \

@@ -1,6 +1,7 @@
 """The command ``bench``: list what there is, fetch data, run chapters, look at records."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def list_() -> None:
     trials = read().drop_duplicates(["experiment", "tier", "key"])
     for name in chapters():
         counts = trials[trials["experiment"] == name].groupby("tier").size()
-        click.echo(f"  {name:<18}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
+        click.echo(f"  {name:<20}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
 
 
 @main.command()
@@ -97,6 +98,70 @@ def weights(name: str, path: Path | None, genes: Path | None) -> None:
     click.echo(file)
     for line in describe(file):
         click.echo(line)
+
+
+def _of_cells(command):
+    """Add the options that say on which cells to train."""
+    options = [
+        click.option("--recipe", default="quick", show_default=True, help="quick or standin."),
+        click.option("--data", multiple=True, metavar="DATA[:SPLIT,...]", help="Cells in the place of the recipe's."),
+        click.option("--label", help="Column of obs with the cell type, for an .h5ad file."),
+        click.option("--batch", help="Column of obs with donor, study or condition, for an .h5ad file."),
+        click.option("-p", "settings", nargs=2, multiple=True, metavar="NAME VALUE", help="Another setting."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("model")
+@_of_cells
+@click.option("--no-gene2vec", is_flag=True, help="Without gene vectors, as in the paper's ablation.")
+@click.option("--device", help="cpu, cuda or cuda:1; a GPU if there is one.")
+def pretrain(model: str, recipe: str, no_gene2vec: bool, device: str | None, settings, **cells) -> None:
+    """Pretrain MODEL by masked expression; what is trained already is found, and an interrupted run goes on.
+
+    DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that they can be scored later.
+
+    Example: bench pretrain scbert --data my.h5ad:random --label cell_type -p n_genes 2000 -p steps 1000
+
+    Several processes: torchrun --nproc-per-node 2 --no-python bench pretrain scbert -p micro_batch 8
+    """
+    from bench.training.choice import chosen
+    from bench.training.pretrain import best_device, summary
+    from bench.training.pretrain import pretrain as train
+
+    name, asked = chosen(model, recipe, dict(settings) | ({"gene2vec": False} if no_gene2vec else {}), **cells)
+    try:
+        file = train(name, asked, device=device or best_device(name, asked))
+    except KeyboardInterrupt:
+        click.echo("\nbench: interrupted; what was trained is saved, the same command goes on from there.", err=True)
+        sys.exit(130)
+    if os.environ.get("RANK", "0") == "0":
+        click.echo("\n".join(summary(file)))
+
+
+@main.command()
+@_of_cells
+@click.option("--dim", default=200, show_default=True, help="Length of the vectors.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npy", help="In the cache unless given.")
+def gene2vec(recipe: str, dim: int, out: Path | None, settings, **cells) -> None:
+    """Train gene vectors (Gene2vec) on the cells that a pretraining of the same options trains on.
+
+    DATA is a data set or an .h5ad file; cells that the SPLITs score are left out.
+    """
+    from bench.datasets.sources import cache_folder
+    from bench.training.choice import chosen
+    from bench.training.gene2vec import train_file
+
+    asked = chosen("scbert", recipe, dict(settings), **cells)[1]
+    store = asked.cells()
+    rows, _ = store.split(asked.validation_share, asked.seed)
+    out = out or cache_folder() / "weights" / f"gene2vec-{store.content[:8]}-{dim}.npy"
+    file = train_file(out, store, rows=rows, dim=dim, seed=asked.seed)
+    click.echo(f"vectors  {file}: {store.n_genes:,} genes, {dim} dimensions, from {len(rows):,} cells")
+    click.echo(f"card     {file.with_suffix('.json')}")
 
 
 @main.command()

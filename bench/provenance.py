@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import psutil
 
 from bench.records import ROOT
 
@@ -33,6 +32,8 @@ class Cost:
         self._watch.join()
 
     def _sample(self):
+        import psutil  # here: a machine that only pretrains needs none
+
         me = psutil.Process()
         while True:
             total = 0

@@ -73,6 +73,21 @@ def is_done(experiment: str, tier: str, key: str) -> bool:
     return path.exists() and not _has_failed(path)
 
 
+def adopt(experiment: str, tier: str, key: str) -> bool:
+    """Take over a trial that another experiment has run at the same tier; return whether there was one."""
+    for path in own_folder().glob(f"*/{tier}/{key}.csv"):
+        table = _read_csv(path)
+        if table["status"].eq("ok").all():
+            target, predictions = path_of(experiment, tier, key), path.with_suffix(".npz")
+            text = table.assign(experiment=experiment).to_csv(index=False).encode()
+            if predictions.exists():
+                kept = predictions.read_bytes()
+                atomic.write(target.with_suffix(".npz"), lambda file: file.write(kept), replace=True)
+            atomic.write(target, lambda file: file.write(text), replace=True)
+            return True
+    return False
+
+
 def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predictions | None = None) -> None:
     """Write one trial, predictions first, so that a record without its predictions cannot exist.
 

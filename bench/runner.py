@@ -20,6 +20,7 @@ from bench.datasets import find, load
 from bench.errors import BenchError
 from bench.metrics import score
 from bench.models import create
+from bench.models.contract import Annotator
 from bench.predictions import Predictions
 from bench.provenance import Cost
 from bench.splits import split, subset
@@ -48,7 +49,7 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
         raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
     records.check_writable()
     tasks = grid.tasks()
-    missing = [t for t in tasks if not records.is_done(t.experiment, t.tier, t.trial.key)]
+    missing = [t for t in tasks if not _is_recorded(t.experiment, t.tier, t.trial.key)]
     label = f"{grid.experiment} ({grid.tier})"
     recorded = len(tasks) - len(missing)
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
@@ -58,6 +59,11 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
         failed = list(filter(None, tqdm(_outcomes(missing, jobs), total=len(missing), desc=label, unit="trial")))
     if failed:
         print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
+
+
+def _is_recorded(*trial: str) -> bool:
+    """Say whether an experiment holds a trial, be it because another one has run it."""
+    return records.is_done(*trial) or records.adopt(*trial)
 
 
 @contextmanager
@@ -130,7 +136,8 @@ def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Prediction
         model.fit(train, seed=trial.seed, **leaks)
         cells = without_labels(scored)
         probabilities = np.asarray(model.predict_proba(cells))
-        predicted = np.asarray(model.predict(cells)) if hasattr(model, "predict") else None
+        own = getattr(type(model), "predict", Annotator.predict)
+        predicted = None if own is Annotator.predict else np.asarray(model.predict(cells))  # not to infer twice
     predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]
     return rows + _diagnostics(model), scored.obs_names.to_numpy(), predictions, getattr(model, "audit_", "")

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -94,15 +95,29 @@ class Grid:
 
     def tasks(self) -> list[Task]:
         """Return one task per trial, small fractions first; data sets are loaded to know their content."""
-        specs = [self._spec(model) for model in self.models]
+        specs = self._specs()
         tasks = [task for name in self.dataset for task in self._of_dataset(name, specs)]
         return list({task.trial.key: task for task in tasks}.values())  # what is asked for twice is run once
 
-    def _spec(self, model: str) -> Spec:
-        """Return the model with its overrides, those of the variant last, and with weights that are on this machine."""
-        of_model, of_variant = (self.overrides.get(name, {}) for name in (model.partition("@")[0], model))
-        spec = describe(model, of_model | of_variant)
-        return replace(spec, weights=str(weights.resolve(spec.weights))) if spec.weights else spec
+    def _specs(self) -> list[Spec]:
+        """Return the models with their overrides, those of a variant last, and with weights that are on this machine.
+
+        A model whose known weights cannot be had here is left out, and that is said; others can still be run.
+        """
+        specs, failures = [], []
+        for model in self.models:
+            of_model, of_variant = (self.overrides.get(name, {}) for name in (model.partition("@")[0], model))
+            spec = describe(model, of_model | of_variant)
+            try:
+                specs.append(replace(spec, weights=str(weights.resolve(spec.weights))) if spec.weights else spec)
+            except BenchError as error:
+                if spec.weights not in (*weights.WEIGHTS, *weights.PRETRAINED):
+                    raise
+                failures.append(error)
+                print(f"{self.experiment} ({self.tier}): {model} is left out. {error}", file=sys.stderr)
+        if not specs:
+            raise failures[0]
+        return specs
 
     def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
         dataset = find(name, self.label, self.batch)

@@ -1,4 +1,4 @@
-"""Real cells and golden numbers for the tests; results go to a temporary folder, downloads to the user's own cache."""
+"""Real cells, small weights and golden numbers for the tests; results go to a folder of the test's own."""
 
 import json
 import os
@@ -52,6 +52,31 @@ def sides(small) -> tuple[AnnData, AnnData]:
     """20 training cells and 10 scored cells of each of eight types, private copies."""
     train = (small.obs["split"] == "train").to_numpy()
     return small[train].copy(), small[~train].copy()
+
+
+@pytest.fixture(scope="session")
+def tiny_scbert(small, tmp_path_factory):
+    """Return a writer of weights files of small random scBERTs over the 60 most variable genes of `small`."""
+    import torch
+
+    from bench.models.scbert import Architecture, ScBERTNetwork
+    from bench.weights import save
+
+    values = log1p_cp10k(small.X).toarray()
+    genes = small.var_names[np.argsort(-values.var(axis=0))[:60]].tolist()
+    folder = tmp_path_factory.mktemp("weights")
+
+    def _tiny_scbert(name: str = "tiny", *, gene2vec: bool = True, **metadata: str | None) -> Path:
+        path = folder / f"{name}.safetensors"
+        network = ScBERTNetwork(Architecture(60, 16, 2, 2, 8, 16, gene2vec=gene2vec), seed=1)
+        if gene2vec:
+            rng = torch.Generator().manual_seed(2)
+            network.pos_emb["emb"].weight[:-1] = torch.randn(60, 16, generator=rng, dtype=torch.float64)
+        told = {"genes": json.dumps(genes), "library": "all"} | metadata
+        save(path, network.state_dict(), {key: text for key, text in told.items() if text is not None})
+        return path
+
+    return _tiny_scbert
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from bench.notebooks import chapters
 from bench.runner import run
 from bench.trials import Grid
 
-COMMANDS = ("list", "data", "run", "records")
+COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "run", "verify", "records")
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +33,13 @@ def record(*models: str) -> None:
 
 
 def test_help_names_every_command_with_a_sentence():
+    assert set(COMMANDS) == set(main.commands)
+    width = max(map(len, COMMANDS))
     for arguments in ((), ("-h",), ("--help",)):
         said = bench(*arguments).output
         for command in COMMANDS:
             first_words = main.commands[command].help.split()[:4]
-            assert f"  {command:<8} {' '.join(first_words)}" in said
+            assert f"  {command:<{width}}  {' '.join(first_words)}" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -110,6 +112,7 @@ MISTAKES = {
         "[0]",
     ): "Unknown parameter of few_shot_pbmc.md 'sedes'. Did you mean 'seeds'",
     ("run", "few_shot_pbmc", "-p", "seeds", "[0"): "Parameter seeds='[0' cannot be read",
+    ("verify", "no_such_folder"): "no_such_folder is not a folder; it should hold golden cases",
     ("records",): "Nothing is recorded; see: bench list",
     ("records", "few_shot"): "Nothing is recorded for few_shot; see: bench list",
     ("records", "--commit"): "Say which experiment",
@@ -128,7 +131,11 @@ def test_a_mistake_is_one_sentence_with_exit_code_2(arguments):
     assert MISTAKES[arguments] in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [("nothing",), ("run",), ("data",), ("run", "x", "--jobs", "two")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [("nothing",), ("run",), ("data",), ("verify",), ("weights",), ("run", "x", "--jobs", "two")],
+    ids=" ".join,
+)
 def test_wrong_usage_is_explained_with_exit_code_2(arguments):
     result = bench(*arguments)
     assert result.exit_code == 2

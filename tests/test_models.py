@@ -19,13 +19,26 @@ from bench.runner import run_task, without_labels
 from bench.splits import split
 from bench.trials import Grid
 
-QUICK = {"l1_logistic": {"Cs": [0.1]}}  # settings for tests that fit a model once more
+TUNED = {"epochs": 2, "lr": 0.01, "batch_size": 8}
+QUICK = {"l1_logistic": {"Cs": [0.1]}, "scbert": TUNED, "scbert_head": TUNED}  # for tests that fit a model once more
+UNSEEING = {"scbert": {"recipe": "clean", "stabiliser": "per_cell"}, "scbert_head": {"recipe": "clean"}}
+NEEDED = {}  # what a model cannot do without: weights
 every_model = pytest.mark.parametrize("name", MODELS)
+tuned_model = pytest.mark.parametrize("name", ["scbert", "scbert_head"])
 _fitted = {}  # one fit of each model with its defaults, shared by the tests that only predict
 
 
-def quick(name: str):
-    return create(describe(name, QUICK.get(name)))
+@pytest.fixture(scope="module", autouse=True)
+def weights(tiny_scbert):
+    NEEDED.update({name: {"weights": str(tiny_scbert())} for name in ("scbert", "scbert_head")})
+
+
+def settings(name: str) -> dict:
+    return QUICK.get(name, {}) | NEEDED.get(name, {})
+
+
+def quick(name: str, **more):
+    return create(describe(name, settings(name) | more))
 
 
 def labels(cells: AnnData) -> np.ndarray:
@@ -51,7 +64,7 @@ def log_values(cells: AnnData) -> AnnData:
 def fitted(name, sides):
     """Return the model fitted with its defaults, and the scored cells as it may see them."""
     if name not in _fitted:
-        _fitted[name] = create(describe(name)).fit(sides[0], seed=0)
+        _fitted[name] = create(describe(name, NEEDED.get(name))).fit(sides[0], seed=0)
     return _fitted[name], without_labels(sides[1])
 
 
@@ -90,6 +103,8 @@ def test_same_seed_same_result_and_another_seed_another_where_declared(name, sid
 @every_model
 def test_order_of_the_scored_cells_does_not_matter(name, fitted):
     model, cells = fitted
+    if model.batch_dependent:  # within a batch, then
+        cells = cells[: model.config.evaluation_batch].copy()
     order = np.random.default_rng(0).permutation(cells.n_obs)
     same(model.predict_proba(cells[order].copy()), model.predict_proba(cells)[order])
 
@@ -102,6 +117,31 @@ def test_one_by_one_equals_together(name, fitted):
     together = model.predict_proba(cells)
     same(np.vstack([model.predict_proba(cells[i : i + 1].copy()) for i in range(20)]), together[:20])
     same(np.vstack([model.predict_proba(part) for part in (cells[:31].copy(), cells[31:].copy())]), together)
+
+
+@pytest.mark.parametrize("recipe", ["published", "clean"])
+def test_scbert_with_a_stabiliser_per_cell_predicts_one_by_one_what_it_predicts_together(recipe, sides):
+    model = quick("scbert", stabiliser="per_cell", recipe=recipe).fit(sides[0], seed=0)
+    assert not model.batch_dependent
+    cells = without_labels(sides[1])
+    together = model.predict_proba(cells)
+    assert together.std(axis=0).max() > 0.01
+    alone = np.vstack([model.predict_proba(cells[i : i + 1].copy()) for i in range(cells.n_obs)])
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
+    for size in (3, 31, 64, 200):
+        assert (
+            create(describe("scbert", settings("scbert") | {"evaluation_batch": size})).config.evaluation_batch == size
+        )
+        model.config = replace(model.config, evaluation_batch=size)
+        np.testing.assert_allclose(model.predict_proba(cells), together, rtol=0, atol=1e-5)
+
+
+def test_scbert_as_published_declares_that_predictions_depend_on_the_batch_and_they_do(sides):
+    model = quick("scbert").fit(sides[0], seed=0)
+    assert model.batch_dependent
+    cells = without_labels(sides[1])
+    alone = np.vstack([model.predict_proba(cells[i : i + 1].copy()) for i in range(cells.n_obs)])
+    assert np.abs(alone - model.predict_proba(cells)).max() > 1e-5
 
 
 @every_model
@@ -184,9 +224,9 @@ def test_few_training_cells_lower_the_components_and_neighbours(sides):
 # Nothing is learnt from scored cells
 
 
-@every_model
-def test_other_scored_cells_never_change_a_prediction(name, small, tmp_path):
-    """Through the runner: every scored cell but one gets other counts and another label."""
+@pytest.fixture
+def two_sets(small, tmp_path) -> list[str]:
+    """Two files: in the second one every scored cell but the first has other counts and another label."""
     changed = small.copy()
     others = np.flatnonzero(changed.obs["split"] == "test")[1:]
     rng = np.random.default_rng(0)
@@ -194,12 +234,28 @@ def test_other_scored_cells_never_change_a_prediction(name, small, tmp_path):
     X[others] = rng.permuted(X[others], axis=1) * rng.integers(1, 9, (len(others), 1))
     changed.X = type(small.X)(X)
     changed.obs.iloc[others, 0] = np.roll(labels(small)[others], 7)
-    predictions = []
-    for file, cells in {"one.h5ad": small, "two.h5ad": changed}.items():
-        cells.write_h5ad(tmp_path / file)
-        (task,) = Grid("leak", "quick", str(tmp_path / file), name, overrides=_quick(name)).tasks()
+    files = [str(tmp_path / name) for name in ("one.h5ad", "two.h5ad")]
+    for file, cells in zip(files, (small, changed), strict=True):
+        cells.write_h5ad(file)
+    return files
+
+
+def run_both(two_sets, name: str, **more) -> list:
+    """Return the records of the trials on both files, made by the runner."""
+    tables = []
+    for file in two_sets:
+        (task,) = Grid("leak", "quick", file, name, overrides={name: settings(name) | more}).tasks()
         assert task.trial.split == "authors"
         assert run_task(task) == ""
+        table = records.read("leak", committed=False)
+        tables.append((task, table[table["key"] == task.trial.key]))
+    return tables
+
+
+@every_model
+def test_other_scored_cells_never_change_a_prediction(name, small, two_sets):
+    predictions = []
+    for task, _ in run_both(two_sets, name, **UNSEEING.get(name, {})):
         names, predicted = records.read_predictions("leak", "quick", task.trial.key)
         assert names[0] == small.obs_names[small.obs["split"] == "test"][0]
         predictions.append(predicted)
@@ -210,8 +266,20 @@ def test_other_scored_cells_never_change_a_prediction(name, small, tmp_path):
     assert two.predicted[0] == one.predicted[0]
 
 
-def _quick(name: str) -> dict[str, dict]:
-    return {name: QUICK[name]} if name in QUICK else {}
+@tuned_model
+@pytest.mark.parametrize("recipe", ["published", "clean"])
+def test_a_recipe_that_sees_scored_cells_says_so_and_sees_them_where_it_says(name, recipe, two_sets):
+    """Labels are exchanged among scored cells: the choice of the epoch sees it, weights of classes and training not."""
+    per_epoch = {}
+    for number, (_, table) in enumerate(run_both(two_sets, name, **UNSEEING[name] | {"recipe": recipe})):
+        assert set(table["sees_scored_cells"]) == {recipe == "published"}
+        for metric, part in table[table["epoch"].notna()].groupby("metric"):
+            per_epoch[metric, number] = part.sort_values("epoch")["value"].to_numpy()
+    assert len(per_epoch["train_loss", 0]) == TUNED["epochs"]
+    np.testing.assert_array_equal(per_epoch["train_loss", 0], per_epoch["train_loss", 1])
+    for metric in ("validation_loss", "validation_accuracy"):
+        seen = not np.array_equal(per_epoch[metric, 0], per_epoch[metric, 1])
+        assert seen == (recipe == "published"), metric
 
 
 def test_view_for_prediction_has_expression_genes_and_batch_but_no_label(sides):

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import records
+from bench import records, runner
 from bench.errors import BenchError
 from bench.predictions import Predictions
+from bench.trials import Grid
 
 VARYING = ["seconds", "peak_memory_mb"]  # cost differs between runs of one trial, and nothing else does
 GRID = """
@@ -334,3 +335,17 @@ def test_a_file_size_limit_in_the_middle_of_a_run_is_one_sentence_and_the_run_ca
     }
     assert records.read()["key"].nunique() == 12
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != limit
+
+
+def test_a_trial_of_another_experiment_is_taken_over_instead_of_run_again(hao, monkeypatch):
+    first, second = (Grid(name, "quick", "hao", "majority") for name in ("first", "second"))
+    runner.run(first)
+    monkeypatch.setattr(runner, "run_task", lambda task: pytest.fail("was run again"))
+    runner.run(second)
+    one, two = (records.read(name, committed=False) for name in ("first", "second"))
+    assert set(two["experiment"]) == {"second"}
+    pd.testing.assert_frame_equal(one.drop(columns="experiment"), two.drop(columns="experiment"))
+    (key,) = set(two["key"])
+    names, predictions = records.read_predictions("second", "quick", key)
+    np.testing.assert_array_equal(predictions.truth, records.read_predictions("first", "quick", key)[1].truth)
+    assert not records.adopt("third", "standin", key)  # tiers stay apart

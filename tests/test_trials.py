@@ -10,10 +10,10 @@ import pytest
 import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
 
-from bench import experiments, records, runner
+from bench import experiments, records, runner, weights
 from bench.errors import BenchError
 from bench.experiments import recorded, run_grid
-from bench.trials import Grid, Task, Trial, file_hash
+from bench.trials import Grid, Task, Trial
 
 PINNED = Trial(
     dataset="hao",
@@ -105,12 +105,78 @@ def test_a_default_that_is_named_makes_no_new_trial(mine):
     assert keys(mine, "knn", overrides={"knn": {"n_neighbors": 15}}) == keys(mine, "knn")
 
 
-def test_other_weights_make_another_trial(tmp_path):
-    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    first.write_bytes(b"a"), second.write_bytes(b"b")
-    assert file_hash(str(first), 0) != file_hash(str(second), 0)
-    first.write_bytes(b"b")
-    assert file_hash(str(first), 1) == file_hash(str(second), 0)
+def scbert(path, **more) -> dict:
+    return {"overrides": {"scbert": {"weights": str(path)} | more}}
+
+
+def test_other_weights_make_another_trial_and_their_path_none(mine, tiny_scbert, tmp_path):
+    first, second = tiny_scbert("first"), tiny_scbert("second", gene2vec=False)
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(first.read_bytes())
+    assert keys(mine, "scbert", **scbert(first)) == keys(mine, "scbert", **scbert(moved))
+    assert keys(mine, "scbert", **scbert(first)).isdisjoint(keys(mine, "scbert", **scbert(second)))
+    moved.write_bytes(second.read_bytes())  # under the same name
+    assert keys(mine, "scbert", **scbert(moved)) == keys(mine, "scbert", **scbert(second))
+    (task,) = grid(mine, "scbert", **scbert(first)).tasks()
+    assert task.trial.weights_hash == weights.identity(first)
+    assert task.spec.weights == str(first)
+
+
+def test_weights_that_say_who_they_are_keep_their_trials_when_they_are_made_again(mine, tiny_scbert):
+    """A pretraining repeated on another machine differs in the last digits, not in what it is."""
+    first = tiny_scbert("said", identity="0123456789abcdef")
+    (task,) = grid(mine, "scbert", **scbert(first)).tasks()
+    again = tiny_scbert("again", identity="0123456789abcdef", commit="another")
+    assert task.trial.weights_hash == "0123456789abcdef"
+    assert keys(mine, "scbert", **scbert(again)) == {task.trial.key}
+
+
+def test_weights_are_named_or_a_path(mine, tiny_scbert, monkeypatch):
+    found = tiny_scbert("named")
+    asked = []
+    monkeypatch.setattr("bench.training.pretrain.pretrained", lambda name: (asked.append(name), found)[1])
+    (task,) = grid(mine, "scbert", **scbert("scbert_quick")).tasks()
+    assert asked == ["scbert_quick"]
+    assert task.spec.weights == str(found)  # a worker need not find them again
+    assert keys(mine, "scbert", **scbert(found)) == {task.trial.key}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("scbert_quik", "Unknown weights 'scbert_quik'. Did you mean 'scbert_quick'"),
+        (
+            "no_such.safetensors",
+            "No weights file no_such.safetensors; give a file that is there, or one of scbert_panglao",
+        ),
+    ],
+)
+def test_weights_that_are_not_there_are_refused_before_anything_runs(mine, text, sentence):
+    with pytest.raises(BenchError) as caught:
+        grid(mine, ["majority", "scbert"], **scbert(text)).tasks()
+    assert sentence in str(caught.value)
+
+
+def test_overrides_of_a_variant_come_after_those_of_its_model(mine, tiny_scbert):
+    both, without = tiny_scbert("with"), tiny_scbert("without", gene2vec=False)
+    overrides = {
+        "scbert": {"weights": str(both), "epochs": 3, "lr": 0.5},
+        "scbert@no_gene2vec": {"weights": str(without), "epochs": 7},
+    }
+    models = ["scbert", "scbert@pretrained", "scbert@no_pretraining", "scbert@no_gene2vec"]
+    tasks = {task.trial.variant: task for task in grid(mine, models, overrides=overrides).tasks()}
+    assert list(tasks) == ["pretrained", "no_pretraining", "no_gene2vec"]  # the first two models are one
+    for variant, task in tasks.items():
+        own = variant == "no_gene2vec"
+        assert task.spec.hyperparameters["epochs"] == (7 if own else 3)
+        assert task.spec.hyperparameters["lr"] == 0.5
+        assert task.trial.weights_hash == weights.identity(without if own else both)
+
+
+def test_overrides_of_a_variant_that_was_not_asked_for_are_refused(mine):
+    with pytest.raises(BenchError, match=r"Unknown model in overrides 'scbert@no_gene2vec'"):
+        grid(mine, ["scbert"], overrides={"scbert@no_gene2vec": {}})
+    grid(mine, ["scbert@no_gene2vec"], overrides={"scbert": {}, "scbert@no_gene2vec": {}})
 
 
 def test_changed_cells_make_new_trials_under_the_same_file_name(mine):
@@ -267,6 +333,16 @@ def test_fewer_models_drop_the_tiers_overrides_of_the_others(asked):
     assert [found.overrides for found, _ in asked] == [{}, {"knn": {"n_neighbors": 3}}]
 
 
+def test_fewer_models_keep_the_tiers_overrides_of_their_variants(asked):
+    of_variant = {"scbert": {"epochs": 2}, "scbert@no_gene2vec": {"epochs": 3}}
+    tiers = {"quick": {"dataset": "hao", "models": ["scbert", "scbert@no_gene2vec"], "overrides": of_variant}}
+    run_grid("few_shot", tiers, tier="quick", compute=True, models="scbert")
+    run_grid("few_shot", tiers, tier="quick", compute=True, models="scbert@no_gene2vec")
+    run_grid("few_shot", tiers, tier="quick", compute=True, overrides={"scbert@no_gene2vec": {"lr": 0.1}})
+    merged = {"scbert": {"epochs": 2}, "scbert@no_gene2vec": {"epochs": 3, "lr": 0.1}}
+    assert [found.overrides for found, _ in asked] == [{"scbert": {"epochs": 2}}, of_variant, merged]
+
+
 def test_overrides_of_a_model_that_was_not_asked_for_are_refused(asked):
     with pytest.raises(BenchError, match="Unknown model in overrides 'knn'"):
         run_grid("few_shot", TIERS, tier="quick", compute=True, models=["majority"], overrides={"knn": {}})
@@ -307,3 +383,18 @@ def test_a_model_that_fails_is_a_record_and_the_other_trials_go_on(mine, tmp_pat
     assert "2 of 4 trials failed" in capsys.readouterr().err
     runner.run(grid(mine, ["my_failing_model:Mine", "majority"], fractions=[0.5], seeds=[0, 1]))
     assert "2 of 4 trials recorded, 2 to run" in capsys.readouterr().err  # failures are tried again
+
+
+def test_a_model_whose_weights_cannot_be_had_is_left_out_and_that_is_said(monkeypatch, capsys):
+    def _missing(text):
+        raise BenchError(f"Weights {text} are not in the cache.")
+
+    monkeypatch.setattr("bench.weights.resolve", _missing)
+    overrides = {"scbert": {"weights": "scbert_standin"}}
+    tasks = Grid("x", "standin", "hao", ["majority", "scbert"], overrides=overrides).tasks()
+    assert [task.spec.name for task in tasks] == ["majority"]
+    assert "x (standin): scbert is left out. Weights scbert_standin are not in the cache." in capsys.readouterr().err
+    with pytest.raises(BenchError, match="not in the cache"):
+        Grid("x", "standin", "hao", ["scbert"], overrides=overrides).tasks()
+    with pytest.raises(BenchError):  # a mistake is no reason to go on
+        Grid("x", "standin", "hao", ["majority", "scbert"], overrides={"scbert": {"weights": "no.pth"}}).tasks()

@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import requests
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError
 
 from bench.errors import BenchError
 
@@ -110,6 +108,9 @@ def from_drive(folder: str, target: Path, accept: Accept, looked: Sequence[str])
 
 
 def _resume(url: str, part: Path, hand: str) -> None:
+    import requests  # here and below: a machine with the data needs no means to download them
+    from urllib3.exceptions import HTTPError
+
     reason = "no answer"
     for attempt in range(ATTEMPTS):
         time.sleep(PAUSE_S * attempt)
@@ -127,6 +128,8 @@ def _resume(url: str, part: Path, hand: str) -> None:
 
 def _append(url: str, part: Path, hand: str) -> bool:
     """Write what is missing after the end of the part; return whether the file is then whole."""
+    import requests
+
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
@@ -145,7 +148,7 @@ def _append(url: str, part: Path, hand: str) -> bool:
     return total is None or part.stat().st_size == total
 
 
-def _write(answer: requests.Response, part: Path, start: int, total: int | None) -> None:
+def _write(answer, part: Path, start: int, total: int | None) -> None:
     bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=not _terminal())
     with bar, open(part, "ab" if start else "wb") as file:
         for block in answer.raw.stream(1 << 18, decode_content=False):  # a .gz stays packed, whatever the headers say

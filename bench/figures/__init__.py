@@ -8,6 +8,7 @@ from bench.figures.cell_types import per_class
 from bench.figures.dots import ablation, masked
 from bench.figures.learning_curves import few_shot, few_shot_hover
 from bench.figures.runs import published_panels, runs_of
+from bench.figures.settings import keep
 from bench.figures.style import METRICS, MODELS, TIERS, VARIANTS, VEGA_SHAPES, colour_of, label_of, rank, style
 from bench.figures.training import curves, sensitivity
 
@@ -22,6 +23,7 @@ __all__ = [
     "curves",
     "few_shot",
     "few_shot_hover",
+    "keep",
     "label_of",
     "masked",
     "per_class",

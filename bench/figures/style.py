@@ -29,6 +29,7 @@ VARIANTS = {  # name -> label, marker, line style; the colour is the model's
     "no_pretraining_frozen_embeddings": ("no pretraining, frozen embeddings", ">", (0, (5, 1, 1, 1))),
     "no_gene2vec": ("no gene2vec", "d", ":"),
     "shuffled_genes": ("shuffled genes", "<", "-."),
+    "same_data": ("fitted on the same data set", ">", "--"),
     "reported_by_yang": ("as reported by Yang et al.", "P", "-"),
 }
 VEGA_SHAPES = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross"}

@@ -90,7 +90,8 @@ def curves(records: pd.DataFrame, metrics=("validation_accuracy", "train_loss"),
             _over_epochs(axis, runs[runs["metric"] == metric], colours, slow_keys)
         column[0].set_title(title)
         column[-1].set_xlabel("Epoch")
-        _legend(column[-1], colours, bool(slow_keys & set(zip(runs["tier"], runs["key"], strict=True))))
+        with_slow = bool(slow_keys & set(zip(runs["tier"], runs["key"], strict=True)))
+        _legend(column[-1], colours, with_slow, width=min(42, 72 // len(panels)))
     for axis, metric in zip(axes[:, 0], metrics, strict=True):
         axis.set_ylabel(METRICS.get(metric, metric))
     return figure
@@ -156,8 +157,9 @@ def _colours(runs: pd.DataFrame) -> dict[str, str]:
     return {name: mpl.colors.to_hex(shade) for name, shade in zip(names, shades, strict=True)}
 
 
-def _legend(axis, colours: dict[str, str], with_slow: bool) -> None:
-    handles = [Line2D([], [], color=colour, lw=1.6, label=fill(name, 42)) for name, colour in colours.items()]
-    label = f"dashed: ends more than {SLOW_MARGIN:g} below the best"
+def _legend(axis, colours: dict[str, str], with_slow: bool, width: int) -> None:
+    """Draw a legend below a panel, its text wrapped: one wider than the panel would squeeze all of them."""
+    handles = [Line2D([], [], color=colour, lw=1.6, label=fill(name, width)) for name, colour in colours.items()]
+    label = fill(f"dashed: ends more than {SLOW_MARGIN:g} below the best", max(width, 24))
     handles += [Line2D([], [], color="0.4", lw=1.6, ls=SLOW_DASHES, label=label)] * with_slow
     axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.24), fontsize="small")

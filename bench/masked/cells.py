@@ -12,7 +12,7 @@ from bench.datasets.sources import cache_folder
 from bench.errors import BenchError
 from bench.training.blocks import Selection
 from bench.training.cells import build
-from bench.training.recipes import Pretraining
+from bench.training.recipes import RECIPES, Pretraining
 from bench.training.store import Cells
 from bench.weights.card import header
 
@@ -22,13 +22,14 @@ VARIANTS = ("pretrained", "no_gene2vec")
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file and what it says of itself."""
+    """A weights file and what it says of itself; or a recipe of this project whose weights need not exist."""
 
     variant: str
-    path: Path
+    path: Path | None
     genes: tuple[str, ...]  # order of the positions
     library: str
     identity: str
+    recipe: Pretraining | None = None  # where there is no file
 
     @classmethod
     def of(cls, variant: str, name: str) -> "Weights":
@@ -55,6 +56,15 @@ class Weights:
             )
         return cls(variant, path, tuple(json.loads(told["genes"])), told["library"], weights.identity(path))
 
+    @classmethod
+    def planned(cls, variant: str, name: str) -> "Weights":
+        """Return what baselines need to know of weights: for a recipe of this project no file, nor a pretraining."""
+        if name not in RECIPES:
+            return cls.of(variant, name)
+        recipe = RECIPES[name]
+        cells = recipe.cells()
+        return cls(variant, None, tuple(cells.genes), recipe.library, recipe.identity(cells), recipe)
+
     @property
     def positions(self) -> str:
         """Number of genes, and 8 hex digits over their order and the library."""
@@ -62,11 +72,15 @@ class Weights:
 
     def card(self) -> dict | None:
         """Return the card of a pretraining in this project; None for any other weights."""
+        if self.path is None:
+            return None
         path = self.path.with_suffix(".json")
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def seen(self) -> np.ndarray | None:
         """Return the identifiers of the cells that they were trained on or chosen by; None where nobody knows."""
+        if self.path is None:
+            return self.recipe.cells().ids
         path = self.path.with_suffix(".cells.npy")
         return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
 
@@ -78,6 +92,8 @@ class Weights:
         BenchError
             If the data sets are no longer what they were.
         """
+        if self.recipe is not None:
+            return self.recipe, self.recipe.cells()
         if (card := self.card()) is None:
             return None
         settings = dict(card["recipe"])
@@ -146,18 +162,25 @@ def held_out(cells: Cells, seen: np.ndarray | None) -> tuple[str, np.ndarray]:
     return "not_pretrained", np.random.default_rng(SPLIT_SEED).permutation(np.flatnonzero(unseen))
 
 
-def to_fit(given: Weights, cells: Cells, scored: np.ndarray) -> tuple[str, Rows]:
-    """Return the cells that fit the baselines.
+def to_fit(given: Weights, cells: Cells, scored: np.ndarray) -> list[tuple[str, str, Rows]]:
+    """Return variant, recipe and cells of each fit of a baseline.
 
     Returns
     -------
-    ``pretraining_cells`` and the cells that the weights were trained on; where these are unknown, ``other_cells`` and
-    the cells of the evaluated data set that are not ``scored``: an advantage over weights from elsewhere.
+    Recipe ``pretraining_cells`` fits on the cells that the weights were trained on; where these are of several data
+    sets, variant ``same_data`` fits on those of the evaluated one alone.  Where nobody knows them, recipe
+    ``other_cells`` fits on the cells of the evaluated data set that are not ``scored``, an advantage over weights from
+    elsewhere.
     """
-    if (known := given.pretraining()) is not None:
-        recipe, theirs = known
-        return "pretraining_cells", Rows.of(theirs, theirs.split(recipe.validation_share, recipe.seed)[0])
-    return "other_cells", Rows.of(cells, np.setdiff1d(np.arange(len(cells)), scored))
+    if (known := given.pretraining()) is None:
+        return [("default", "other_cells", Rows.of(cells, np.setdiff1d(np.arange(len(cells)), scored)))]
+    recipe, theirs = known
+    train, _ = theirs.split(recipe.validation_share, recipe.seed)
+    fits = [("default", "pretraining_cells", Rows.of(theirs, train))]
+    if len(theirs.datasets) > 1 and cells.datasets[0] in theirs.datasets:
+        same = train[theirs.dataset[train] == theirs.datasets.index(cells.datasets[0])]
+        fits.append(("same_data", "pretraining_cells", Rows.of(theirs, same)))
+    return fits
 
 
 def _digest(parts: list) -> str:

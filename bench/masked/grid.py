@@ -1,12 +1,15 @@
 """What the chapter calls: score weights and baselines where that is not recorded, and return the records."""
 
+import logging
+import os
 import sys
+import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
@@ -14,60 +17,13 @@ from tqdm import tqdm
 from bench import records
 from bench.errors import BenchError, unknown
 from bench.experiments import recorded
-from bench.masked.cells import VARIANTS, Rows, Weights, held_out, to_fit, tokens_of
+from bench.masked.cells import Weights
+from bench.masked.request import Request, Task, tasks, trial_of
 from bench.notebooks import parse
-from bench.trials import TIERS, Trial, canonical
+from bench.provenance import Cost
 
-PROTOCOL = "1.1"  # raise when the numbers of an unchanged trial change
-BASELINES = {"mode_per_cell": "published", "mode_per_gene": "", "gene_depth_regression": ""}  # recipe, or what it fits
+log = logging.getLogger("bench")
 PANGLAO = "panglao"  # beginning of the file name of the paper's own data, which no data set of the project reads
-
-
-@dataclass(frozen=True)
-class Masked:
-    """What a chapter asks for at one tier."""
-
-    dataset: str | list[str]  # names or paths; labels are not needed
-    weights: dict[str, str]  # variant -> name or path
-    seeds: list[int] = field(default_factory=lambda: [2021])  # of the masks; 2021 as published
-    max_cells: int = 1000  # scored, of each data set
-    batch_size: int = 1  # cells that share the stabiliser; 1 as published
-    device: str = "cpu"
-
-    def __post_init__(self):
-        for name in ("dataset", "seeds"):
-            value = getattr(self, name)
-            if not isinstance(value, (list, tuple)):  # one stands for a list of one
-                object.__setattr__(self, name, [value])
-        for name in ("max_cells", "batch_size"):
-            if not _whole(getattr(self, name)) or getattr(self, name) < 1:
-                raise BenchError(f"{name}={getattr(self, name)!r} should be a whole number of cells, at least 1.")
-        if not self.seeds or not all(_whole(seed) and seed >= 0 for seed in self.seeds):
-            raise BenchError(f"seeds={self.seeds!r} should be a list of whole numbers from 0 on, such as [2021].")
-        if not self.dataset or not all(isinstance(name, (str, Path)) for name in self.dataset):
-            raise BenchError(f"dataset={self.dataset!r} should be a list of names or paths, such as ['hao', 'baron'].")
-        if isinstance(self.weights, (str, Path)):
-            object.__setattr__(self, "weights", {"pretrained": self.weights})
-        if not isinstance(self.weights, Mapping) or not self.weights:
-            raise BenchError(f"weights={self.weights!r} should be such as {{'pretrained': 'scbert_quick'}}.")
-        for variant in self.weights:
-            if variant not in VARIANTS:
-                raise unknown("variant in weights", variant, VARIANTS)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A trial and what this machine needs to run it, which is no part of the key."""
-
-    trial: Trial
-    experiment: str
-    tier: str
-    scored: Rows
-    batch: int
-    device: str
-    weights: Path | None = None  # of a network
-    fit: Rows | None = None  # of a baseline
-    n_train: float = float("nan")
 
 
 def masked_grid(
@@ -75,7 +31,7 @@ def masked_grid(
 ) -> pd.DataFrame:
     """Score masked positions of held-out cells at one tier where that is not recorded; return all tiers' records.
 
-    Every variant's weights and three baselines are scored on each data set with the masks of each seed; see
+    Every variant's weights and the baselines are scored on each data set with the masks of each seed; see
     `bench.masked.score` for the metrics and `bench.masked.cells` for the cells.  Weights that were pretrained in this
     project add their curve of training: ``epoch`` counts its evaluations.
 
@@ -84,7 +40,7 @@ def masked_grid(
     experiment
         Name of the chapter.
     tiers
-        For each tier the fields of `Masked`: dataset, weights, seeds, max_cells, batch_size, device.
+        For each tier the fields of `Request`: dataset, weights, seeds, max_cells, batch_size, device, baselines_only.
     tier
         The tier to run.
     compute
@@ -104,68 +60,98 @@ def masked_grid(
         raise unknown("tier", tier, tiers)
     chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
     for name in chosen:
-        if name not in Masked.__dataclass_fields__:
-            raise unknown("choice", name, Masked.__dataclass_fields__)
-    request, usual = Masked(**tiers[tier] | chosen), Masked(**tiers[tier]).dataset
+        if name not in Request.__dataclass_fields__:
+            raise unknown("choice", name, Request.__dataclass_fields__)
+    request, usual = Request(**tiers[tier] | chosen), Request(**tiers[tier]).dataset
     foreign = [d for d in request.dataset if d not in usual and not Path(d).name.lower().startswith(PANGLAO)]
     if tier == "paper" and foreign:
         raise BenchError(
-            f"tier='paper' stands for the paper's own data, not {', '.join(foreign)}; use tier='standin' for other data."
+            f"tier='paper' stands for the paper's own data, not {', '.join(map(str, foreign))}; "
+            "use tier='standin' for other data."
         )
-    if tier not in TIERS:
-        raise unknown("tier", tier, TIERS)
     if parse("compute", compute):
         _run(experiment, tier, request, parse("jobs", jobs))
     return recorded(experiment, tier)
 
 
-def tasks(experiment: str, tier: str, request: Masked) -> list[Task]:
-    """Return one task per trial; weights are fetched or pretrained, and the cells' tokens written, to know them."""
-    found = [Weights.of(variant, name) for variant, name in request.weights.items()]
-    shared = {"experiment": experiment, "tier": tier, "device": request.device}
-    planned = [
-        task(seed=seed)
-        for dataset in request.dataset
-        for given in found
-        for task in _of_weights(dataset, given, request, shared)
-        for seed in request.seeds
-    ]
-    return list({task.trial.key: task for task in planned}.values())  # baselines of equal weights are equal
+def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
+    if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
+        raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
+    records.check_writable()
+    if not request.baselines_only:
+        _check_device(request.device)
+    find = Weights.planned if request.baselines_only else Weights.of
+    given = [find(variant, name) for variant, name in request.weights.items()]
+    for weights in given if not request.baselines_only else ():
+        _record_curve(experiment, tier, weights)
+    planned = tasks(request, given)
+    missing = [task for task in planned if not records.is_done(experiment, tier, task.trial.key)]
+    label = f"{experiment} ({tier})"
+    recorded_already = len(planned) - len(missing)
+    print(f"{label}: {recorded_already} of {len(planned)} trials recorded, {len(missing)} to run", file=sys.stderr)
+    if missing:
+        work = (delayed(_run_task)(task, experiment, tier, request.device) for task in missing)
+        outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
+        failed = list(filter(None, tqdm(outcomes, total=len(missing), desc=label, unit="trial")))
+        if failed:
+            print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
 
 
-def _of_weights(dataset: str, given: Weights, request: Masked, shared: dict):
-    """Yield what makes a task of a seed: for the network, and for each baseline."""
-    cells = tokens_of(dataset, given)
-    split, rows = held_out(cells, given.seen())
-    recipe, fit = to_fit(given, cells, rows)
-    scored = Rows.of(cells, rows[: request.max_cells])
-    of_data = (cells.datasets[0], cells.card["selections"][0]["hash"], split)
-    settings = {"held_out": scored.name}
-    trained = len(fit.rows) if recipe == "pretraining_cells" else float("nan")
-    trial = partial(_trial, of_data, ("scbert", given.variant, "published"), given.identity)
-    of_network = settings | {"batch_size": request.batch_size}
-    yield partial(
-        _task, partial(trial, of_network), shared, scored, request.batch_size, weights=given.path, n_train=trained
-    )
-    for name, peeks in BASELINES.items():
-        more = {"positions": given.positions} | ({} if peeks else {"fitted_on": fit.name})
-        trial = partial(_trial, of_data, (name, "default", peeks or recipe), "", settings | more)
-        n_train = float("nan") if peeks else len(fit.rows)
-        yield partial(_task, trial, shared, scored, 64, fit=fit, n_train=n_train)
+def _run_task(task: Task, experiment: str, tier: str, device: str) -> str:
+    """Run and record one trial; return why it failed, or an empty string."""
+    from bench.masked.score import score_task  # torch only now
+
+    cost, rows, audit, status = Cost(), [], "", "ok"
+    cost.n_train, cost.n_test = task.n_train, len(task.scored.rows)
+    try:
+        with cost:
+            rows, audit = score_task(task, device)
+    except Exception as error:  # a result of this trial; the others go on
+        status = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        log.warning("%s\n%s", status, traceback.format_exc())
+        rows = [{"metric": "", "class": "", "value": np.nan}]
+    where = device if task.weights else "cpu"
+    shared = asdict(task.trial) | cost.provenance() | {"experiment": experiment, "tier": tier, "key": task.trial.key}
+    shared |= {"sees_scored_cells": task.trial.model == "mode_per_cell", "weights": audit, "status": status}
+    shared |= {"device": f"{where} ({os.cpu_count()} cores)"}
+    records.write([shared | row for row in rows])
+    return "" if status == "ok" else f"{task.trial.model} on {task.trial.dataset}, {status}"
 
 
-def _trial(of_data: tuple, of_model: tuple, weights_hash: str, settings: dict, seed: int) -> Trial:
-    name, digest, split = of_data
-    model, variant, recipe = of_model
-    return Trial(
-        *(Path(name).name, digest, split, "", model, variant, recipe, canonical(settings), weights_hash),
-        *(1.0, seed, PROTOCOL),
-    )
+def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
+    """Record loss and masked accuracy in the course of a pretraining of this project, from the card."""
+    if (known := weights.pretraining()) is None:
+        return
+    from bench.training.pretrain import N_VALIDATION  # torch only now
+
+    (recipe, cells), card = known, weights.card()
+    settings = asdict(replace(recipe, selections=()))
+    del settings["selections"]
+    data = {"dataset": ", ".join(Path(name).name for name in cells.datasets), "dataset_hash": cells.content}
+    model = {"model": "scbert", "variant": weights.variant, "recipe": "pretraining", "weights_hash": weights.identity}
+    trial = trial_of(recipe.seed, settings, **data, **model, split="validation_5_percent")
+    if records.is_done(experiment, tier, trial.key):
+        return
+    train, validation = (len(rows) for rows in cells.split(recipe.validation_share, recipe.seed))
+    shared = asdict(trial) | {name: card[name] for name in ("seconds", "commit", "versions")}
+    shared |= {"experiment": experiment, "tier": tier, "key": trial.key, "status": "ok", "class": ""}
+    shared |= {"sees_scored_cells": False, "device": card["hardware"]}
+    shared |= {"n_train": train, "n_test": min(validation, N_VALIDATION)}
+    rows, before = [], 0
+    for epoch, point in enumerate(card["curve"], start=1):
+        trained = float(np.mean(card["losses"][before : point["step"]]))
+        values = {"train_loss": trained, "validation_loss": point["loss"], "masked_accuracy": point["accuracy"]}
+        rows += [{"metric": metric, "epoch": epoch, "value": value} for metric, value in values.items()]
+        before = point["step"]
+    records.write([shared | row for row in rows])
 
 
-def _task(trial, shared: dict, scored: Rows, batch: int, *, seed: int, **of_model) -> Task:
-    return Task(trial(seed), shared["experiment"], shared["tier"], scored, batch, shared["device"], **of_model)
+def _check_device(device: str) -> None:
+    import torch
 
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise BenchError(f"device={device!r} is not a device; expected cpu, cuda or cuda:1.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise BenchError(f"device={device!r} was asked for, but torch finds no GPU; use device='cpu'.")

@@ -11,11 +11,18 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.masked.baselines import Predictor, masked_cells
+from bench.masked.baselines import Predictor, fitted, masked_cells
 from bench.masked.cells import Rows
+from bench.masked.request import Task
 from bench.models.scbert import MASK, Architecture, ScBERTNetwork
 from bench.training.masking import Masked, most_common_bin
 from bench.weights import load_into, read
+
+
+def score_task(task: Task, device: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the metrics of a trial, and what became of the tensors of a network's weights."""
+    predictor = Network(task.weights, device) if task.weights else fitted(task.trial.model, task.fit)
+    return score(predictor, task.scored, task.trial.seed, task.batch), getattr(predictor, "audit", "")
 
 
 def score(predictor: Predictor, held_out: Rows, seed: int, batch: int) -> list[dict[str, Any]]:
@@ -23,6 +30,8 @@ def score(predictor: Predictor, held_out: Rows, seed: int, batch: int) -> list[d
 
     ``masked_accuracy``
         Share of right predictions among the replaced positions, as published.
+    ``masked_accuracy_se``
+        Its standard error over cells, whose positions go together (ratio estimator).
     ``masked_accuracy_all``
         The same among all selected positions: one in ten of these is visible, where a network may copy what it sees.
     ``predictions_equal_most_common_bin``
@@ -61,6 +70,7 @@ class Tally:
     def __init__(self) -> None:
         self.right, self.all_right, self.n_all, self.common = 0, 0, 0, 0
         self.cells, self.common_cells = 0, 0
+        self.products = np.zeros(3)  # over cells: right squared, right times positions, positions squared
         self.hits, self.support = np.zeros(MASK, np.int64), np.zeros(MASK, np.int64)
 
     def add(self, tokens: Tensor, masked: Masked, predicted: Tensor) -> None:
@@ -70,6 +80,8 @@ class Tally:
         self.all_right += int((right & masked.selected).sum())
         self.n_all += int(masked.selected.sum())
         self.common += int(common.sum())
+        hits, n = (x.sum(1).double().numpy() for x in (right & replaced, replaced))
+        self.products += hits @ hits, hits @ n, n @ n
         some = replaced.any(1)
         self.cells += int(some.sum())
         self.common_cells += int((some & (common == replaced).all(1)).sum())
@@ -80,8 +92,10 @@ class Tally:
         """Yield metric, class and value; a bin without any position has no recall."""
         if not (n := self.support.sum()):
             raise BenchError("None of the cells to score has an expressed gene among the weights'; choose other cells.")
+        share = self.hits.sum() / n
         values = {
-            "masked_accuracy": self.hits.sum() / n,
+            "masked_accuracy": share,
+            "masked_accuracy_se": np.sqrt(max(self.products @ (1, -2 * share, share**2), 0)) / n,
             "masked_accuracy_all": self.all_right / self.n_all,
             "predictions_equal_most_common_bin": self.common / n,
             "cells_predicting_most_common_bin": self.common_cells / self.cells,

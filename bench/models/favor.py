@@ -59,11 +59,12 @@ class KeySummary:
         self.reference = torch.zeros(n_cells, n_heads, **new)  # subtracted from the exponents of `sums`
         self.top = torch.full((n_cells, n_heads), -torch.inf, **new)  # largest projection
 
-    def add(self, cells: slice, k: Tensor, v: Tensor) -> None:
-        """Add a block of keys and values, each (cells, heads, positions, dim_head)."""
+    def add(self, cells: slice, k: Tensor, v: Tensor, *, take_out: bool = False) -> None:
+        """Add, or take out, a block of keys and values, each (cells, heads, positions, dim_head)."""
         dash = k @ self.projection  # (cells, heads, positions, features)
         top = dash.amax((2, 3))
-        self.top[cells] = torch.maximum(self.top[cells], top)
+        if not take_out:
+            self.top[cells] = torch.maximum(self.top[cells], top)
         if (top - self.reference[cells]).max() > SAFE:
             before = self.reference[cells].clone()
             self.reference[cells] = torch.maximum(before, top)
@@ -72,8 +73,9 @@ class KeySummary:
             dash -= self.reference[cells][..., None, None]
         augmented = _with_ones(v)
         weighted = augmented * (-_half_norm(k)).exp()[..., None]
-        self.sums[cells] += dash.exp_().transpose(2, 3) @ weighted
-        self.values[cells] += augmented.sum(2, keepdim=True)
+        sign = -1 if take_out else 1
+        self.sums[cells] += sign * (dash.exp_().transpose(2, 3) @ weighted)
+        self.values[cells] += sign * augmented.sum(2, keepdim=True)
 
     def context(self, stabiliser: Stabiliser) -> tuple[Tensor, Tensor]:
         """Return the sums of feature times [v, 1], (cells, heads, features, dim_head + 1), and the maximum per cell."""

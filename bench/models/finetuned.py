@@ -16,7 +16,8 @@ from torch import nn
 
 from bench.errors import BenchError, unknown
 from bench.models.contract import Annotator, labels_of
-from bench.training.finetune import Cells, Schedule, finetune, predict
+from bench.training.finetune import Cells, History, Schedule, finetune, predict
+from bench.weights import Checkpoint
 
 CLASS_WEIGHTS = ("inverse", "none")
 
@@ -56,11 +57,11 @@ class FineTuned(Annotator):
             scored = self._known(validation)
         self.network_ = self.build(len(self.classes_), seed).to(device)
         weights = self._class_weights(labels if scored is None or self.recipe == "clean" else [labels, scored.labels])
-        history = None
+        history = History()
         try:
-            history = finetune(self.network_, cells, scored, self.schedule(), class_weights=weights, seed=seed)
+            finetune(self.network_, cells, scored, self.schedule(), history, class_weights=weights, seed=seed)
         finally:
-            self.diagnostics_ = history.diagnostics() if history else {}
+            self.diagnostics_ = history.diagnostics()
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
@@ -93,6 +94,17 @@ class FineTuned(Annotator):
         if device.type == "cuda" and not torch.cuda.is_available():
             raise BenchError(f"device={self.device!r} was asked for, but torch finds no GPU; use device='cpu'.")
         return device
+
+
+def told(checkpoint: Checkpoint, key: str) -> str:
+    """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``."""
+    try:
+        return checkpoint.metadata[key]
+    except KeyError:
+        raise BenchError(
+            f"{checkpoint.path} does not say its {key}; convert it with: "
+            f"bench weights scbert --path {checkpoint.path} --genes GENES.txt"
+        ) from None
 
 
 def _split(cells: Cells, share: float, seed: int) -> tuple[Cells, Cells | None]:

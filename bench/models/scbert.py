@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError, unknown
 from bench.models.favor import KeySummary, Stabiliser, attend, attention, block_size, blocks, draw_projection
+from bench.models.first_layer import FirstKeys
 
 MASK = 6  # token of masked positions, ignored as a label; 0 to 5 are floor(log2(1 + CP10K)), capped
 REDRAW_INTERVAL = 1000  # training passes between two draws of the random features
+SHORTCUT_FROM = 4000  # genes; below, whole cells fit a block and the shortcut costs more than it saves
 STABILISERS = ("batch", "per_cell")
 
 
@@ -74,6 +76,7 @@ class ScBERTNetwork(nn.Module):
         if stabiliser not in STABILISERS:
             raise unknown("stabiliser", stabiliser, STABILISERS)
         self.architecture, self.stabiliser = architecture, stabiliser
+        self._first_keys, self.shortcut = FirstKeys(self), architecture.n_genes >= SHORTCUT_FROM
         a = architecture
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -105,15 +108,21 @@ class ScBERTNetwork(nn.Module):
     def encode(self, tokens: Tensor) -> Tensor:
         """Return the encodings of all positions after the final norm, (cells, genes + 1, dim)."""
         x = self.embed(tokens)
-        for layer in self.layers:
-            x = layer(x, self.stabiliser)
+        shortcut = self.shortcut and tokens.shape[1] == self.architecture.n_genes + 1
+        for number, layer in enumerate(self.layers):
+            if layer.is_trained(x) or x.is_cuda:
+                x = layer(x, self.stabiliser)
+            else:
+                known = self._first_keys.summary(tokens) if shortcut and number == 0 else None
+                x = layer.in_blocks(x, self.stabiliser, known)
         return self.norm(x)
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Return token plus gene embeddings, summed in double precision and rounded once, (cells, genes + 1, dim)."""
+    def embed(self, tokens: Tensor, positions: Tensor | slice = slice(None)) -> Tensor:
+        """Return token plus gene embeddings, summed in double precision and rounded once, (cells, positions, dim)."""
         if not self.architecture.gene2vec:
             return self.token_emb(tokens)
-        return (F.embedding(tokens, self.token_emb.weight.double()) + self.pos_emb["emb"].weight).float()
+        vectors = self.pos_emb["emb"].weight[positions]
+        return (F.embedding(tokens, self.token_emb.weight.double()) + vectors).float()
 
     def count_pass(self, seed: int) -> bool:
         """Count a training pass and, when one is due, redraw the random features of all layers; say whether it did."""
@@ -139,23 +148,27 @@ class Layer(nn.ModuleList):
 
     def forward(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
         """Return the (cells, positions, dim) encodings after this layer."""
-        trained = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
-        if trained or x.is_cuda:
-            norm, attend_to = self[0].values()
-            return self._feed_forward(x + attend_to(norm(x), stabiliser))
-        return self._in_blocks(x, stabiliser)
+        norm, attend_to = self[0].values()
+        return self._feed_forward(x + attend_to(norm(x), stabiliser))
+
+    def is_trained(self, x: Tensor) -> bool:
+        """Whether a gradient is wanted of this layer or of what came before."""
+        return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         norm, linear = self[1]["norm"], self[1]["fn"]["fn"]
         return x + linear["w2"](F.gelu(linear["w1"](norm(x))))
 
-    def _in_blocks(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
-        """Do the same with intermediate results of a few positions at a time, which then stay in the cache."""
+    def in_blocks(self, x: Tensor, stabiliser: Stabiliser, keys: KeySummary | None = None) -> Tensor:
+        """Do the same with intermediate results of a few positions at a time, which then stay in the cache.
+
+        Sums over the keys, where they are known, are not computed again.
+        """
         norm, at = self[0].values()
         n_features = len(at.projection)
         parts = list(blocks(len(x), x.shape[1], at.heads, n_features, block_size(x.device)))
-        keys = KeySummary(len(x), at.heads, at.projection)
-        for cells, positions in parts:
+        known, keys = keys is not None, keys or KeySummary(len(x), at.heads, at.projection)
+        for cells, positions in [] if known else parts:
             normed = norm(x[cells, positions])
             keys.add(cells, at.split(at.to_k(normed)), at.split(at.to_v(normed)))
         context, _ = keys.context(stabiliser)

@@ -16,7 +16,7 @@ import torch
 from anndata import AnnData
 
 from bench.errors import BenchError, unknown
-from bench.models.finetuned import FineTuned
+from bench.models.finetuned import FineTuned, told
 from bench.models.scbert import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens
 from bench.training.finetune import Cells, Schedule, autocast, tokens_of
@@ -85,8 +85,8 @@ class ScBERT(FineTuned):
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return tokens in the order of the weights' genes, or of one fixed shuffling of them."""
-        genes = json.loads(self._metadata("genes"))
-        library = self._metadata("library")
+        genes = json.loads(told(self._checkpoint, "genes"))
+        library = told(self._checkpoint, "library")
         found = gene_tokens(cells.X, cells.var_names.tolist(), cells.uns["bench"]["values"], genes, library)
         return found[:, self._order] if self.variant == "shuffled_genes" else found
 
@@ -98,7 +98,7 @@ class ScBERT(FineTuned):
                 "to a file, to scbert_panglao (the published ones), or to scbert_quick (pretrained here in a minute)."
             )
         self._checkpoint = read(resolve(self.weights))
-        self._order = np.random.default_rng(seed).permutation(len(json.loads(self._metadata("genes"))))
+        self._order = np.random.default_rng(seed).permutation(len(json.loads(told(self._checkpoint, "genes"))))
         return super().fit(train, seed=seed, validation=validation)
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
@@ -110,7 +110,7 @@ class ScBERT(FineTuned):
             If some of the cells were pretrained on.
         """
         seen = self._checkpoint.path.with_suffix(".cells.npy")
-        if seen.is_file() and self.variant != "no_pretraining":
+        if seen.is_file():  # for no_pretraining too: gene2vec was trained on these cells
             ids = np.load(seen, mmap_mode="r", allow_pickle=False)
             if n := overlap(ids, cells.uns["bench"]["name"], cells.obs_names):
                 raise BenchError(
@@ -134,7 +134,7 @@ class ScBERT(FineTuned):
 
     def _architecture(self) -> Architecture:
         """Return the sizes of the weights, checked against the variant."""
-        n_genes = len(json.loads(self._metadata("genes")))
+        n_genes = len(json.loads(told(self._checkpoint, "genes")))
         architecture = replace(Architecture.of(self._checkpoint.tensors), n_genes=n_genes)
         if architecture.gene2vec == (self.variant == "no_gene2vec"):
             state = "with" if architecture.gene2vec else "without"
@@ -143,12 +143,3 @@ class ScBERT(FineTuned):
                 "give that variant weights of its own: overrides such as {'scbert@no_gene2vec': {'weights': ...}}."
             )
         return architecture
-
-    def _metadata(self, key: str) -> str:
-        try:
-            return self._checkpoint.metadata[key]
-        except KeyError:
-            raise BenchError(
-                f"{self._checkpoint.path} does not say its {key}; convert it with: "
-                f"bench weights scbert --path {self._checkpoint.path} --genes GENES.txt"
-            ) from None

@@ -15,7 +15,7 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
-from bench.models.finetuned import FineTuned
+from bench.models.finetuned import FineTuned, told
 from bench.models.scbert import Head
 from bench.preprocess import gene_tokens
 from bench.training.finetune import Schedule
@@ -44,8 +44,8 @@ class ScBERTHead(FineTuned):
         """Train the head; see `FineTuned.fit`."""
         self._genes, self._library = train.var_names.tolist(), "all"
         if self.weights:
-            told = read(resolve(self.weights)).metadata
-            self._genes, self._library = json.loads(told["genes"]), told["library"]
+            checkpoint = read(resolve(self.weights))
+            self._genes, self._library = json.loads(told(checkpoint, "genes")), told(checkpoint, "library")
         elif self.config.genes == "panglao":
             from bench.datasets.panglao import gene_order
 

@@ -1,12 +1,16 @@
 """Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
 
+from bench.tables.comparisons import comparisons
 from bench.tables.html import show
 from bench.tables.project import cost, datasets, failures, provenance, sources, versions
 from bench.tables.scores import ablations, few_shot, masked, mean_of, per_class
+from bench.tables.settings import changes
 from bench.tables.training import sensitivity, slow_family
 
 __all__ = [
     "ablations",
+    "changes",
+    "comparisons",
     "cost",
     "datasets",
     "failures",

@@ -64,10 +64,11 @@ def finetune(
     train: Cells,
     validation: Cells | None,
     schedule: Schedule,
+    history: History,
     *,
     class_weights: Tensor | None,
     seed: int,
-) -> History:
+) -> None:
     """Train the parameters that require gradients and leave the network at its best epoch.
 
     Parameters
@@ -78,6 +79,8 @@ def finetune(
         Cells; without validation the last epoch is kept.
     schedule
         Epochs, rates, batch size.
+    history
+        Filled as training goes on, so that it is there after an interruption too.
     class_weights
         (n_classes,) weights of the loss.
     seed
@@ -90,7 +93,7 @@ def finetune(
     KeyboardInterrupt
         After a Ctrl-C, with the best epoch so far put in place.
     """
-    history, best = History(micro_batch=schedule.batch_size), _Best(schedule.choose)
+    history.micro_batch, best = schedule.batch_size, _Best(schedule.choose)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], eps=schedule.adam_eps)
     try:
         for epoch in tqdm(range(schedule.epochs), desc="epochs", leave=False, disable=None):
@@ -106,7 +109,6 @@ def finetune(
     finally:
         best.restore(network)
         history.best_epoch = best.epoch or len(history.train_loss)
-    return history
 
 
 def _epoch(network, optimizer, train, schedule, class_weights, seed, epoch, history) -> float:

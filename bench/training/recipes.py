@@ -8,13 +8,15 @@ import numpy as np
 
 from bench.datasets.panglao import gene_order
 from bench.datasets.sources import cache_folder
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.training.blocks import Selection, open_stream
 from bench.training.cells import build
 from bench.training.store import Cells
 from bench.trials import canonical
 
 PROTOCOL = 1  # raise when the same recipe would give other weights
+SIZES = ("steps", "dim", "depth", "heads", "dim_head", "n_features", "batch_size", "micro_batch")  # at least 1
+CHOICES = {"precision": ("float32", "bf16"), "stabiliser": ("batch", "per_cell")}
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,19 @@ class Pretraining:
     seed: int = 2021  # as published
 
     def __post_init__(self):
-        if self.steps < 1 or self.batch_size < 1 or self.batch_size % self.micro_batch:
+        for name in (*SIZES, "n_genes", "seed"):
+            least = int(name in SIZES)
+            if getattr(self, name) < least:
+                raise BenchError(f"{name}={getattr(self, name)} should be a whole number of at least {least}.")
+        for name in ("lr", "clip"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise BenchError(f"{name}={getattr(self, name)} should be a number above 0.")
+        for name, valid in CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise unknown(name, getattr(self, name), valid)
+        if self.batch_size % self.micro_batch:
             raise BenchError(
-                f"steps={self.steps} and batch_size={self.batch_size} should be at least 1, and batch_size a multiple "
-                f"of micro_batch={self.micro_batch}."
+                f"batch_size={self.batch_size} should be a multiple of micro_batch={self.micro_batch}; set both."
             )
 
     @property

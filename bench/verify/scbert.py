@@ -96,8 +96,8 @@ def _compare_weights(case: Case, final: dict[str, Tensor], start: dict[str, Tens
     """Compare; an entry with hardly any gradient may move by the whole rate in a direction that rounding decides."""
     for name in case.outputs(("final.",)):
         difference = (final[name.removeprefix("final.")].cpu() - case[name]).abs().flatten()
-        n_rare = max(1, len(difference) // 1000)
-        usual = difference.sort().values[:-n_rare].max().item() if len(difference) > n_rare else 0.0
+        n_rare = min(max(1, len(difference) // 1000), len(difference) - 1)  # of a single entry none is rare
+        usual = difference.sort().values[: len(difference) - n_rare].max().item()
         case.note(name, usual, 5e-6 * _loose(case))
         case.note(f"{name} (rare entries)", difference.max().item(), steps * case.settings["lr"])
     counter = "performer.calls_since_last_redraw"

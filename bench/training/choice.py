@@ -1,0 +1,111 @@
+"""A recipe as a user asks for it: a named one, settings by name, cells of one's own."""
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from bench.errors import BenchError, unknown
+from bench.models.registry import _as_type
+from bench.training.blocks import Selection
+from bench.training.recipes import RECIPES, Pretraining
+
+
+def chosen(
+    model: str,
+    recipe: str,
+    settings: Mapping[str, Any],
+    data: Sequence[str] = (),
+    label: str | None = None,
+    batch: str | None = None,
+) -> tuple[str, Pretraining]:
+    """Return a name for the weights' file, and a named recipe with some of its settings changed.
+
+    Parameters
+    ----------
+    model, recipe
+        Such as ``scbert`` and ``quick``: the parts of a key of ``RECIPES``.
+    settings
+        Fields of `Pretraining`; values may be text, as on a command line.
+    data
+        Cells to train on in the place of the recipe's, each as in `selection`.
+    label, batch
+        Columns of ``.h5ad`` files.
+
+    Returns
+    -------
+    The key of ``RECIPES`` if nothing differs from it, else ``MODEL_own``; and the recipe.
+
+    Raises
+    ------
+    BenchError
+        If there is no such model, recipe or setting, or a value is of another type than the recipe's.
+    """
+    found = _named(model, recipe)
+    known, given = [field.name for field in fields(Pretraining)], {}
+    for name, value in settings.items():
+        if name not in known:
+            raise unknown("setting of pretraining", name, known)
+        value = _parsed(value) if isinstance(value, str) else value
+        given[name] = _selections(value) if name == "selections" else _as_type(name, value, getattr(found, name))
+    if data:
+        given["selections"] = tuple(selection(text, label, batch) for text in data)
+    elif label or batch:
+        raise BenchError("Columns (label, batch) go with cells of your own; name their .h5ad file as data.")
+    found = replace(found, **given)
+    return next((name for name, other in RECIPES.items() if other == found), f"{model}_own"), found
+
+
+def selection(text: str, label: str | None = None, batch: str | None = None) -> Selection:
+    """Return the cells that a text such as ``baron:held_out:human1`` or ``my.h5ad:random`` means.
+
+    Parameters
+    ----------
+    text
+        A data set or an ``.h5ad`` file, and after a colon, with commas between, the splits whose scored cells are left
+        out.
+    label, batch
+        Columns of a file that its splits need.
+    """
+    dataset, splits = re.match(r"(.+\.h5ad(?=:|$)|[^:]*):?(.*)", text).groups()
+    own = {"label": label, "batch": batch} if dataset.endswith(".h5ad") else {}
+    return Selection(dataset, tuple(name for name in splits.split(",") if name), **own)
+
+
+def _named(model: str, recipe: str) -> Pretraining:
+    models = {name.partition("_")[0] for name in RECIPES}
+    if model not in models:
+        raise unknown("model that is pretrained here", model, models)
+    recipes = [name.removeprefix(f"{model}_") for name in RECIPES if name.startswith(f"{model}_")]
+    if recipe not in recipes:
+        raise unknown(f"recipe of {model}", recipe, recipes)
+    return RECIPES[f"{model}_{recipe}"]
+
+
+def _parsed(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):  # YAML would take 1e-3 for a word
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def _selections(value: Any) -> tuple[Selection, ...]:
+    """Return what lists mean: data set, then, where given, the splits left out, label column, batch column."""
+    items = value if isinstance(value, (list, tuple)) else []
+    parts = [[item] if isinstance(item, str) else [*item] if isinstance(item, (list, tuple)) else [] for item in items]
+    if not parts or not all(_is_selection(*part) for part in parts):
+        raise BenchError(
+            f"selections={value!r} should be a list of data sets, each with the splits left out, such as "
+            '[["hao", ["random"]], ["my.h5ad", ["random"], "label column"]].'
+        )
+    return tuple(Selection(part[0], tuple(part[1]) if len(part) > 1 else (), *part[2:]) for part in parts)
+
+
+def _is_selection(dataset: Any = None, excluded: Any = (), *columns: Any) -> bool:
+    texts = [dataset, *(excluded if isinstance(excluded, (list, tuple)) else [None])]
+    texts += [column for column in columns if column is not None]
+    return len(columns) <= 2 and all(isinstance(text, str) for text in texts)
