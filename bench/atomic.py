@@ -52,6 +52,12 @@ def write(path: Path, save: Callable[[IO[bytes]], object], *, replace: bool = Fa
             part.unlink(missing_ok=True)
 
 
+def copy(source: Path, target: Path) -> None:
+    """Copy a file as `write` writes one, in the place of what is there."""
+    content = source.read_bytes()
+    write(target, lambda file: file.write(content), replace=True)
+
+
 def check_writable(folder: Path) -> None:
     """Raise a BenchError if the folder cannot be written; remove what killed processes left in it."""
     try:

@@ -75,17 +75,14 @@ def is_done(experiment: str, tier: str, key: str) -> bool:
 
 def adopt(experiment: str, tier: str, key: str) -> bool:
     """Take over a trial that another experiment has run at the same tier; return whether there was one."""
-    for path in own_folder().glob(f"*/{tier}/{key}.csv"):
-        table = _read_csv(path)
-        if table["status"].eq("ok").all():
-            target, predictions = path_of(experiment, tier, key), path.with_suffix(".npz")
-            text = table.assign(experiment=experiment).to_csv(index=False).encode()
-            if predictions.exists():
-                kept = predictions.read_bytes()
-                atomic.write(target.with_suffix(".npz"), lambda file: file.write(kept), replace=True)
-            atomic.write(target, lambda file: file.write(text), replace=True)
-            return True
-    return False
+    found = [path for path in own_folder().glob(f"*/{tier}/{key}.csv") if not _has_failed(path)]
+    for path in found[:1]:
+        target = path_of(experiment, tier, key)
+        if path.with_suffix(".npz").exists():
+            atomic.copy(path.with_suffix(".npz"), target.with_suffix(".npz"))
+        text = _read_csv(path).assign(experiment=experiment).to_csv(index=False).encode()
+        atomic.write(target, lambda file, text=text: file.write(text), replace=True)
+    return bool(found)
 
 
 def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predictions | None = None) -> None:
@@ -161,8 +158,7 @@ def commit(experiment: str, tier: str | None = None) -> Path:
     for trial in table[table["fraction"] == 1].drop_duplicates("key").itertuples():
         kept = path_of(experiment, trial.tier, trial.key, ".npz")
         if kept.exists() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
-            copy = committed_folder() / experiment / kept.name
-            atomic.write(copy, lambda file, kept=kept: file.write(kept.read_bytes()), replace=True)
+            atomic.copy(kept, committed_folder() / experiment / kept.name)
     path = committed_folder() / f"{experiment}.csv"
     atomic.write(path, lambda file: file.write(table.to_csv(index=False, float_format="%.6g").encode()), replace=True)
     return path

@@ -346,6 +346,6 @@ def test_a_trial_of_another_experiment_is_taken_over_instead_of_run_again(hao, m
     assert set(two["experiment"]) == {"second"}
     pd.testing.assert_frame_equal(one.drop(columns="experiment"), two.drop(columns="experiment"))
     (key,) = set(two["key"])
-    names, predictions = records.read_predictions("second", "quick", key)
-    np.testing.assert_array_equal(predictions.truth, records.read_predictions("first", "quick", key)[1].truth)
+    truths = [records.read_predictions(name, "quick", key)[1].truth for name in ("first", "second")]
+    np.testing.assert_array_equal(*truths)
     assert not records.adopt("third", "standin", key)  # tiers stay apart
