@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bench.errors import BenchError
+from bench.interrupts import interrupts_delivered
 
 
 class _Commands(click.Group):
@@ -15,7 +16,8 @@ class _Commands(click.Group):
 
     def invoke(self, context: click.Context):
         try:
-            return super().invoke(context)
+            with interrupts_delivered():
+                return super().invoke(context)
         except BenchError as error:
             click.echo(f"bench: {error}", err=True)
             sys.exit(2)

@@ -1,12 +1,9 @@
 """Run trials: fit on training cells alone, predict the scored cells, score, record."""
 
-import _thread
 import logging
 import os
 import sys
-import threading
 import traceback
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +15,7 @@ from tqdm import tqdm
 from bench import records
 from bench.datasets import find, load
 from bench.errors import BenchError
+from bench.interrupts import interrupts_delivered
 from bench.metrics import score
 from bench.models import create
 from bench.models.contract import Annotator
@@ -55,7 +53,7 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
     if not missing:
         return
-    with _interrupts_delivered():
+    with interrupts_delivered():
         failed = list(filter(None, tqdm(_outcomes(missing, jobs), total=len(missing), desc=label, unit="trial")))
     if failed:
         print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
@@ -64,24 +62,6 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
 def _is_recorded(*trial: str) -> bool:
     """Say whether an experiment holds a trial, be it because another one has run it."""
     return records.is_done(*trial) or records.adopt(*trial)
-
-
-@contextmanager
-def _interrupts_delivered():
-    """Raise a Ctrl-C again that fell into a callback of the garbage collector, which prints and forgets it."""
-    before = sys.unraisablehook
-
-    def again(unraisable):
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            threading.Timer(0.1, _thread.interrupt_main).start()  # later: within this hook it would be forgotten too
-        else:
-            before(unraisable)
-
-    sys.unraisablehook = again
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
 
 
 def _outcomes(tasks: list[Task], jobs: int):

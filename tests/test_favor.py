@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench.models import favor
-from bench.models.favor import attention, blocks, draw_projection, projection_from
+from bench.models.favor import attention, blocks
+from bench.models.projection import draw_projection, projection_from
 
 CASES = {  # (cells, heads, positions, dim_head), features
     "usual": ((3, 4, 150, 16), 44),
@@ -204,7 +205,8 @@ def test_rows_come_from_qr_and_lengths_from_the_norms():
 
 MEMORY = """
 import sys, threading, psutil, torch
-from bench.models.favor import attention, draw_projection
+from bench.models.favor import attention
+from bench.models.projection import draw_projection
 
 def watch():
     while not done.wait(0.001):

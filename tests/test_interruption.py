@@ -18,7 +18,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from bench import records, runner
+from bench import records
+from bench.interrupts import interrupts_delivered
 from bench.predictions import Predictions
 
 GRID = """
@@ -259,7 +260,7 @@ def test_an_interrupt_that_falls_into_garbage_collection_is_not_lost():
         gc.callbacks.remove(collected)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), runner._interrupts_delivered():
+    with pytest.raises(KeyboardInterrupt), interrupts_delivered():
         gc.callbacks.append(collected)
         gc.collect()
         time.sleep(5)

@@ -18,8 +18,9 @@ from bench import verify as package
 from bench.cli import main
 from bench.errors import BenchError
 from bench.models import favor
-from bench.models.favor import KeySummary, draw_projection
+from bench.models.favor import KeySummary
 from bench.models.l1_logistic import L1LogisticConfig
+from bench.models.projection import draw_projection
 from bench.models.scbert import ScBERTNetwork
 from bench.training import masking
 from bench.training.schedule import cosine_warm_restarts

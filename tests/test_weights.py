@@ -27,6 +27,7 @@ from bench.cli import main
 from bench.datasets import download, panglao
 from bench.datasets.sources import Source, cache_folder, sha256_of
 from bench.errors import BenchError
+from bench.training.recipes import RECIPES
 from bench.weights import Audit, describe, identity, load_into, own, published, read, resolve, save
 from bench.weights import scbert as scbert_weights
 from bench.weights import sources as weights_sources
@@ -711,12 +712,15 @@ def test_resolve_takes_names_paths_and_weights_of_the_project(tmp_path, monkeypa
     assert resolve(path) == resolve(str(path)) == path
     made = published("scbert_panglao", original)
     assert resolve("scbert_panglao") == made
-    monkeypatch.setitem(weights.PRETRAINED, "scbert_kang", lambda: path)
-    assert resolve("scbert_kang") == path
+    monkeypatch.setattr("bench.training.pretrain.pretrained", lambda name: path / name)
+    assert resolve("scbert_quick") == path / "scbert_quick"
+    assert set(weights.PRETRAINED) == set(RECIPES)
 
 
 def test_unknown_weights_are_told_with_the_names():
-    with pytest.raises(BenchError, match=r"Unknown weights 'scbert_pangalo'\. Did you mean 'scbert_panglao'\?.*path"):
+    with pytest.raises(
+        BenchError, match=r"Unknown weights 'scbert_pangalo'\. Did you mean 'scbert_panglao'.*\? .*path"
+    ):
         resolve("scbert_pangalo")
     with pytest.raises(BenchError, match=r"No weights file .*no/such\.pth; give a file that is there, or one of"):
         resolve("no/such.pth")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from bench import records
 from bench.errors import BenchError, unknown
 from bench.experiments import recorded
+from bench.interrupts import interrupts_delivered
 from bench.masked.cells import Weights
 from bench.masked.request import Request, Task, tasks, trial_of
 from bench.notebooks import parse
@@ -92,7 +93,8 @@ def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
     if missing:
         work = (delayed(_run_task)(task, experiment, tier, request.device) for task in missing)
         outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
-        failed = list(filter(None, tqdm(outcomes, total=len(missing), desc=label, unit="trial")))
+        with interrupts_delivered():
+            failed = list(filter(None, tqdm(outcomes, total=len(missing), desc=label, unit="trial")))
         if failed:
             print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
 

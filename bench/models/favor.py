@@ -105,28 +105,6 @@ def block_size(device: torch.device) -> int:
     return CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
 
 
-def draw_projection(n_features: int, dim_head: int, generator: torch.Generator) -> Tensor:
-    """Return orthogonal Gaussian random features of shape (n_features, dim_head)."""
-    n_blocks = -(-n_features // dim_head)
-    gaussians = [torch.randn(dim_head, dim_head, generator=generator) for _ in range(n_blocks)]
-    norms = torch.randn(n_features, dim_head, generator=generator)
-    return projection_from(torch.stack(gaussians), norms)
-
-
-def projection_from(gaussians: Tensor, norms: Tensor) -> Tensor:
-    """Return the projection made of Gaussian numbers: orthogonal rows per block, rescaled to Gaussian lengths.
-
-    Parameters
-    ----------
-    gaussians
-        (n_blocks, dim_head, dim_head); the last block is cut to the number of features.
-    norms
-        (n_features, dim_head); row i gives the length of feature i.
-    """
-    rows = torch.linalg.qr(gaussians)[0].transpose(1, 2).flatten(0, 1)
-    return rows[: len(norms)] * norms.norm(dim=1, keepdim=True)
-
-
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, projection, stabiliser):

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.errors import BenchError, unknown
-from bench.models.favor import KeySummary, Stabiliser, attend, attention, block_size, blocks, draw_projection
+from bench.models.favor import Stabiliser
 from bench.models.first_layer import FirstKeys
+from bench.models.performer import Layer
+from bench.models.projection import draw_projection
 
 MASK = 6  # token of masked positions, ignored as a label; 0 to 5 are floor(log2(1 + CP10K)), capped
 REDRAW_INTERVAL = 1000  # training passes between two draws of the random features
@@ -84,7 +86,7 @@ class ScBERTNetwork(nn.Module):
             if a.gene2vec:
                 vectors = torch.zeros(a.n_genes + 1, a.dim, dtype=torch.float64)  # the appended token has none
                 self.pos_emb = nn.ModuleDict({"emb": nn.Embedding.from_pretrained(vectors)})
-            layers = nn.ModuleList(Layer(a) for _ in range(a.depth))
+            layers = nn.ModuleList(Layer(a.dim, a.heads, a.dim_head, a.n_features) for _ in range(a.depth))
             self.performer = nn.ModuleDict({"net": nn.ModuleDict({"layers": layers})})
             self.performer.register_buffer("calls_since_last_redraw", torch.tensor(0))
             self.norm = nn.LayerNorm(a.dim)
@@ -135,84 +137,6 @@ class ScBERTNetwork(nn.Module):
                 at.projection.copy_(draw_projection(*at.projection.shape, generator))
         counter.copy_(torch.tensor(0) if due else counter + 1)
         return due
-
-
-class Layer(nn.ModuleList):
-    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
-
-    def __init__(self, a: Architecture):
-        feed_forward = nn.ModuleDict({"w1": nn.Linear(a.dim, 4 * a.dim), "w2": nn.Linear(4 * a.dim, a.dim)})
-        attention_block = nn.ModuleDict({"norm": nn.LayerNorm(a.dim), "fn": Attention(a)})
-        feed_forward_block = nn.ModuleDict({"norm": nn.LayerNorm(a.dim), "fn": nn.ModuleDict({"fn": feed_forward})})
-        super().__init__([attention_block, feed_forward_block])
-
-    def forward(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
-        """Return the (cells, positions, dim) encodings after this layer."""
-        norm, attend_to = self[0].values()
-        return self._feed_forward(x + attend_to(norm(x), stabiliser))
-
-    def is_trained(self, x: Tensor) -> bool:
-        """Whether a gradient is wanted of this layer or of what came before."""
-        return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        norm, linear = self[1]["norm"], self[1]["fn"]["fn"]
-        return x + linear["w2"](F.gelu(linear["w1"](norm(x))))
-
-    def in_blocks(self, x: Tensor, stabiliser: Stabiliser, keys: KeySummary | None = None) -> Tensor:
-        """Do the same with intermediate results of a few positions at a time, which then stay in the cache.
-
-        Sums over the keys, where they are known, are not computed again.
-        """
-        norm, at = self[0].values()
-        n_features = len(at.projection)
-        parts = list(blocks(len(x), x.shape[1], at.heads, n_features, block_size(x.device)))
-        known, keys = keys is not None, keys or KeySummary(len(x), at.heads, at.projection)
-        for cells, positions in [] if known else parts:
-            normed = norm(x[cells, positions])
-            keys.add(cells, at.split(at.to_k(normed)), at.split(at.to_v(normed)))
-        context, _ = keys.context(stabiliser)
-        out = torch.empty_like(x)
-        for cells, positions in parts:
-            queries = at.split(at.to_q(norm(x[cells, positions])))
-            read = at.to_out(at.join(attend(queries, at.projection, context[cells])))
-            out[cells, positions] = self._feed_forward(x[cells, positions] + read)
-        return out
-
-
-class Attention(nn.Module):
-    """FAVOR+ attention between linear maps."""
-
-    def __init__(self, a: Architecture):
-        super().__init__()
-        self.heads = a.heads
-        inner = a.heads * a.dim_head
-        self.fast_attention = nn.Module()
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        projection = draw_projection(a.n_features, a.dim_head, generator)
-        self.fast_attention.register_buffer("projection_matrix", projection)
-        self.to_q = nn.Linear(a.dim, inner, bias=False)
-        self.to_k = nn.Linear(a.dim, inner, bias=False)
-        self.to_v = nn.Linear(a.dim, inner, bias=False)
-        self.to_out = nn.Linear(inner, a.dim)
-
-    @property
-    def projection(self) -> Tensor:
-        """Random features, (n_features, dim_head)."""
-        return self.fast_attention.projection_matrix
-
-    def forward(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
-        """Return what every position reads, (cells, positions, dim)."""
-        q, k, v = (self.split(linear(x)) for linear in (self.to_q, self.to_k, self.to_v))
-        return self.to_out(self.join(attention(q, k, v, self.projection, stabiliser)))
-
-    def split(self, x: Tensor) -> Tensor:
-        """Return (cells, heads, positions, dim_head) of (cells, positions, heads * dim_head)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def join(self, x: Tensor) -> Tensor:
-        """Undo `split`."""
-        return x.transpose(1, 2).flatten(2)
 
 
 class Head(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.models.favor import projection_from
+from bench.models.projection import projection_from
 from bench.models.scbert import REDRAW_INTERVAL, Architecture, ScBERTNetwork
 from bench.preprocess import align, log1p_cp10k, tokens
 from bench.training import masking
