@@ -3,11 +3,9 @@
 import json
 import os
 import pickle
-import resource
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import anndata
 import h5py
@@ -17,6 +15,7 @@ import pytest
 import scipy.sparse as sp
 from anndata import AnnData
 from anndata.io import sparse_dataset, write_elem
+from full_disk import largest_file
 from sklearn.model_selection import train_test_split
 
 from bench.datasets import load, panglao
@@ -71,17 +70,6 @@ def file(small, tmp_path):
     path = tmp_path / "own.h5ad"
     small.write_h5ad(path)
     return path
-
-
-@contextmanager
-def largest_file(n_bytes):
-    """Let no file grow beyond a size, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def left_in(folder):

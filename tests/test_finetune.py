@@ -24,9 +24,8 @@ from bench.training.finetune import (
     evaluate,
     finetune,
     predict,
-    step_within_memory,
-    training_step,
 )
+from bench.training.step import step_within_memory, training_step
 from bench.training.store import cell_ids
 from bench.trials import Grid
 from bench.weights import read

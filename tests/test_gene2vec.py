@@ -3,13 +3,12 @@
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from full_disk import largest_file
 
 from bench.datasets import load
 from bench.errors import BenchError
@@ -156,17 +155,6 @@ def test_no_pair_is_an_error(cells):
 def test_options_out_of_range(cells, option, value, message):
     with pytest.raises(BenchError, match=message):
         gene2vec(cells, **{option: value})
-
-
-@contextmanager
-def largest_file(n_bytes):
-    """Let no file grow beyond a size, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_files_are_whole_and_match(cells, tmp_path):

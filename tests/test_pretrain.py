@@ -519,7 +519,7 @@ def test_own_cells(small, sides, tmp_path, weights):
         (["scbert", "--label", "type"], "go with cells of your own"),
         (["scbert", "--data", "haoo"], "Unknown data set 'haoo'. Did you mean 'hao'?"),
         (["scbert", "--data", "hao:rendom"], "Unknown split 'rendom'. Did you mean 'random'?"),
-        (["scbert", "--device", "tpu"], "device='tpu' is not a device to train on; expected cpu, cuda or cuda:1"),
+        (["scbert", "--device", "tpu"], "device='tpu' is not a device; expected cpu, cuda or cuda:1"),
     ],
 )
 def test_mistakes_are_sentences(arguments, message):

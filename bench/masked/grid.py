@@ -80,7 +80,9 @@ def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
         raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
     records.check_writable()
     if not request.baselines_only:
-        _check_device(request.device)
+        from bench.training.device import device_of  # torch only now
+
+        device_of(request.device)
     find = Weights.planned if request.baselines_only else Weights.of
     given = [find(variant, name) for variant, name in request.weights.items()]
     for weights in given if not request.baselines_only else ():
@@ -146,14 +148,3 @@ def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
         rows += [{"metric": metric, "epoch": epoch, "value": value} for metric, value in values.items()]
         before = point["step"]
     records.write([shared | row for row in rows])
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise BenchError(f"device={device!r} is not a device; expected cpu, cuda or cuda:1.") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise BenchError(f"device={device!r} was asked for, but torch finds no GPU; use device='cpu'.")

@@ -16,6 +16,7 @@ from torch import nn
 
 from bench.errors import BenchError, unknown
 from bench.models.contract import Annotator, labels_of
+from bench.training.device import device_of
 from bench.training.finetune import Cells, History, Schedule, finetune, predict
 from bench.weights import Checkpoint
 
@@ -48,7 +49,7 @@ class FineTuned(Annotator):
         BenchError
             If the weights do not fit, the device is not there, or the loss is not finite.
         """
-        device = self._device()
+        device = device_of(self.device)
         self.classes_, labels = np.unique(labels_of(train), return_inverse=True)
         cells, scored = Cells(self.tokens(train), labels), None
         if self.recipe == "clean":
@@ -84,16 +85,7 @@ class FineTuned(Annotator):
         if self.config.class_weights == "none":
             return None
         counts = np.bincount(np.concatenate(labels) if isinstance(labels, list) else labels)
-        return torch.tensor(1 / counts, dtype=torch.float32, device=self._device())
-
-    def _device(self) -> torch.device:
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise BenchError(f"device={self.device!r} is not a device; expected cpu, cuda or cuda:1.") from error
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise BenchError(f"device={self.device!r} was asked for, but torch finds no GPU; use device='cpu'.")
-        return device
+        return torch.tensor(1 / counts, dtype=torch.float32, device=device_of(self.device))
 
 
 def told(checkpoint: Checkpoint, key: str) -> str:

@@ -19,7 +19,8 @@ from bench.errors import BenchError, unknown
 from bench.models.finetuned import FineTuned, told
 from bench.models.scbert import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens
-from bench.training.finetune import Cells, Schedule, autocast, tokens_of
+from bench.training.device import autocast
+from bench.training.finetune import Cells, Schedule, tokens_of
 from bench.training.schedule import cosine_warm_restarts
 from bench.training.store import overlap
 from bench.weights import load_into, read, resolve

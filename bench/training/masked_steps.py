@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.training.checkpoint import Run
-from bench.training.finetune import autocast
+from bench.training.device import autocast
 from bench.training.masking import accuracy_where, mask_seeded, masked_loss, selected_count
 from bench.training.recipes import Pretraining
 from bench.training.schedule import cosine_warm_restarts

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.training.device import device_of
 
 PATIENCE = timedelta(days=1)  # the others wait while the first one downloads, or trains gene vectors
 
@@ -34,7 +34,7 @@ class World:
         self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if device == "cuda" and self.size > 1:
             device = f"cuda:{os.environ['LOCAL_RANK']}"
-        self.device = _checked(device)
+        self.device = device_of(device)
         if self.device.index is not None:
             torch.cuda.set_device(self.device)  # NCCL and Triton use the current one
         if self.size > 1 and not dist.is_initialized():
@@ -83,22 +83,3 @@ class World:
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
-
-
-def _checked(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise BenchError(f"device={name!r} is not a device to train on; expected cpu, cuda or cuda:1.")
-    if device.type == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise BenchError(f"device={name!r} was asked for, but torch finds no GPU; use device='cpu'.")
-    if (device.index or 0) >= torch.cuda.device_count():
-        raise BenchError(
-            f"device={name!r} was asked for, but this machine has {torch.cuda.device_count()} GPU; count from cuda:0, "
-            "and start no more processes than there are GPUs."
-        )
-    return device

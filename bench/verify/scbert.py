@@ -12,8 +12,9 @@ from bench.models.projection import projection_from
 from bench.models.scbert import REDRAW_INTERVAL, Architecture, ScBERTNetwork
 from bench.preprocess import align, log1p_cp10k, tokens
 from bench.training import masking
-from bench.training.finetune import autocast, training_step
+from bench.training.device import autocast
 from bench.training.schedule import cosine_warm_restarts
+from bench.training.step import training_step
 from bench.verify.case import Case
 from bench.verify.tolerances import BF16, TOLERANCES
 from bench.weights import load_into

@@ -141,7 +141,8 @@ def test_embedding_of_one_cell_on_the_cpu(network, benchmark, capsys):
 def test_cells_per_second_on_a_gpu(network, benchmark, capsys, what):
     from copy import deepcopy
 
-    from bench.training.finetune import autocast, training_step
+    from bench.training.device import autocast
+    from bench.training.step import training_step
 
     device, ours = torch.device("cuda"), deepcopy(network).cuda()
     tokens = cells(32, network.architecture.n_genes + 1).cuda()
@@ -181,7 +182,8 @@ def test_fine_tuning_of_the_size_of_zheng68k_on_a_gpu(network, capsys):
     from bench.datasets import load
     from bench.datasets.panglao import gene_order
     from bench.preprocess import gene_tokens
-    from bench.training.finetune import Cells, History, Schedule, labels_of, predict, step_within_memory, tokens_of
+    from bench.training.finetune import Cells, History, Schedule, labels_of, predict, tokens_of
+    from bench.training.step import step_within_memory
 
     adata = load("pbmc_facs")
     tokens = gene_tokens(adata.X, adata.var_names.tolist(), "counts", gene_order(), "panglao")
