@@ -18,14 +18,14 @@ from bench.models.scbert_head import HeadOnBins
 from bench.runner import run_task, without_labels
 from bench.training import finetune as loop
 from bench.training.finetune import (
-    Cells,
     History,
     Schedule,
     evaluate,
     finetune,
     predict,
 )
-from bench.training.step import step_within_memory, training_step
+from bench.training.labelled import Cells
+from bench.training.step import Fit, step_within_memory, training_step
 from bench.training.store import cell_ids
 from bench.trials import Grid
 from bench.weights import read
@@ -181,7 +181,7 @@ def test_loss_is_torchs_weighted_mean_and_the_step_adams():
     tokens, labels = F.pad(torch.tensor(cells.tokens).long(), (0, 1)), torch.tensor(cells.labels)
     optimizers = [torch.optim.Adam(network.parameters(), lr=0.01) for network in (ours, torchs)]
     for _ in range(3):
-        found = training_step(ours, optimizers[0], tokens, labels, weights)
+        found = training_step(ours, optimizers[0], [(tokens, labels)], weights)
         loss = F.cross_entropy(torchs(tokens), labels, weights)
         optimizers[1].zero_grad()
         loss.backward()
@@ -193,18 +193,17 @@ def test_loss_is_torchs_weighted_mean_and_the_step_adams():
 def test_gradient_is_cut_to_the_largest_norm():
     network, cells = Watched(), made_up()
     tokens, labels = F.pad(torch.tensor(cells.tokens).long(), (0, 1)), torch.tensor(cells.labels)
-    training_step(network, torch.optim.Adam(network.parameters()), tokens, labels, None, clip=1e-3)
+    training_step(network, torch.optim.Adam(network.parameters()), [(tokens, labels)], None, clip=1e-3)
     norm = torch.stack([p.grad.norm() for p in network.parameters()]).norm().item()
     assert norm == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_sparse_and_dense_tokens_are_the_same_and_get_the_appended_one():
-    cells, network = made_up(), Watched()
-    rows = np.array([4, 2, 9])
-    dense = loop.tokens_of(cells, rows, network)
+    cells, rows, device = made_up(), np.array([4, 2, 9]), torch.device("cpu")
+    dense = cells.inputs(rows, device)
     assert dense.shape == (3, N_GENES + 1)
     assert not dense[:, -1].any()
-    assert torch.equal(loop.tokens_of(Cells(sp.csr_matrix(cells.tokens), cells.labels), rows, network), dense)
+    assert torch.equal(Cells(sp.csr_matrix(cells.tokens), cells.labels).inputs(rows, device), dense)
 
 
 def test_prediction_keeps_the_order_and_evaluation_is_torchs():
@@ -244,13 +243,13 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_do():
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError], ids=["of a GPU", "of a CPU"])
 def test_out_of_memory_halves_the_cells_at_a_time_with_the_same_gradients(error, capsys):
     weights, cells = torch.tensor([1.0, 5.0, 0.2]), made_up(11)
-    tokens, labels = F.pad(torch.tensor(cells.tokens).long(), (0, 1)), torch.tensor(cells.labels)
     gradients = []
     for most in (100, 3):
         network = Watched(most, error=error)
         history = History(micro_batch=11)
         optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-        loss = step_within_memory(network, optimizer, tokens, labels, weights, plan(batch_size=11), 0, history)
+        fit = Fit(network, optimizer, torch.amp.GradScaler("cpu", enabled=False), plan(batch_size=11), weights, history)
+        loss = step_within_memory(fit, cells, np.arange(11), 0)
         gradients.append([loss, *(p.grad.clone() for p in network.parameters())])
         assert network.passes == 1  # a step that is tried again counts once
         assert history.micro_batch == (11 if most == 100 else 3)
@@ -485,13 +484,13 @@ def test_scored_types_that_training_lacks_do_not_disturb_the_choice(model, sides
 def test_validation_cells_of_the_clean_recipe_are_a_stratified_share(share):
     labels = np.repeat([0, 1, 2, 3], [100, 60, 40, 1])
     cells = Cells(np.arange(201)[:, None], labels)
-    train, validation = finetuned._split(cells, share, seed=0)
+    train, validation = finetuned.stratified(cells, share, seed=0)
     assert len(validation) == round(share * 201)
     assert sorted([*train.tokens[:, 0], *validation.tokens[:, 0]]) == list(range(201))
     np.testing.assert_allclose(np.bincount(validation.labels), share * np.array([100, 60, 40]), atol=1)
     assert (train.labels == 3).sum() == 1  # a type with a single cell trains
-    assert (finetuned._split(cells, share, seed=0)[1].tokens == validation.tokens).all()
-    assert not np.array_equal(finetuned._split(cells, share, seed=1)[1].tokens, validation.tokens)
+    assert (finetuned.stratified(cells, share, seed=0)[1].tokens == validation.tokens).all()
+    assert not np.array_equal(finetuned.stratified(cells, share, seed=1)[1].tokens, validation.tokens)
     assert (labels[train.tokens[:, 0]] == train.labels).all()
 
 

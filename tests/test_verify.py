@@ -487,24 +487,22 @@ def test_a_named_mistake_is_a_miss_of_the_size_that_the_golden_set_says(mistake,
 
 def _of_training_step(change_of):
     return lambda step: (
-        lambda network, optimizer, ids, labels, weights, **more: step(
-            *change_of(network, optimizer, ids, labels, weights), **more
-        )
+        lambda network, optimizer, parts, weights, **more: step(*change_of(network, optimizer, parts, weights), **more)
     )
 
 
 MISTAKES = {  # case, mistake
     "unweighted_loss": (
         "scbert_finetune",
-        patched(scbert, "training_step", _of_training_step(lambda n, o, i, y, w: (n, o, i, y, torch.ones_like(w)))),
+        patched(scbert, "training_step", _of_training_step(lambda n, o, p, w: (n, o, p, torch.ones_like(w)))),
     ),
     "square roots of the class weights": (
         "scbert_finetune",
-        patched(scbert, "training_step", _of_training_step(lambda n, o, i, y, w: (n, o, i, y, w.sqrt()))),
+        patched(scbert, "training_step", _of_training_step(lambda n, o, p, w: (n, o, p, w.sqrt()))),
     ),
     "head trained alone": (
         "scbert_finetune",
-        patched(scbert, "training_step", _of_training_step(lambda n, o, i, y, w: (_frozen(n), o, i, y, w))),
+        patched(scbert, "training_step", _of_training_step(lambda n, o, p, w: (_frozen(n), o, p, w))),
     ),
     "second_to_last_layer_instead_of_last": (
         "scbert_finetune",

@@ -4,7 +4,7 @@ A class of your own needs only ``fit`` and ``predict_proba``; deriving from `Ann
 """
 
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from anndata import AnnData
@@ -48,6 +48,7 @@ class Annotator:
     Config = NoConfig
     variants: tuple[str, ...] = ("default",)
     recipes: tuple[str, ...] = ("published",)
+    variant_settings: ClassVar[dict[str, dict[str, Any]]] = {}  # hyper-parameters that a variant changes by default
     diagnostics_: dict[str, float | list[float]]  # optional, set by fit: figures worth recording, a list per epoch
     protocol = 1  # raise when results change for the same configuration
     leaking_recipes: tuple[str, ...] = ()  # recipes that look at scored cells, as some published ones do

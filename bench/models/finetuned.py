@@ -17,7 +17,9 @@ from torch import nn
 from bench.errors import BenchError, unknown
 from bench.models.contract import Annotator, labels_of
 from bench.training.device import device_of
-from bench.training.finetune import Cells, History, Schedule, finetune, predict
+from bench.training.finetune import History, Schedule, finetune, predict
+from bench.training.labelled import Cells
+from bench.training.store import overlap
 from bench.weights import Checkpoint
 
 CLASS_WEIGHTS = ("inverse", "none")
@@ -32,6 +34,10 @@ class FineTuned(Annotator):
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return (n_cells, n_genes) token ids."""
         raise NotImplementedError
+
+    def cells(self, cells: AnnData, labels: np.ndarray | None = None) -> Cells:
+        """Return cells as the network takes them, with class indices where these are known."""
+        return Cells(self.tokens(cells), np.zeros(cells.n_obs, dtype=int) if labels is None else labels)
 
     def build(self, n_classes: int, seed: int) -> nn.Module:
         """Return the network with a fresh head; what shall be trained requires a gradient."""
@@ -51,13 +57,14 @@ class FineTuned(Annotator):
         """
         device = device_of(self.device)
         self.classes_, labels = np.unique(labels_of(train), return_inverse=True)
-        cells, scored = Cells(self.tokens(train), labels), None
-        if self.recipe == "clean":
-            cells, scored = _split(cells, self.config.validation_share, seed)
+        cells, scored = self.cells(train, labels), None
+        if self.recipe not in self.leaking_recipes:
+            cells, scored = self.split(cells, seed)
         elif validation is not None:
             scored = self._known(validation)
         self.network_ = self.build(len(self.classes_), seed).to(device)
-        weights = self._class_weights(labels if scored is None or self.recipe == "clean" else [labels, scored.labels])
+        leaked = scored is not None and self.recipe in self.leaking_recipes
+        weights = self._class_weights([labels, scored.labels] if leaked else [labels])
         history = History()
         try:
             finetune(self.network_, cells, scored, self.schedule(), history, class_weights=weights, seed=seed)
@@ -67,8 +74,11 @@ class FineTuned(Annotator):
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_classes) probabilities; cells are taken in their order, a batch at a time."""
-        nobody = np.zeros(cells.n_obs, dtype=int)
-        return predict(self.network_, Cells(self.tokens(cells), nobody), self.schedule()).double().softmax(1).numpy()
+        return predict(self.network_, self.cells(cells), self.schedule()).double().softmax(1).numpy()
+
+    def split(self, cells: Cells, seed: int) -> tuple[Cells, Cells | None]:
+        """Return the cells to train on and those to choose the epoch on."""
+        return stratified(cells, validation_share(self.config.validation_share), seed)
 
     def _known(self, validation: AnnData) -> Cells | None:
         """Return the validation cells whose type the network can say."""
@@ -76,33 +86,20 @@ class FineTuned(Annotator):
         if not known.any():
             return None
         kept = validation[known].copy()
-        return Cells(self.tokens(kept), np.searchsorted(self.classes_, labels_of(kept)))
+        return self.cells(kept, np.searchsorted(self.classes_, labels_of(kept)))
 
-    def _class_weights(self, labels) -> torch.Tensor | None:
+    def _class_weights(self, labels: list[np.ndarray]) -> torch.Tensor | None:
         """Return one divided by the number of cells of each class."""
         if self.config.class_weights not in CLASS_WEIGHTS:
             raise unknown("class_weights", self.config.class_weights, CLASS_WEIGHTS)
         if self.config.class_weights == "none":
             return None
-        counts = np.bincount(np.concatenate(labels) if isinstance(labels, list) else labels)
+        counts = np.bincount(np.concatenate(labels))
         return torch.tensor(1 / counts, dtype=torch.float32, device=device_of(self.device))
 
 
-def told(checkpoint: Checkpoint, key: str) -> str:
-    """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``."""
-    try:
-        return checkpoint.metadata[key]
-    except KeyError:
-        raise BenchError(
-            f"{checkpoint.path} does not say its {key}; convert it with: "
-            f"bench weights scbert --path {checkpoint.path} --genes GENES.txt"
-        ) from None
-
-
-def _split(cells: Cells, share: float, seed: int) -> tuple[Cells, Cells | None]:
-    """Return training and validation cells, stratified; a class with a single cell trains."""
-    if not 0 <= share < 1:
-        raise BenchError(f"validation_share={share!r} should be at least 0 and below 1; 0.1 is one cell in ten.")
+def stratified(cells: Cells, share: float, seed: int) -> tuple[Cells, Cells | None]:
+    """Return training cells and a share of validation cells of each class; a class with a single cell trains."""
     counts = np.bincount(cells.labels)
     several = np.flatnonzero(counts[cells.labels] > 1)
     classes = (counts > 1).sum()
@@ -110,5 +107,34 @@ def _split(cells: Cells, share: float, seed: int) -> tuple[Cells, Cells | None]:
     if n_validation < max(classes, 1) or len(several) - n_validation < classes:
         return cells, None  # too few cells to give any away: the last epoch is kept
     chosen = train_test_split(several, test_size=n_validation, stratify=cells.labels[several], random_state=seed)[1]
-    rest = np.setdiff1d(np.arange(len(cells)), chosen)
-    return tuple(Cells(cells.tokens[rows], cells.labels[rows]) for rows in (rest, np.sort(chosen)))
+    return cells.take(np.setdiff1d(np.arange(len(cells)), chosen)), cells.take(np.sort(chosen))
+
+
+def validation_share(share: float) -> float:
+    """Return the share of training cells to choose the epoch on, or say what it may be."""
+    if not 0 <= share < 1:
+        raise BenchError(f"validation_share={share!r} should be at least 0 and below 1; 0.1 is one cell in ten.")
+    return share
+
+
+def told(checkpoint: Checkpoint, key: str, model: str = "scbert") -> str:
+    """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``, for example."""
+    try:
+        return checkpoint.metadata[key]
+    except KeyError:
+        raise BenchError(
+            f"{checkpoint.path} does not say its {key}; convert it with: bench weights {model} --path {checkpoint.path}"
+            + (" --genes GENES.txt" if model == "scbert" else "")
+        ) from None
+
+
+def refuse_pretrained_cells(checkpoint: Checkpoint, cells: AnnData) -> None:
+    """Raise a BenchError if the weights were pretrained on some of these cells, as in-project weights can tell."""
+    seen = checkpoint.path.with_suffix(".cells.npy")
+    if seen.is_file():
+        ids = np.load(seen, mmap_mode="r", allow_pickle=False)
+        if n := overlap(ids, cells.uns["bench"]["name"], cells.obs_names):
+            raise BenchError(
+                f"{n} of the {cells.n_obs} cells to score were pretrained on ({seen.name}); pretrain without them, "
+                "or score other cells."
+            )

@@ -16,6 +16,7 @@ MODELS = {
     "knn": "bench.models.knn:KNN",
     "scbert": "bench.models.scbert_annotator:ScBERT",
     "scbert_head": "bench.models.scbert_head:ScBERTHead",
+    "scgpt": "bench.models.scgpt_annotator:ScGPT",
 }
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
@@ -88,12 +89,12 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     cls, overrides = find(name), dict(overrides or {})
     given = {key: overrides.pop(key, None) for key in OPTIONS}
     options = {key: value for key, value in given.items() if value is not None}
-    hyperparameters = _defaults(cls)
+    variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
+    hyperparameters = _defaults(cls) | getattr(cls, "variant_settings", {}).get(variant, {})
     for key, value in overrides.items():
         if key not in hyperparameters:
             raise unknown(f"hyper-parameter of {name}", key, [*hyperparameters, *OPTIONS])
         hyperparameters[key] = _as_type(f"{name}.{key}", value, hyperparameters[key])
-    variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
     recipe = _one_of(f"recipe of {name}", options.pop("recipe", ""), getattr(cls, "recipes", ("default",)))
     return Spec(name, cls, variant, recipe, hyperparameters, **options)
 

@@ -14,15 +14,14 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
+from torch import Tensor
 
 from bench.errors import BenchError, unknown
-from bench.models.finetuned import FineTuned, told
+from bench.models.finetuned import FineTuned, refuse_pretrained_cells, told
 from bench.models.scbert import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens
-from bench.training.device import autocast
-from bench.training.finetune import Cells, Schedule, tokens_of
+from bench.training.finetune import Schedule, over_cells
 from bench.training.schedule import cosine_warm_restarts
-from bench.training.store import overlap
 from bench.weights import load_into, read, resolve
 
 TRAINABLE = ("last_layer", "all", "head")
@@ -110,28 +109,17 @@ class ScBERT(FineTuned):
         BenchError
             If some of the cells were pretrained on.
         """
-        seen = self._checkpoint.path.with_suffix(".cells.npy")
-        if seen.is_file():  # for no_pretraining too: gene2vec was trained on these cells
-            ids = np.load(seen, mmap_mode="r", allow_pickle=False)
-            if n := overlap(ids, cells.uns["bench"]["name"], cells.obs_names):
-                raise BenchError(
-                    f"{n} of the {cells.n_obs} cells to score were pretrained on ({seen.name}); pretrain without them, "
-                    "or score other cells."
-                )
+        refuse_pretrained_cells(self._checkpoint, cells)  # no_pretraining too: gene2vec was trained on its cells
         return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, dim) means of the encodings over expressed genes, or over all genes of an empty cell."""
-        known, out = Cells(self.tokens(cells), np.zeros(cells.n_obs, dtype=int)), []
-        batch = self.config.evaluation_batch
-        with torch.inference_mode():
-            for start in range(0, len(known), batch):
-                ids = tokens_of(known, np.arange(start, min(start + batch, len(known))), self.network_)
-                with autocast(ids.device, self.config.precision):
-                    encodings = self.network_.encode(ids).float()
-                weight = torch.where((ids > 0).any(1, keepdim=True), ids > 0, True)[..., None].float()
-                out.append(((encodings * weight).sum(1) / weight.sum(1)).cpu())
-        return torch.cat(out).numpy()
+        return over_cells(self.network_, self._mean, self.cells(cells), self.schedule()).numpy()
+
+    def _mean(self, ids: Tensor) -> Tensor:
+        encodings = self.network_.encode(ids).float()
+        weight = torch.where((ids > 0).any(1, keepdim=True), ids > 0, True)[..., None].float()
+        return (encodings * weight).sum(1) / weight.sum(1)
 
     def _architecture(self) -> Architecture:
         """Return the sizes of the weights, checked against the variant."""

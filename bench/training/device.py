@@ -1,8 +1,11 @@
 """Where and in which precision a network runs."""
 
 import torch
+from torch import nn
 
 from bench.errors import BenchError
+
+PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def device_of(name: str) -> torch.device:
@@ -31,6 +34,11 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def device_of_module(module: nn.Module) -> torch.device:
+    """Return the device where a network's parameters are."""
+    return next(module.parameters()).device
+
+
 def autocast(device: torch.device, precision: str):
-    """Return a context in which matrix products run in the precision asked for."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    """Return a context in which matrix products run in the precision asked for, a key of `PRECISIONS`."""
+    return torch.autocast(device.type, PRECISIONS[precision] or torch.bfloat16, enabled=precision != "float32")

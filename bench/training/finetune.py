@@ -9,15 +9,15 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.errors import BenchError
-from bench.training.device import autocast
-from bench.training.step import step_within_memory
+from bench.training.device import autocast, device_of_module
+from bench.training.labelled import Cells
+from bench.training.step import Fit, step_within_memory
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Schedule:
     rate: Callable[[int], float]  # learning rate of an epoch, from 0
     adam_eps: float = 1e-8
     clip: float = 1e6  # largest norm of the gradient
+    warmup_steps: int = 0  # over which the rate rises from 0
     shuffle: bool = True
     choose: str = "accuracy"  # best epoch by validation accuracy, or by "loss"
     evaluation_batch: int = 64
-    precision: str = "float32"  # or "bf16": matrix products in bfloat16 on a GPU
+    precision: str = "float32"  # or "bf16" or "fp16": matrix products on a GPU
 
 
 @dataclass
@@ -50,17 +51,6 @@ class History:
         return {name: value for name, value in vars(self).items() if value != []}
 
 
-@dataclass(frozen=True)
-class Cells:
-    """Labelled cells: tokens (n_cells, n_genes), CSR or dense, and class indices (n_cells,)."""
-
-    tokens: sp.csr_matrix | np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return self.tokens.shape[0]
-
-
 def finetune(
     network: nn.Module,
     train: Cells,
@@ -76,7 +66,7 @@ def finetune(
     Parameters
     ----------
     network
-        Takes (cells, positions) ids and returns (cells, n_classes) logits; on the device where it shall run.
+        Takes the inputs of such cells and returns (cells, n_classes) logits; on the device where it shall run.
     train, validation
         Cells; without validation the last epoch is kept.
     schedule
@@ -96,34 +86,37 @@ def finetune(
         After a Ctrl-C, with the best epoch so far put in place.
     """
     history.micro_batch, best = schedule.batch_size, _Best(schedule.choose)
+    device = device_of_module(network)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], eps=schedule.adam_eps)
+    scaler = torch.amp.GradScaler(device.type, enabled=schedule.precision == "fp16")
+    fit = Fit(network, optimizer, scaler, schedule, class_weights, history)
     try:
-        for epoch in tqdm(range(schedule.epochs), desc="epochs", leave=False, disable=None):
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(epoch)
-            history.train_loss.append(_epoch(network, optimizer, train, schedule, class_weights, seed, epoch, history))
-            if validation is None:
-                continue
-            loss, accuracy = evaluate(network, validation, schedule, class_weights)
-            history.validation_loss.append(loss)
-            history.validation_accuracy.append(accuracy)
-            best.see(network, loss, accuracy, epoch)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for epoch in tqdm(range(schedule.epochs), desc="epochs", leave=False, disable=None):
+                history.train_loss.append(_epoch(fit, train, seed, epoch))
+                if validation is None:
+                    continue
+                loss, accuracy = evaluate(network, validation, schedule, class_weights)
+                history.validation_loss.append(loss)
+                history.validation_accuracy.append(accuracy)
+                best.see(network, loss, accuracy, epoch)
     finally:
         best.restore(network)
         history.best_epoch = best.epoch or len(history.train_loss)
 
 
-def _epoch(network, optimizer, train, schedule, class_weights, seed, epoch, history) -> float:
+def _epoch(fit: Fit, train: Cells, seed: int, epoch: int) -> float:
     """Train for one epoch and return the mean loss over batches."""
-    network.train()
-    rng = np.random.default_rng([seed, epoch])
+    fit.network.train()
+    schedule, rng = fit.schedule, np.random.default_rng([seed, epoch])
     order = rng.permutation(len(train)) if schedule.shuffle else np.arange(len(train))
-    losses = []
-    for step, start in enumerate(range(0, len(order), schedule.batch_size)):
+    losses, batches = [], range(0, len(order), schedule.batch_size)
+    for step, start in enumerate(batches):
+        warmed = (epoch * len(batches) + step + 1) / max(schedule.warmup_steps, 1)
+        for group in fit.optimizer.param_groups:
+            group["lr"] = schedule.rate(epoch) * min(warmed, 1)
         rows = order[start : start + schedule.batch_size]
-        batch = tokens_of(train, rows, network), labels_of(train, rows, network)
-        draw = int(rng.integers(2**31))
-        loss = step_within_memory(network, optimizer, *batch, class_weights, schedule, draw, history)
+        loss = step_within_memory(fit, train, rows, int(rng.integers(2**31)))
         if not math.isfinite(loss):
             raise BenchError(
                 f"The loss is {loss} at epoch {epoch + 1}, step {step + 1}; lower lr, or check weights and input."
@@ -133,16 +126,20 @@ def _epoch(network, optimizer, train, schedule, class_weights, seed, epoch, hist
 
 
 def predict(network: nn.Module, cells: Cells, schedule: Schedule) -> Tensor:
-    """Return (n_cells, n_classes) float32 logits on the CPU, cells in their order, batch by batch."""
+    """Return (n_cells, n_classes) float32 logits on the CPU, cells in their order."""
+    return over_cells(network, network, cells, schedule)
+
+
+def over_cells(network: nn.Module, run: Callable, cells: Cells, schedule: Schedule) -> Tensor:
+    """Return what a function of the network's inputs gives for every cell, float32 on the CPU, without a gradient."""
     network.eval()
-    out = []
+    device, out = device_of_module(network), []
+    parts = cells.parts(np.arange(len(cells)), schedule.evaluation_batch, device)
     with torch.inference_mode():
-        for start in range(0, len(cells), schedule.evaluation_batch):
-            rows = np.arange(start, min(start + schedule.evaluation_batch, len(cells)))
-            tokens = tokens_of(cells, rows, network)
-            with autocast(tokens.device, schedule.precision):
-                out.append(network(tokens).float().cpu())
-    return torch.cat(out)
+        for rows in parts:
+            with autocast(device, schedule.precision):
+                out.append(run(cells.inputs(rows, device)).float().cpu())
+    return torch.cat(out)[np.argsort(np.concatenate(parts))]
 
 
 def evaluate(network: nn.Module, cells: Cells, schedule: Schedule, class_weights: Tensor | None) -> tuple[float, float]:
@@ -150,19 +147,6 @@ def evaluate(network: nn.Module, cells: Cells, schedule: Schedule, class_weights
     logits, labels = predict(network, cells, schedule), torch.as_tensor(cells.labels)
     loss = F.cross_entropy(logits, labels, None if class_weights is None else class_weights.cpu())
     return loss.item(), (logits.argmax(1) == labels).double().mean().item()
-
-
-def tokens_of(cells: Cells, rows: np.ndarray, network: nn.Module) -> Tensor:
-    """Return the token ids of some cells with the appended token 0, (cells, genes + 1), where the network is."""
-    block = cells.tokens[rows]
-    dense = block.toarray() if sp.issparse(block) else block
-    device = next(network.parameters()).device
-    return F.pad(torch.from_numpy(np.ascontiguousarray(dense)).to(device).long(), (0, 1))
-
-
-def labels_of(cells: Cells, rows: np.ndarray, network: nn.Module) -> Tensor:
-    """Return the class indices of some cells, (cells,), where the network is."""
-    return torch.as_tensor(cells.labels[rows], device=next(network.parameters()).device)
 
 
 class _Best:

@@ -1,57 +1,98 @@
-"""One step of the optimiser on a batch, in parts where memory is short."""
+"""One step of the optimiser on a batch, in parts where memory is short or cells differ in length."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.training.device import autocast
+from bench.training.device import autocast, device_of_module
+from bench.training.labelled import Cells
+
+if TYPE_CHECKING:
+    from bench.training.finetune import History, Schedule
 
 
-def step_within_memory(network, optimizer, tokens, labels, class_weights, schedule, seed: int, history) -> float:
+@dataclass
+class Fit:
+    """What one training of a network works with."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    schedule: "Schedule"
+    class_weights: Tensor | None
+    history: "History"
+
+
+def step_within_memory(fit: Fit, cells: Cells, rows: np.ndarray, seed: int) -> float:
     """Make one training step; where memory is short, halve the cells at a time, add up gradients, and say so."""
-    if hasattr(network, "count_pass"):
-        network.count_pass(seed)
+    device, history = device_of_module(fit.network), fit.history
+    if hasattr(fit.network, "count_pass"):
+        fit.network.count_pass(seed)
     while True:
         try:
-            return training_step(
-                network,
-                optimizer,
-                tokens,
-                labels,
-                class_weights,
-                clip=schedule.clip,
-                micro_batch=history.micro_batch,
-                precision=schedule.precision,
-            )
+            torch.manual_seed(seed)  # of dropout
+            parts = cells.parts(rows, history.micro_batch, device)
+            batch = [(cells.inputs(part, device), cells.targets(part, device)) for part in parts]
+            told = {"clip": fit.schedule.clip, "precision": fit.schedule.precision, "scaler": fit.scaler}
+            return training_step(fit.network, fit.optimizer, batch, fit.class_weights, **told)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _out_of_memory(error) or history.micro_batch == 1:
+            if not out_of_memory(error) or history.micro_batch == 1:
                 raise
         history.micro_batch = -(-history.micro_batch // 2)
-        if tokens.is_cuda:
+        if device.type == "cuda":
             torch.cuda.empty_cache()
         tqdm.write(f"Out of memory: {history.micro_batch} cells at a time from here on, gradients added up.")
 
 
 def training_step(
-    network, optimizer, tokens, labels, class_weights, *, clip=1e6, micro_batch=None, precision="float32"
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parts: Sequence[tuple],
+    class_weights: Tensor | None,
+    *,
+    clip: float = 1e6,
+    precision: str = "float32",
+    scaler: torch.amp.GradScaler | None = None,
 ) -> float:
-    """Make one optimiser step on a batch and return its loss, a mean weighted by class over the whole batch."""
-    weights = torch.ones(len(labels), device=labels.device) if class_weights is None else class_weights[labels]
+    """Make one optimiser step and return the loss, a mean weighted by class over the whole batch.
+
+    Parameters
+    ----------
+    network, optimizer
+        What is trained.
+    parts
+        Inputs of the network and class indices (cells,) of each part of the batch; gradients of parts add up.
+    class_weights
+        (n_classes,) weights of the loss, or None.
+    clip
+        Largest norm of the gradient.
+    precision, scaler
+        Of matrix products; half precision needs a scaler of gradients.
+    """
+    scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
+    weights = [torch.ones_like(y, dtype=torch.float32) if class_weights is None else class_weights[y] for _, y in parts]
+    total = sum(w.sum() for w in weights)
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for part in torch.arange(len(labels)).split(micro_batch or len(labels)):
-        rows = slice(int(part[0]), int(part[-1]) + 1)
-        with autocast(tokens.device, precision):
-            logits = network(tokens[rows])
-        losses = F.cross_entropy(logits.float(), labels[rows], reduction="none")
-        loss = (losses * weights[rows]).sum() / weights.sum()
-        loss.backward()
-        total += loss.item()
+    losses = []
+    for (inputs, labels), weight in zip(parts, weights, strict=True):
+        with autocast(labels.device, precision):
+            logits = network(inputs)
+        loss = (F.cross_entropy(logits.float(), labels, reduction="none") * weight).sum() / total
+        scaler.scale(loss).backward()
+        losses.append(loss.detach())
+    scaler.unscale_(optimizer)
     nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], clip)
-    optimizer.step()
-    return total
+    scaler.step(optimizer)
+    scaler.update()
+    return torch.stack(losses).sum().item()
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Say whether an error means that memory was short, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

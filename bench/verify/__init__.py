@@ -22,10 +22,29 @@ CASES = {  # name -> function that compares, imported when it is needed
     "scbert_schedule": "bench.verify.scbert:schedule",
     "scbert_preprocess": "bench.verify.scbert:preprocess",
     "scbert_redraw": "bench.verify.scbert:redraw",
+    "scgpt_forward": "bench.verify.scgpt:forward",
+    "scgpt_forward_keys_flash": "bench.verify.scgpt:forward",
+    "scgpt_forward_keys_impl": "bench.verify.scgpt:forward",
+    "scgpt_mvc": "bench.verify.scgpt:forward",
+    "scgpt_finetune": "bench.verify.scgpt:finetune",
+    "scgpt_binning": "bench.verify.scgpt:bins",
+    "scgpt_tokenize": "bench.verify.scgpt:tokenize",
+    "scgpt_losses": "bench.verify.scgpt:loss",
     "lr_liblinear": "bench.verify.lr:liblinear",
 }
 ON_GPU = {"scbert_pretrain", "scbert_pretrain_nog2v", "scbert_embed", "scbert_classify", "scbert_finetune"}
-RESULTS = ("output.", "grad_step0.", "final.", "batch.masked", "batch.labels", "table.")  # tensors to be compared
+ON_GPU |= {"scgpt_forward", "scgpt_forward_keys_flash", "scgpt_forward_keys_impl", "scgpt_mvc", "scgpt_finetune"}
+RESULTS = (
+    "output.",
+    "output2.",
+    "output_",
+    "probe.value_encoding",
+    "grad_step0.",
+    "final.",
+    "batch.masked",
+    "batch.labels",
+    "table.",
+)  # tensors to be compared
 
 
 @dataclass(frozen=True)

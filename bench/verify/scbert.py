@@ -77,9 +77,9 @@ def finetune(case: Case) -> None:
         network.train()
         network.count_pass(step)
         logits.append(_run(case, network, ids, True))
-        batch = ids.to(device), labels.to(device), case["input.class_weight"].to(device)
+        parts, weights = [(ids.to(device), labels.to(device))], case["input.class_weight"].to(device)
         clip = case.settings["grad_clip_norm"]
-        losses.append(training_step(network, optimizer, *batch, clip=clip, precision=case.backend.precision))
+        losses.append(training_step(network, optimizer, parts, weights, clip=clip, precision=case.backend.precision))
         gradients = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
         norms.append(torch.stack([g.norm() for g in gradients.values()]).norm().item())
         for name in case.outputs(("grad_step0.",)) if step == 0 else ():

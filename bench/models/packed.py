@@ -1,0 +1,117 @@
+"""Cells of different lengths one after the other, without padding, and attention within each of them.
+
+Neighbours of similar length attend in one call: a small padded corner costs less than a call of its own.  Whoever packs
+cells puts them in the order of their lengths; any order gives the same result.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CORNER = 512**2  # padded pairs of positions of a cell that cost less than another call
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Genes and bins of several cells; each cell begins with the token that stands for it."""
+
+    genes: Tensor  # (n_positions,) token ids
+    bins: Tensor  # (n_positions,) whole numbers: 0 at the first token, 1 to 50 at genes, -1 where hidden
+    lengths: tuple[int, ...]  # (n_cells,) positions of each cell
+
+    @classmethod
+    def of(cls, bins: sp.csr_matrix, cls_id: int, device: torch.device | str = "cpu") -> "Packed":
+        """Return the cells of a matrix of bins, (n_cells, n_tokens), in the order of its rows and stored genes."""
+        n_genes = np.diff(bins.indptr)
+        of_genes = np.ones(bins.nnz + len(n_genes), dtype=bool)
+        of_genes[bins.indptr[:-1] + np.arange(len(n_genes))] = False
+        genes, values = np.full(len(of_genes), cls_id, dtype=np.int64), np.zeros(len(of_genes), dtype=np.int64)
+        genes[of_genes], values[of_genes] = bins.indices, bins.data
+        return cls(*(torch.from_numpy(a).to(device) for a in (genes, values)), tuple((n_genes + 1).tolist()))
+
+    @cached_property
+    def first(self) -> Tensor:
+        """Positions where cells begin, (n_cells,)."""
+        return torch.as_tensor(np.cumsum(self.lengths) - self.lengths, device=self.genes.device)
+
+    @cached_property
+    def groups(self) -> "tuple[Group, ...]":
+        """Neighbouring cells that attend in one call."""
+        return tuple(_groups(self.lengths, self.genes.device))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some neighbouring cells of a pack, as an array of (n_cells, longest) positions."""
+
+    n_cells: int
+    longest: int
+    n_positions: int
+    place: Tensor | None  # where the positions go in the array, row by row; None where all lengths are equal
+    mask: Tensor | None  # (n_cells, 1, 1, longest), True at positions that are there
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Return (n_cells, longest, ...) of (n_positions, ...)."""
+        if self.place is not None:
+            x = x.new_zeros(self.n_cells * self.longest, *x.shape[1:]).index_copy(0, self.place, x)
+        return x.view(self.n_cells, self.longest, *x.shape[1:])
+
+    def unpad(self, x: Tensor) -> Tensor:
+        """Return (n_positions, ...) of (n_cells, longest, ...)."""
+        x = x.flatten(0, 1)
+        return x if self.place is None else x.index_select(0, self.place)
+
+
+def attend(qkv: Tensor, packed: Packed, dropout: float, only_first: bool) -> Tensor:
+    """Return softmax attention of every position, or of the first ones alone, over the positions of its cell.
+
+    Parameters
+    ----------
+    qkv
+        Queries, keys and values, (n_positions, 3, n_heads, dim_head).
+    packed
+        Cells that the positions belong to.
+    dropout
+        Share of attention weights that are dropped.  A GPU drops each pair of positions by itself, as published; on the
+        CPU, where that leaves the fast kernel, a dropped position is the same for all queries of a cell and head.
+    only_first
+        Return one row per cell.
+
+    Returns
+    -------
+    (n_positions or n_cells, n_heads * dim_head).
+    """
+    share = dropout if qkv.is_cuda else 0.0
+    out = []
+    for group, part in zip(packed.groups, qkv.split([g.n_positions for g in packed.groups]), strict=True):
+        q, k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
+        if dropout > share:
+            v = v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout)
+        q = q[:, :, :1] if only_first else q
+        found = F.scaled_dot_product_attention(q, k, v, group.mask, share).transpose(1, 2).flatten(2)
+        out.append(found[:, 0] if only_first else group.unpad(found))
+    return torch.cat(out)
+
+
+def _groups(lengths: Sequence[int], device: torch.device) -> Iterator[Group]:
+    begin = 0
+    for end in range(1, len(lengths) + 1):
+        there = np.asarray(lengths[begin : end + 1])
+        if end == len(lengths) or there.max() ** 2 - there.min() ** 2 > CORNER:
+            yield _group(np.asarray(lengths[begin:end]), device)
+            begin = end
+
+
+def _group(lengths: np.ndarray, device: torch.device) -> Group:
+    sizes = len(lengths), int(lengths.max()), int(lengths.sum())
+    if (lengths == lengths[0]).all():
+        return Group(*sizes, None, None)
+    there = np.arange(lengths.max()) < lengths[:, None]  # (n_cells, longest)
+    place, mask = np.flatnonzero(there), there[:, None, None]
+    return Group(*sizes, *(torch.as_tensor(a, device=device) for a in (place, mask)))

@@ -1,0 +1,65 @@
+"""Labelled cells as networks take them: which cells go through the network together, and as what."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.models.packed import Packed
+
+POSITIONS = {"cpu": 2**14, "cuda": 2**17}  # of packed cells that go through the network together
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells whose tokens all have the same length: (n_cells, n_genes), CSR or dense; class indices (n_cells,)."""
+
+    tokens: sp.csr_matrix | np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Return some of the cells."""
+        return type(self)(self.tokens[rows], self.labels[rows], *list(vars(self).values())[2:])
+
+    def parts(self, rows: np.ndarray, most: int, device: torch.device) -> list[np.ndarray]:
+        """Return the rows in parts of at most so many cells, to go through the network one after the other."""
+        return [rows[start : start + most] for start in range(0, len(rows), most)]
+
+    def inputs(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """Return token ids with the appended token 0, (cells, genes + 1)."""
+        block = self.tokens[rows]
+        dense = block.toarray() if sp.issparse(block) else block
+        return F.pad(torch.from_numpy(np.ascontiguousarray(dense)).to(device).long(), (0, 1))
+
+    def targets(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """Return class indices, (cells,)."""
+        return torch.as_tensor(self.labels[rows], device=device)
+
+
+@dataclass(frozen=True)
+class Sequences(Cells):
+    """Cells of different lengths: bins of expressed genes, CSR of shape (n_cells, n_tokens)."""
+
+    cls_id: int
+
+    def parts(self, rows: np.ndarray, most: int, device: torch.device) -> list[np.ndarray]:
+        """Return the rows by length in parts of similar cells, which together have a limited number of positions."""
+        lengths = np.diff(self.tokens.indptr)[rows] + 1
+        rows, lengths = rows[np.argsort(lengths, kind="stable")], np.sort(lengths)
+        parts, begin, limit = [], 0, POSITIONS[device.type]
+        for end in range(1, len(rows) + 1):
+            if end == len(rows) or end - begin == most or lengths[begin : end + 1].sum() > limit:
+                parts.append(rows[begin:end])
+                begin = end
+        return parts
+
+    def inputs(self, rows: np.ndarray, device: torch.device) -> Packed:
+        """Return the cells without padding."""
+        return Packed.of(self.tokens[rows], self.cls_id, device)
