@@ -90,11 +90,11 @@ class ScGPTNetwork(nn.Module):
                 between = {"gene2query": nn.Linear(a.dim, a.dim), "W": nn.Linear(a.dim, a.dim, bias=False)}
                 self.mvc_decoder = nn.ModuleDict(between)
 
-    def classify_into(self, n_classes: int, *, seed: int) -> None:
+    def classify_into(self, n_classes: int, *, seed: int, n_layers: int = 3) -> None:
         """Add a fresh classifier of cell embeddings."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.cls_decoder = Classifier(self.architecture.dim, n_classes)
+            self.cls_decoder = Classifier(self.architecture.dim, n_classes, n_layers)
 
     def forward(self, packed: Packed) -> Tensor:
         """Return the (n_cells, n_classes) logits."""
@@ -190,9 +190,9 @@ class Attention(nn.Module):
 class Classifier(nn.Module):
     """From a cell's embedding to logits."""
 
-    def __init__(self, dim: int, n_classes: int):
+    def __init__(self, dim: int, n_classes: int, n_layers: int):
         super().__init__()
-        block = [layer for _ in range(2) for layer in (nn.Linear(dim, dim), nn.ReLU(), nn.LayerNorm(dim))]
+        block = [layer for _ in range(n_layers - 1) for layer in (nn.Linear(dim, dim), nn.ReLU(), nn.LayerNorm(dim))]
         self._decoder = nn.Sequential(*block)
         self.out_layer = nn.Linear(dim, n_classes)
 

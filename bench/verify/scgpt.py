@@ -15,7 +15,7 @@ from bench.training import losses
 from bench.training.device import autocast
 from bench.training.step import training_step
 from bench.verify.case import Case
-from bench.verify.tolerances import BF16, TOLERANCES
+from bench.verify.tolerances import BF16, ROUNDING, TOLERANCES
 from bench.weights import load_into
 
 SIZES = {"n_tokens": "ntoken", "dim": "d_model", "depth": "nlayers", "hidden": "d_hid"}
@@ -31,7 +31,7 @@ def network_of(case: Case) -> ScGPTNetwork:
         if getattr(architecture, ours) != case.settings[theirs]:
             raise BenchError(f"{case.name}: its weights have {ours} {getattr(architecture, ours)}, not as it says.")
     network = ScGPTNetwork(replace(architecture, dropout=case.settings["dropout"]))
-    network.classify_into(case.settings["n_cls"], seed=0)
+    network.classify_into(case.settings["n_cls"], seed=0, n_layers=case.settings["nlayers_cls"])
     load_into(network, weights, rename=plain_name)
     return network.to(case.backend.device).eval()
 
@@ -71,7 +71,7 @@ def _compare_outputs(case: Case, network: ScGPTNetwork, number: str) -> None:
         hidden, target = case["input.masked"], case["input.target_values"]
         for kind, found in zip(("mlm", "mvc"), _run(case, network.masked_values, packed), strict=True):
             loss = losses.masked_mse(_spread(found, there), target, hidden)
-            case.compare(f"{output}.{kind}_loss", loss, TOLERANCES[case.name]["losses relative"], relative=True)
+            case.compare(f"{output}.{kind}_loss", loss, ROUNDING, relative=True)
 
 
 def finetune(case: Case) -> None:
@@ -96,6 +96,7 @@ def finetune(case: Case) -> None:
             found["loss"].append(training_step(network, optimizer, [(packed, labels)], None, scaler=norm, **told))
             found["grad_norm"].append(norm.value)
             found["lr"].append(rate)
+    case.compare("output.lr", found.pop("lr"), ROUNDING, relative=True)
     for name, values in found.items():
         case.compare(f"output.{name}", torch.stack(values) if name == "train_logits" else values, tolerance)
     network.eval()
@@ -140,11 +141,10 @@ def bins(case: Case) -> None:
     free = fixed.all(axis=1)
     case.compare("output.row_tie_free", free, exact)
     case.compare("output.binned_tie_free_rows", found["output.binned"][free], exact)
-    case.compare("output.bin_edges", _edges(X), TOLERANCES[case.name]["edges relative"], relative=True)
+    case.compare("output.bin_edges", _edges(X), ROUNDING, relative=True)
     normed = binning.scaled(sp.csr_matrix(case["input_normalised.X"].numpy()))
-    relative = TOLERANCES[case.name]["normalised relative"]
-    case.compare("output_normalised.X_normed", normed.toarray(), relative, relative=True)
-    case.compare("output_normalised.bin_edges", _edges(normed), relative, relative=True)
+    case.compare("output_normalised.X_normed", normed.toarray(), ROUNDING, relative=True)
+    case.compare("output_normalised.bin_edges", _edges(normed), ROUNDING, relative=True)
     case.compare("output_normalised.binned", _binned(normed, np.random.RandomState(seed + 1)), exact)
 
 
