@@ -75,31 +75,34 @@ def data(name: str, path: Path | None, label: str | None, batch: str | None) -> 
 
 @main.command()
 @click.argument("name")
-@click.option("--path", type=click.Path(path_type=Path), help="The original file, if downloaded, or one of your own.")
+@click.option("--path", type=click.Path(path_type=Path), help="File or folder, if downloaded, or of your own.")
 @click.option("--genes", type=click.Path(path_type=Path), help="With a file of your own: its gene symbols, one a line.")
-def weights(name: str, path: Path | None, genes: Path | None) -> None:
+@click.option("--continual", is_flag=True, help="Accept scGPT's continual pretraining, which is not the paper's.")
+@click.option("--data", help="A data set or an .h5ad file: which of its genes the weights know.")
+def weights(name: str, path: Path | None, genes: Path | None, continual: bool, data: str | None) -> None:
     """Fetch, check and convert pretrained weights, or describe a file of them.
 
-    NAME is that of published weights (scbert_panglao), or a model (scbert) with --path and a checkpoint of your own, or
-    a .safetensors file.
+    NAME is a model (scbert, scgpt), whose published weights are fetched unless --path names a checkpoint of your own;
+    or the name of weights (scbert_panglao, scgpt_human); or a .safetensors file.
+
+    Example: bench weights scgpt --path scGPT_human --data my.h5ad
     """
-    from bench.weights import WEIGHTS, describe, own, published, resolve
+    from bench.weights import describe, of_model, published, resolve
     from bench.weights.sources import CONVERTERS
+    from bench.weights.vocabulary import coverage_of
 
     if name in CONVERTERS:
-        if path is None:
-            names = [key for key, entry in WEIGHTS.items() if entry.model == name]
-            raise BenchError(
-                f"{name} is a model: give a checkpoint of it with --path, or published weights ({', '.join(names)})."
-            )
-        file = own(name, path, genes)
-    elif genes:
-        raise BenchError("--genes goes with a checkpoint of your own: bench weights MODEL --path FILE --genes GENES")
+        file = of_model(name, path, genes, continual=continual)
+    elif genes or continual:
+        option = "--genes" if genes else "--continual"
+        raise BenchError(f"{option} goes with a checkpoint of your own: bench weights MODEL --path FILE")
     else:
         file = published(name, path) if path else resolve(name)
     click.echo(file)
     for line in describe(file):
         click.echo(line)
+    if data:
+        click.echo(f"{data}: {coverage_of(file, data)}")
 
 
 def _of_cells(command):

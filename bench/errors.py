@@ -14,3 +14,10 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> BenchError:
     near = get_close_matches(str(name), valid, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return BenchError(f"Unknown {kind} {str(name)!r}.{hint} Valid: {', '.join(valid) or 'none'}.")
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Return names with commas, beyond ``most`` of them only how many there are."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -28,7 +28,7 @@ from bench.datasets import download, panglao
 from bench.datasets.sources import Source, cache_folder, sha256_of
 from bench.errors import BenchError
 from bench.training.recipes import RECIPES
-from bench.weights import Audit, describe, identity, load_into, own, published, read, resolve, save
+from bench.weights import Audit, describe, identity, load_into, of_model, own, published, read, resolve, save
 from bench.weights import scbert as scbert_weights
 from bench.weights import sources as weights_sources
 
@@ -779,6 +779,21 @@ def test_command_prints_what_was_found(entry, original):
     assert bench("scbert_panglao").output == result.output == bench(path).output
 
 
+def test_a_model_stands_for_its_published_weights(entry, original, tmp_path, monkeypatch):
+    made = published("scbert_panglao", original)
+    assert bench("scbert").output == bench("scbert_panglao").output
+    renamed = tmp_path / "any_name.pt"
+    renamed.write_bytes(original.read_bytes())
+    for place in (renamed, original.parent):
+        assert bench("scbert", "--path", place).output.splitlines()[0] == str(made)
+    made.unlink()
+    with pytest.raises(BenchError, match=rf"^{tmp_path} has no panglao_pretrain\.pth\. A checkpoint of scbert is "):
+        of_model("scbert", tmp_path)
+    monkeypatch.setenv("BENCH_MIRROR", str(original.parent))
+    assert bench("scbert").output.splitlines()[0] == str(made)
+    assert len(read(made).tensors) == 91
+
+
 def test_published_gene_order_is_recognised(tmp_path, original, monkeypatch):
     if not (MIRROR and (Path(MIRROR) / panglao.GENE_ORDER.name).is_file()):
         pytest.skip(f"{panglao.GENE_ORDER.name} is not in the folder that BENCH_MIRROR names")
@@ -791,7 +806,8 @@ def test_published_gene_order_is_recognised(tmp_path, original, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["scbert"], r"scbert is a model: give a checkpoint of it with --path, or published weights (scbert_panglao)."),
+        (["scbert", "--genes", "x"], "--genes goes with a checkpoint of your own; name that with --path."),
+        (["scbert", "--path", __file__, "--continual"], "--continual is for scgpt, not for scbert; leave it out."),
         (["scbert_panglao", "--genes", "x"], "--genes goes with a checkpoint of your own"),
         (["scbert", "--path", "nowhere.pth"], "--path nowhere.pth is not there"),
         (["scbort"], "Unknown weights 'scbort'. Did you mean"),

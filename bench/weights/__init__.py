@@ -3,7 +3,8 @@
 from importlib import import_module
 
 from bench.weights.card import describe, identity
-from bench.weights.sources import PRETRAINED, WEIGHTS, own, published, resolve
+from bench.weights.checkpoints import of_model, own
+from bench.weights.sources import PRETRAINED, WEIGHTS, published, resolve
 
 _WITH_TORCH = {
     "Checkpoint": "bench.weights.files",
@@ -21,6 +22,7 @@ __all__ = [
     "describe",
     "identity",
     "load_into",
+    "of_model",
     "own",
     "published",
     "read",

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
+from bench.binning import SPECIAL
 from bench.datasets.panglao import NAMES_SHA256
 from bench.datasets.sources import sha256_of
 from bench.errors import BenchError
@@ -66,7 +67,7 @@ def _identity(path: Path, _modified: int, _size: int) -> str:
 
 
 def describe(path: Path) -> list[str]:
-    """Return lines on a safetensors file: tensors, parameters, hashes, genes, licence.
+    """Return lines on a safetensors file: tensors, parameters, hashes, what was left out, genes, licence.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def describe(path: Path) -> list[str]:
     if found is None:
         raise BenchError(
             f"{path} is not a whole safetensors file. A torch checkpoint is converted with: "
-            f"bench weights MODEL --path {path} (MODEL is scbert, for example)."
+            f"bench weights MODEL --path {path} (MODEL is scbert or scgpt)."
         )
     told = found.pop("__metadata__", None) or {}
     numbers = sum(math.prod(entry["shape"]) for entry in found.values() if "F" in entry["dtype"])
@@ -85,15 +86,30 @@ def describe(path: Path) -> list[str]:
     lines = [f"{len(found):,} tensors, {size}", f"sha256 {sha256_of(path)}, identity {identity(path)}"]
     if "source_sha256" in told:
         lines.append(f"converted from {told.get('source', '?')}, sha256 {told['source_sha256']}")
-    for name in ("gene2vec", "epoch", "ignored", "licence"):
-        lines += [f"{name}: {told[name]}"] if told.get(name) else []
+    lines += _of_layers(found, told)
+    for name in ("origin", "run", "gene2vec", "epoch", "ignored", "renamed", "left_out", "licence"):
+        lines += [f"{name.replace('_', ' ')}: {told[name]}"] if told.get(name) else []
     return [*lines, *_of_genes(told)]
+
+
+def _of_layers(found: dict, told: dict[str, str]) -> list[str]:
+    if told.get("model") != "scgpt" or "encoder.embedding.weight" not in found:
+        return []
+    depth = len({name.split(".")[2] for name in found if name.startswith("transformer_encoder.layers.")})
+    width = found["encoder.embedding.weight"]["shape"][1]
+    return [f"{depth} layers, {told.get('heads', '?')} heads, width {width}"]
 
 
 def _of_genes(told: dict[str, str]) -> list[str]:
     if "genes" not in told:
         return ["genes: the file does not name them"]
     genes = json.loads(told["genes"])
+    if told.get("library") == "bins":
+        special = [token for token in SPECIAL if token in genes]
+        more = "".join(f"; {key} {told[key]}" for key in ("n_bins", "mask_value", "pad_value") if key in told)
+        return [
+            f"vocabulary: {len(genes):,} tokens, {len(genes) - len(special):,} genes and {', '.join(special)}{more}"
+        ]
     digest = sha256("\n".join(genes).encode()).hexdigest()
     known = "the published order" if digest == NAMES_SHA256 else "another order than the published one"
     return [f"genes: {len(genes):,}, order sha256 {digest} ({known}); library size over: {told.get('library', '?')}"]

@@ -6,6 +6,9 @@ one with the tensors first. Weights pretrained in this project add a name to `PR
 scBERT's checkpoint is mirrored byte for byte at https://huggingface.co/btraven/scbert-panglao-pretrain; its authors
 gave Google Drive links in issue 46 of TencentAILabHealthcare/scBERT: file 1_Pgk_o8AtQtoXr_ZLQx0eJYoSWzjxC8f (weights)
 and file 1ZyC2mGxZK1tLdy3sMOmdJERnSuvR9WZ0 (data).
+
+scGPT's whole-human folder is on Google Drive, linked from https://github.com/bowang-lab/scGPT, whose licence is MIT; it
+is mirrored at https://huggingface.co/perturblab/scgpt-human and https://huggingface.co/u-cellm/scGPT-whole-human.
 """
 
 import time
@@ -18,9 +21,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.atomic import ABANDONED_S
-from bench.datasets.sources import Source, cache_folder, fetch, sha256_of
+from bench.datasets.sources import Source, cache_folder, fetch
 from bench.errors import BenchError, unknown
-from bench.weights.card import metadata, read_genes
+from bench.weights.card import metadata
 
 CONVERSION = "1"  # raise when a converter writes other content from the same file: kept conversions are made again
 
@@ -35,7 +38,13 @@ class Published:
 
 
 # model -> function (paths, genes or None) -> (tensors by name, metadata)
-CONVERTERS = {"scbert": "bench.weights.scbert:convert"}
+CONVERTERS = {"scbert": "bench.weights.scbert:convert", "scgpt": "bench.weights.scgpt:convert"}
+
+_SCGPT_HUMAN = {
+    "best_model.pt": "6cb5d451ab5c4b33eb673adbe4fddc61d2389df1b89b7651a9fe2e557572b922",
+    "args.json": "c18e075e018140cb8b2d9029387b9de26607a5ce6a8ccabd6ead70cd76b95d60",
+    "vocab.json": "acca93d114ca62c3f0f50debbd23e8c87f0714f4737764454f6b2b13f2e8580f",
+}
 
 WEIGHTS = {
     "scbert_panglao": Published(
@@ -51,10 +60,31 @@ WEIGHTS = {
         ),
         by_hand="The authors' own copy is at https://drive.google.com/file/d/1_Pgk_o8AtQtoXr_ZLQx0eJYoSWzjxC8f.",
     ),
+    "scgpt_human": Published(
+        model="scgpt",
+        sources=tuple(
+            Source(
+                name=name,
+                licence="MIT (the licence of the scGPT repository)",
+                sha256=digest,
+                url=f"https://huggingface.co/perturblab/scgpt-human/resolve/main/{name}",
+            )
+            for name, digest in _SCGPT_HUMAN.items()
+        ),
+        by_hand="The same three files are at https://huggingface.co/u-cellm/scGPT-whole-human; the authors link them "
+        "as whole-human on https://github.com/bowang-lab/scGPT.",
+    ),
 }
 
 # recipes of `bench.training.recipes`, whose weights this project pretrains itself
-PRETRAINED = ("scbert_quick", "scbert_quick_no_gene2vec", "scbert_standin", "scbert_standin_no_gene2vec")
+PRETRAINED = (
+    "scbert_quick",
+    "scbert_quick_no_gene2vec",
+    "scbert_standin",
+    "scbert_standin_no_gene2vec",
+    "scgpt_quick",
+    "scgpt_standin",
+)
 
 
 def resolve(text: str | Path) -> Path:
@@ -97,48 +127,27 @@ def published(name: str, path: Path | None = None) -> Path:
     """
     if name not in WEIGHTS:
         raise unknown("published weights", name, WEIGHTS)
-    entry = WEIGHTS[name]
-    digests = [str(source.sha256) for source in entry.sources]
-    stamp = _stamp(digests, None)
-    target = cache_folder() / "weights" / f"{name}.safetensors"
-    if path is None and _kept(target, stamp):  # the original is not needed any more
-        return target
-    files = [_fetch(name, entry, source, path) for source in entry.sources]
-    about = stamp | {"source": entry.sources[0].name, "licence": entry.sources[0].licence, "model": entry.model}
-    return _convert_once(target, entry.model, files, None, stamp, about)
+    target = target_of(name)
+    if path is None and _kept(target, stamp_of([str(source.sha256) for source in WEIGHTS[name].sources], None)):
+        return target  # the original is not needed any more
+    return converted(name, [_fetch(name, WEIGHTS[name], source, path) for source in WEIGHTS[name].sources])
 
 
-def own(model: str, path: Path, genes: Path | None = None) -> Path:
-    """Return the converted file of a checkpoint of your own, of whatever depth, width and genes.
-
-    Parameters
-    ----------
-    model
-        A key of ``CONVERTERS``.
-    path
-        The checkpoint: safetensors, or what ``torch.save`` wrote.
-    genes
-        Text file of the gene symbols in the order of the positions, one a line; None for the published order.
-
-    Raises
-    ------
-    BenchError
-        If the checkpoint is not one of this model, or the genes do not fit it.
-    """
-    if model not in CONVERTERS:
-        raise unknown("model with weights", model, CONVERTERS)
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise BenchError(f"--path {path} is {'a folder' if path.is_dir() else 'not there'}; give the checkpoint.")
-    names = read_genes(Path(genes).expanduser()) if genes else None
-    digest = sha256_of(path)
-    stamp = _stamp([digest], names)
-    target = cache_folder() / "weights" / f"{path.stem}-{stamp['identity'][:8]}.safetensors"
-    about = stamp | {"source": path.name, "licence": "not stated", "model": model}
-    return _convert_once(target, model, [path], names, stamp, about)
+def target_of(stem: str) -> Path:
+    """Return where a converted file of this name is kept."""
+    return cache_folder() / "weights" / f"{stem}.safetensors"
 
 
-def _stamp(digests: list[str], genes: list[str] | None) -> dict[str, str]:
+def converted(name: str, files: list[Path]) -> Path:
+    """Return published weights, from files that are known to be the published ones."""
+    entry, licence = WEIGHTS[name], WEIGHTS[name].sources[0].licence
+    stamp = stamp_of([str(source.sha256) for source in entry.sources], None)
+    about = stamp | {"source": ", ".join(source.name for source in entry.sources), "licence": licence}
+    about |= {"model": entry.model, "origin": f"published, {name}"}
+    return convert_once(target_of(name), entry.model, files, None, stamp, about)
+
+
+def stamp_of(digests: list[str], genes: list[str] | None) -> dict[str, str]:
     """Return the metadata that decide whether a conversion is still the right one.
 
     The identity does not depend on the converted bytes: a trial has the same key with every version of safetensors.
@@ -160,9 +169,10 @@ def _fetch(name: str, entry: Published, source: Source, path: Path | None) -> Pa
         raise BenchError(f"Weights {name}: {error} {entry.by_hand}{hint}") from error
 
 
-def _convert_once(
-    target: Path, model: str, files: list[Path], genes: list[str] | None, stamp: dict, about: dict
+def convert_once(
+    target: Path, model: str, files: list[Path], genes: list[str] | None, stamp: dict, about: dict, **options: bool
 ) -> Path:
+    """Return the target, converted unless it is there with the same stamp; ``options`` are the converter's."""
     from bench.weights.files import cannot_write, save  # torch only now
 
     module, _, function = CONVERTERS[model].partition(":")
@@ -174,7 +184,7 @@ def _convert_once(
     with lock:
         if not _kept(target, stamp):
             _remove_abandoned(target.parent)
-            tensors, found = getattr(import_module(module), function)(files, genes)
+            tensors, found = getattr(import_module(module), function)(files, genes, **options)
             save(target, tensors, found | about)
     return target
 

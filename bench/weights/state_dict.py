@@ -1,22 +1,15 @@
 """From what a torch file holds to a flat dictionary of tensors, with nothing that could be weights left out unseen."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.errors import BenchError, listed
 
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys under which training scripts put the state dict
 PREFIXES = ("module.", "_orig_mod.")  # put before all names by DistributedDataParallel, and by torch.compile
-
-
-def listed(names: Iterable[str], most: int = 20) -> str:
-    """Return names with commas, beyond ``most`` of them only how many there are."""
-    names = list(names)
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def unwrap(path: Path, found: Any) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,0 +1,104 @@
+"""Checkpoints that a user has: known as the published ones by their hashes, or converted under a name of their own."""
+
+from pathlib import Path
+
+from bench.datasets.sources import sha256_of
+from bench.errors import BenchError, unknown
+from bench.weights.card import read_genes
+from bench.weights.sources import CONVERTERS, WEIGHTS, convert_once, converted, published, stamp_of, target_of
+
+
+def of_model(model: str, path: Path | None = None, genes: Path | None = None, *, continual: bool = False) -> Path:
+    """Return the converted file of a model: of the published weights, or of a checkpoint of your own.
+
+    Parameters
+    ----------
+    model
+        A key of ``CONVERTERS``.
+    path
+        The checkpoint, or a folder that holds it and what belongs to it under the published names; None fetches the
+        published files. Files that are the published ones become the published weights, whatever they are called.
+    genes, continual
+        As in `own`.
+
+    Raises
+    ------
+    BenchError
+        As `published` and `own`.
+    """
+    name = _published_of(model)
+    if path is None:
+        if genes or continual:
+            option = "--genes" if genes else "--continual"
+            raise BenchError(f"{option} goes with a checkpoint of your own; name that with --path.")
+        return published(name)
+    files = _files(model, path)
+    if genes is None and not continual and not _unlike(name, [sha256_of(file) for file in files]):
+        return converted(name, files)
+    return own(model, path, genes, continual=continual)
+
+
+def own(model: str, path: Path, genes: Path | None = None, *, continual: bool = False) -> Path:
+    """Return the converted file of a checkpoint of your own, of whatever depth, width and genes.
+
+    Parameters
+    ----------
+    model
+        A key of ``CONVERTERS``.
+    path
+        The checkpoint: safetensors, or what ``torch.save`` wrote; of scGPT with ``args.json`` and ``vocab.json``
+        beside it. Or a folder that holds them under the published names.
+    genes
+        Text file of the gene symbols in the order of the positions, one a line; None for the published order, or if
+        the checkpoint's own files say it.
+    continual
+        Take scGPT's continual pretraining, which is refused otherwise, and name the file after it.
+
+    Raises
+    ------
+    BenchError
+        If the checkpoint is not one of this model, or the genes do not fit it.
+    """
+    files = _files(model, path)
+    if continual and model != "scgpt":
+        raise BenchError(f"--continual is for scgpt, not for {model}; leave it out.")
+    names = read_genes(Path(genes).expanduser()) if genes else None
+    digests = [sha256_of(file) for file in files]
+    stamp, given = stamp_of(digests, names), Path(path).expanduser()
+    title = "scgpt_continual" if continual else given.resolve().name if given.is_dir() else given.stem
+    published_as = _published_of(model)
+    unlike = ", ".join(_unlike(published_as, digests)) or "nothing but the genes named with it"
+    origin = f"a checkpoint of your own; not as in {published_as}: {unlike}"
+    source = ", ".join(file.name for file in files)
+    about = stamp | {"source": source, "licence": "not stated", "model": model, "origin": origin}
+    options = {"continual": True} if continual else {}
+    return convert_once(target_of(f"{title}-{stamp['identity'][:8]}"), model, files, names, stamp, about, **options)
+
+
+def _published_of(model: str) -> str:
+    if model not in CONVERTERS:
+        raise unknown("model with weights", model, CONVERTERS)
+    return next(name for name, entry in WEIGHTS.items() if entry.model == model)
+
+
+def _files(model: str, path: Path) -> list[Path]:
+    """Return the user's files of one checkpoint, the one with the tensors first."""
+    names = [source.name for source in WEIGHTS[_published_of(model)].sources]
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise BenchError(f"--path {path} is not there; give the checkpoint, or the folder with {', '.join(names)}.")
+    folder, first = (path, path / names[0]) if path.is_dir() else (path.parent, path)
+    files = [first, *(folder / name for name in names[1:])]
+    lacking = [file.name for file in files if not file.is_file()]
+    if lacking:
+        raise BenchError(
+            f"{folder} has no {' and no '.join(lacking)}. A checkpoint of {model} is {', '.join(names)} in one folder: "
+            "copy what is missing from where it is from."
+        )
+    return files
+
+
+def _unlike(name: str, digests: list[str]) -> list[str]:
+    """Return which of the files are not the published ones."""
+    pairs = zip(WEIGHTS[name].sources, digests, strict=True)
+    return [source.name for source, digest in pairs if source.sha256 != digest]
