@@ -52,7 +52,7 @@ def list_() -> None:
     trials = read().drop_duplicates(["experiment", "tier", "key"])
     for name in chapters():
         counts = trials[trials["experiment"] == name].groupby("tier").size()
-        click.echo(f"  {name:<20}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
+        click.echo(f"  {name:<24}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
 
 
 @main.command()
@@ -122,10 +122,10 @@ def _of_cells(command):
 @main.command()
 @click.argument("model")
 @_of_cells
-@click.option("--no-gene2vec", is_flag=True, help="Without gene vectors, as in the paper's ablation.")
+@click.option("--no-gene2vec", is_flag=True, help="scBERT without gene vectors, as in the ablation.")
 @click.option("--device", help="cpu, cuda or cuda:1; a GPU if there is one.")
 def pretrain(model: str, recipe: str, no_gene2vec: bool, device: str | None, settings, **cells) -> None:
-    """Pretrain MODEL by masked expression; what is trained already is found, and an interrupted run goes on.
+    """Pretrain MODEL (scbert, scgpt) by masked expression; what is there is found, and an interrupted run goes on.
 
     DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that they can be scored later.
 

@@ -18,6 +18,7 @@ from anndata.io import sparse_dataset, write_elem
 from full_disk import largest_file
 from sklearn.model_selection import train_test_split
 
+from bench.binning import SPECIAL, binned
 from bench.datasets import load, panglao
 from bench.errors import BenchError
 from bench.preprocess import align, features, log1p_cp10k, tokens
@@ -44,7 +45,8 @@ def watch():
 
 peak = 0
 threading.Thread(target=watch, daemon=True).start()
-found = build(Path(sys.argv[2]), [Selection(sys.argv[1])], gene_order(), "panglao")
+seed = {"seed": 0} if sys.argv[3] == "bins" else {}
+found = build(Path(sys.argv[2]), [Selection(sys.argv[1])], gene_order(), sys.argv[3], **seed)
 rng = np.random.default_rng(0)
 for _ in range(200):
     found.tokens(rng.integers(0, len(found), 32))
@@ -116,6 +118,33 @@ def test_library_size_is_counted_over_the_genes_asked_for(baron_genes, tmp_path)
     higher = by["panglao"].tokens(rows).astype(int) - by["all"].tokens(rows)
     assert higher.min() == 0  # a smaller library makes each share larger
     assert higher.max() == 1
+
+
+def test_bins_are_those_of_prediction(tmp_path, monkeypatch):
+    baron, hao = load("baron"), load("hao")
+    genes = sorted(set(hao.var_names) | set(baron.var_names))
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", 100 * baron.n_vars)
+    chosen = [Selection("hao", ("random",)), Selection("baron")]
+    found = build(tmp_path, chosen, genes, "bins", seed=3)
+    assert found.card["seed"] == 3
+    rows = np.random.default_rng(0).permutation(baron.n_obs)[:300]
+    names = hidden_names(baron.obs_names)
+    here = np.array([np.flatnonzero(found.ids == i)[0] for i in cell_ids("baron", [names[row] for row in rows])])
+    ids = cell_ids("baron", [names[row] for row in rows])
+    whole = binned(baron[rows].X, baron.var_names.tolist(), [*genes, *SPECIAL], ids=ids, seed=3)
+    assert (found.sparse(here) != whole[:, : len(genes)]).nnz == 0
+    assert found.sparse(here).data.max() == 50
+    other = build(tmp_path, chosen, genes, "bins", seed=4)
+    assert other.content != found.content
+    assert 0 < (other.sparse(here) != found.sparse(here)).nnz < 0.9 * whole.nnz  # ties alone
+    assert not np.isin(cell_ids("hao", hidden_names(hao.obs_names[split(hao, "random").test])), found.ids).any()
+
+
+def test_tokens_of_scbert_have_no_seed(store, genes, tmp_path):
+    assert "seed" not in store.card  # of which its name, and so the identity of weights, depends
+    for library, seed in (("all", 3), ("bins", None)):
+        with pytest.raises(BenchError, match=rf"seed={seed} does not go with library='{library}'"):
+            build(tmp_path, [Selection("hao")], genes, library, seed=seed)
 
 
 def test_no_scored_cell_is_in_the_store(store):
@@ -327,13 +356,14 @@ def write_repeated(adata, times, path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="anonymous memory is read from /proc")
-def test_memory_does_not_grow_with_the_number_of_cells(hao, tmp_path):
+@pytest.mark.parametrize("library", ["panglao", "bins"])
+def test_memory_does_not_grow_with_the_number_of_cells(hao, tmp_path, library):
     peak = {}
     for times in (2, 20):
         path = tmp_path / f"{times}.h5ad"
         write_repeated(hao, times, path)
         for what in ("write", "read"):
-            command = [sys.executable, "-c", MEASURE, str(path), str(tmp_path)]
+            command = [sys.executable, "-c", MEASURE, str(path), str(tmp_path), library]
             environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
             done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
             n_cells, peak[what, times] = map(int, done.stdout.split())

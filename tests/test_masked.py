@@ -26,10 +26,10 @@ from bench.published.scbert import bin_shares
 from bench.splits import split
 from bench.training.masking import accuracy_where
 from bench.training.pretrain import pretrain
-from bench.training.recipes import Pretraining, Selection
+from bench.training.recipes import ScBERTPretraining, Selection
 from bench.training.store import hidden_names, overlap
 
-TINY = Pretraining(
+TINY = ScBERTPretraining(
     (Selection("hao", ("random",)), Selection("baron", ("held_out:human1",))),
     steps=20,
     n_genes=40,

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from pretraining import BENCH, KILLED, TORCHRUN, card_of, files_of, own_weights, run_script, same
 from safetensors.torch import load_file
 
 from bench.cli import main
 from bench.datasets import load
-from bench.datasets.sources import cache_folder
 from bench.errors import BenchError
 from bench.models.scbert_annotator import ScBERT, ScBERTConfig
 from bench.runner import without_labels
 from bench.splits import split
 from bench.training import pretrain as module
-from bench.training import stop
+from bench.training import scbert_objective, stop
 from bench.training.choice import chosen, selection
 from bench.training.pretrain import pretrain, pretrained
 from bench.training.recipes import QUICK, RECIPES, Selection
@@ -34,20 +34,13 @@ SETTINGS = {"selections": [["hao", ["random"]]], "steps": 12, "n_genes": 50, "di
 SETTINGS |= {"dim_head": 8, "n_features": 16, "batch_size": 16, "micro_batch": 8, "lr": 5e-3}
 SMALL = chosen("scbert", "quick", SETTINGS)[1]
 OPTIONS = [word for name, value in SETTINGS.items() for word in ("-p", name, json.dumps(value))]
-BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def weights(tmp_path_factory):
-    """Folder of weights in a cache of this file's own, which finds the downloads in the user's."""
-    load("hao")
-    before, own = cache_folder(), tmp_path_factory.mktemp("cache")
-    (own / "datasets").symlink_to((before / "datasets").absolute())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_CACHE", str(own))
-        patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # of processes that are started, too
-        yield own / "weights"
+    """Folder of weights in a cache of this file's own."""
+    with own_weights(tmp_path_factory.mktemp("cache")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -56,66 +49,13 @@ def alone(weights) -> Path:
     return pretrain("alone", SMALL, checkpoint_s=0)
 
 
-def card_of(path: Path) -> dict:
-    return json.loads(path.with_suffix(".json").read_text())
-
-
-def files_of(name: str, weights: Path) -> list[str]:
-    """Return the suffixes of what is on disk of a run, locks aside."""
-    return sorted(path.name.partition("-")[2][8:] for path in weights.glob(f"{name}-*"))
-
-
-def same(path: Path, other: Path) -> bool:
-    cards = [{k: v for k, v in card_of(p).items() if k != "seconds"} for p in (path, other)]
-    ids = [np.load(p.with_suffix(".cells.npy")) for p in (path, other)]
-    return cards[0] == cards[1] and path.read_bytes() == other.read_bytes() and np.array_equal(*ids)
-
-
-def run_script(code: str, *arguments, launcher=(sys.executable, "-c")) -> subprocess.CompletedProcess:
-    command = [*launcher, code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-KILLED = """
-import json, os, shutil, signal, sys
-import gensim.models, torch
-from bench.training import pretrain as module
-from bench.training.choice import chosen
-
-OWNERS = {"step": module, "evaluate": module, "_finish": module, "save": torch, "replace": os, "rmtree": shutil}
-
-def die_at(name, n):
-    original, calls = getattr(OWNERS[name], name), []
-    def counted(*args, **more):
-        calls.append(name)
-        if len(calls) == n:
-            if name == "save":  # half a checkpoint
-                args[1].write(bytes(100))
-                args[1].flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **more)
-    setattr(OWNERS[name], name, counted)
-
-recipe = chosen("scbert", "quick", json.loads(sys.argv[1]))[1]
-for name, n in json.loads(sys.argv[2]):
-    child = os.fork()
-    if not child:
-        die_at(name, n)
-        module.pretrain("killed", recipe, checkpoint_s=0)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    files = os.listdir(os.path.join(os.environ["BENCH_CACHE"], "weights"))
-    print(json.dumps([code, sorted(f.partition("-")[2][8:] for f in files if f.startswith(("killed-", ".part")))]))
-"""
 KILLS = [("save", 1), ("step", 1), ("step", 4), ("save", 3), ("replace", 2), ("evaluate", 3), ("_finish", 1)]
 KILLS += [("replace", 2), ("replace", 4), ("replace", 5), ("replace", 6), ("rmtree", 1), ("rmtree", 2)]
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_gives_the_same_weights(alone, weights):
-    lines = run_script(KILLED, json.dumps(SETTINGS), json.dumps(KILLS)).stdout.splitlines()
+    lines = run_script(KILLED, "scbert", json.dumps(SETTINGS), json.dumps(KILLS)).stdout.splitlines()
     told = [json.loads(line) for line in lines]
     assert [code for code, _ in told] == [-signal.SIGKILL] * (len(KILLS) - 1) + [0]
     for (name, n), (_, files) in zip(KILLS, told, strict=True):
@@ -156,7 +96,7 @@ def test_a_signal_saves_the_last_step(number, outcome, alone, weights, monkeypat
     assert json.loads(torch.load(checkpoint, weights_only=True)["told"])["step"] == 5
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == [before, terminated]
     monkeypatch.setattr(module, "step", step)
-    monkeypatch.setattr(module, "gene2vec", None)  # the vectors are in the checkpoint
+    monkeypatch.setattr(scbert_objective, "gene2vec", None)  # the vectors are in the checkpoint
     assert same(pretrain(number.name, SMALL, checkpoint_s=1e9), alone)
 
 
@@ -310,13 +250,13 @@ def test_a_step_reads_its_own_training_cells_alone(weights, monkeypatch):
             return original(*args)
 
         monkeypatch.setattr(module, name, told)
-    known = module.gene2vec
+    known = scbert_objective.gene2vec
 
     def vectors(*args, rows, **more):
         vectors_of.append(rows)
         return known(*args, rows=rows, **more)
 
-    monkeypatch.setattr(module, "gene2vec", vectors)
+    monkeypatch.setattr(scbert_objective, "gene2vec", vectors)
     pretrain("reads", SMALL)
     train, validation = SMALL.cells().split(SMALL.validation_share, SMALL.seed)
     assert [len(rows) for rows in seen["step"]] == [SMALL.batch_size] * SMALL.steps  # however many cells there are
@@ -508,9 +448,9 @@ def test_own_cells(small, sides, tmp_path, weights):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["scbart"], "Unknown model that is pretrained here 'scbart'. Did you mean 'scbert'?"),
+        (["scbart"], "Unknown model that is pretrained here 'scbart'. Did you mean 'scbert' or 'scgpt'?"),
         (["scbert", "--recipe", "quik"], "Unknown recipe of scbert 'quik'. Did you mean 'quick'?"),
-        (["scbert", "-p", "stepps", "3"], "Unknown setting of pretraining 'stepps'. Did you mean 'steps'?"),
+        (["scbert", "-p", "stepps", "3"], "Unknown setting of pretraining scbert 'stepps'. Did you mean 'steps'?"),
         (["scbert", "-p", "lr", "fast"], "lr='fast' should be of type float"),
         (["scbert", "-p", "steps", "0"], "steps=0 should be a whole number of at least 1"),
         (["scbert", "-p", "micro_batch", "9"], "batch_size=32 should be a multiple of micro_batch=9"),

@@ -12,7 +12,7 @@ from bench.datasets.sources import cache_folder
 from bench.errors import BenchError
 from bench.training.blocks import Selection
 from bench.training.cells import build
-from bench.training.recipes import RECIPES, Pretraining
+from bench.training.recipes import RECIPES, ScBERTPretraining
 from bench.training.store import Cells
 from bench.weights.card import header
 
@@ -29,7 +29,7 @@ class Weights:
     genes: tuple[str, ...]  # order of the positions
     library: str
     identity: str
-    recipe: Pretraining | None = None  # where there is no file
+    recipe: ScBERTPretraining | None = None  # where there is no file
 
     @classmethod
     def of(cls, variant: str, name: str) -> "Weights":
@@ -59,9 +59,8 @@ class Weights:
     @classmethod
     def planned(cls, variant: str, name: str) -> "Weights":
         """Return what baselines need to know of weights: for a recipe of this project no file, nor a pretraining."""
-        if name not in RECIPES:
+        if not isinstance(recipe := RECIPES.get(name), ScBERTPretraining):
             return cls.of(variant, name)
-        recipe = RECIPES[name]
         cells = recipe.cells()
         return cls(variant, None, tuple(cells.genes), recipe.library, recipe.identity(cells), recipe)
 
@@ -84,7 +83,7 @@ class Weights:
         path = self.path.with_suffix(".cells.npy")
         return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
 
-    def pretraining(self) -> tuple[Pretraining, Cells] | None:
+    def pretraining(self) -> tuple[ScBERTPretraining, Cells] | None:
         """Return the recipe and the cells of a pretraining in this project; None for any other weights.
 
         Raises
@@ -98,7 +97,7 @@ class Weights:
             return None
         settings = dict(card["recipe"])
         chosen = [s | {"excluded": tuple(s["excluded"])} for s in settings.pop("selections")]
-        recipe = Pretraining(tuple(Selection(**s) for s in chosen), **settings)
+        recipe = ScBERTPretraining(tuple(Selection(**s) for s in chosen), **settings)
         cells = recipe.cells()
         if (found := recipe.identity(cells)) != self.identity:
             raise BenchError(

@@ -1,7 +1,8 @@
 """Unlabelled cells as tokens on disk, for pretraining: memory does not grow with the number of cells.
 
 A store is written once, block by block, and found again by what it is made of: data sets, splits left out, genes, and
-the genes of the library size.  Tokens are made by the code that makes them for prediction (`bench.preprocess`).
+the kind of tokens.  Tokens are made by the code that makes them for prediction: `bench.preprocess` for scBERT's,
+`bench.binning` for scGPT's.
 
 While a store is written, identifiers and a mask are in memory, 9 bytes a cell; names and labels too, about 300 bytes a
 cell, where splits are left out or a data set is known by name.
@@ -20,6 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 from filelock import FileLock
 
+from bench.binning import SPECIAL, binned
 from bench.datasets import panglao
 from bench.errors import BenchError, unknown
 from bench.preprocess import LIBRARIES, gene_tokens
@@ -30,9 +32,12 @@ __all__ = ["Cells", "Selection", "build", "cell_ids", "hidden_names", "overlap"]
 
 FORMAT = 1  # raise when the same request would be written differently
 MAX_GENES = 2**16
+BINS = "bins"
 
 
-def build(folder: Path, selections: list[Selection], genes: list[str], library: str) -> Cells:
+def build(
+    folder: Path, selections: list[Selection], genes: list[str], library: str, *, seed: int | None = None
+) -> Cells:
     """Return the store of some data sets, written into the folder if it is not there yet.
 
     Parameters
@@ -44,7 +49,10 @@ def build(folder: Path, selections: list[Selection], genes: list[str], library: 
     genes
         Columns, fewer than 65,536 different symbols; those that a data set lacks are token 0 in it.
     library
-        Genes over which the library size is counted: ``panglao`` (scBERT's 16,906) or ``all`` of the data set.
+        For scBERT's tokens the genes over which the library size is counted: ``panglao`` (scBERT's 16,906) or ``all``
+        of the data set; ``bins`` for scGPT's.
+    seed
+        Of bins, where values are tied; tokens of scBERT need none.
 
     Raises
     ------
@@ -52,15 +60,15 @@ def build(folder: Path, selections: list[Selection], genes: list[str], library: 
         If the request is wrong, a file cannot be read, or the disk is full; nothing half written is left behind.
     """
     folder = Path(folder)
-    _check_request(selections, genes, library)
+    _check_request(selections, genes, library, seed)
     streams = [_checked(open_stream(selection), genes) for selection in selections]
-    card = _card(selections, streams, genes, library)
+    card = _card(selections, streams, genes, library, seed)
     target = folder / f"cells-{card['content']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{target.name}.lock"):  # two runs that need the same cells: one waits
             if not is_whole(target):
-                _replace(target, card, _blocks(streams, genes, library))
+                _replace(target, card, _blocks(streams, card))
     except OSError as error:
         raise BenchError(
             f"Cells cannot be written to {folder}: {error.strerror or error}. Nothing half written was left there; "
@@ -69,9 +77,11 @@ def build(folder: Path, selections: list[Selection], genes: list[str], library: 
     return Cells(target)
 
 
-def _check_request(selections: list[Selection], genes: list[str], library: str) -> None:
-    if library not in LIBRARIES:
-        raise unknown("library", library, LIBRARIES)
+def _check_request(selections: list[Selection], genes: list[str], library: str, seed: int | None) -> None:
+    if library not in (*LIBRARIES, BINS):
+        raise unknown("library", library, (*LIBRARIES, BINS))
+    if (library == BINS) != (seed is not None):
+        raise BenchError(f"seed={seed!r} does not go with library={library!r}: bins need one, other tokens none.")
     datasets = [str(selection.dataset) for selection in selections]
     for kind, names in (("data sets", datasets), ("genes", list(genes))):
         if not names:
@@ -101,23 +111,31 @@ def _checked(stream: Stream, genes: list[str]) -> Stream:
     return stream
 
 
-def _card(selections: list[Selection], streams: list[Stream], genes: list[str], library: str) -> dict:
+def _card(selections: list[Selection], streams: list[Stream], genes: list[str], library: str, seed: int | None) -> dict:
     sources = [
         asdict(selection) | {"dataset": s.name, "hash": s.digest, "values": s.values, "n_cells": int(s.kept.sum())}
         for selection, s in zip(selections, streams, strict=True)
     ]
     card = {"format": FORMAT, "library": library, "selections": sources, "genes": list(genes)}
+    card |= {} if seed is None else {"seed": seed}
     return card | {"content": sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:16]}
 
 
-def _blocks(streams: list[Stream], genes: list[str], library: str) -> Iterator[tuple[sp.csr_matrix, np.ndarray, int]]:
+def _blocks(streams: list[Stream], card: dict) -> Iterator[tuple[sp.csr_matrix, np.ndarray, int]]:
     """Yield tokens, identifiers and the data set's number of a few cells at a time."""
     for number, stream in enumerate(streams):
         for start, X in stream.blocks():
             rows = np.flatnonzero(stream.kept[start : start + X.shape[0]])
             if rows.size:
-                found = gene_tokens(X[rows], stream.genes, stream.values, genes, library)
-                yield found, stream.ids[start + rows], number
+                ids = stream.ids[start + rows]
+                yield _tokens(X[rows], stream, card, ids), ids, number
+
+
+def _tokens(X: sp.csr_matrix, stream: Stream, card: dict, ids: np.ndarray) -> sp.csr_matrix:
+    genes = card["genes"]
+    if card["library"] != BINS:
+        return gene_tokens(X, stream.genes, stream.values, genes, card["library"])
+    return binned(X, stream.genes, [*genes, *SPECIAL], ids=ids, seed=card["seed"])  # special ones have no values
 
 
 def _replace(target: Path, card: dict, blocks: Iterable) -> None:

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench import atomic
 from bench.errors import BenchError
-from bench.models.scbert import ScBERTNetwork
 from bench.weights import save
 
 FILES = (".cells.npy", ".json", ".safetensors")  # in the order they appear in: there are no weights without the others
@@ -30,17 +29,17 @@ FILES = (".cells.npy", ".json", ".safetensors")  # in the order they appear in: 
 class Run:
     """All that a pretraining needs to go on."""
 
-    network: ScBERTNetwork
+    network: nn.Module
     optimizer: torch.optim.Adam
     step: int = 0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)  # per step
-    curve: list[dict[str, float]] = field(default_factory=list)  # step, loss and masked accuracy on validation cells
-    gene2vec: dict = field(default_factory=dict)  # card of the gene vectors
+    curve: list[dict[str, float]] = field(default_factory=list)  # step, loss and more on validation cells
+    prepared: dict[str, dict] = field(default_factory=dict)  # what the card says of what came before the first step
 
     def state(self, identity: str) -> dict:
         """Return it as what ``torch.save`` writes and ``weights_only`` reads."""
-        told = {name: getattr(self, name) for name in ("step", "seconds", "losses", "curve", "gene2vec")}
+        told = {name: getattr(self, name) for name in ("step", "seconds", "losses", "curve", "prepared")}
         networks = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
         return {"identity": identity, "told": json.dumps(told)} | networks
 

@@ -28,7 +28,7 @@ def chosen(
     model, recipe
         Such as ``scbert`` and ``quick``: the parts of a key of ``RECIPES``.
     settings
-        Fields of `Pretraining`; values may be text, as on a command line.
+        Fields of the model's recipe; values may be text, as on a command line.
     data
         Cells to train on in the place of the recipe's, each as in `selection`.
     label, batch
@@ -44,10 +44,10 @@ def chosen(
         If there is no such model, recipe or setting, or a value is of another type than the recipe's.
     """
     found = _named(model, recipe)
-    known, given = [field.name for field in fields(Pretraining)], {}
+    known, given = _settings(found), {}
     for name, value in settings.items():
         if name not in known:
-            raise unknown("setting of pretraining", name, known)
+            raise _foreign(model, name, known)
         value = _parsed(value) if isinstance(value, str) else value
         given[name] = _selections(value) if name == "selections" else _as_type(name, value, getattr(found, name))
     if data:
@@ -82,6 +82,21 @@ def _named(model: str, recipe: str) -> Pretraining:
     if recipe not in recipes:
         raise unknown(f"recipe of {model}", recipe, recipes)
     return RECIPES[f"{model}_{recipe}"]
+
+
+def _settings(recipe: Pretraining) -> list[str]:
+    return [field.name for field in fields(recipe)]
+
+
+def _foreign(model: str, name: str, known: list[str]) -> BenchError:
+    """Return the error for a setting that the model has not, though another one may have it."""
+    others = sorted({other.model for other in RECIPES.values() if name in _settings(other)})
+    if not others:
+        return unknown(f"setting of pretraining {model}", name, known)
+    return BenchError(
+        f"{name} is a setting of pretraining {' and '.join(others)}, {model} has none; leave it out. Settings of "
+        f"{model}: {', '.join(sorted(known))}."
+    )
 
 
 def _parsed(text: str) -> Any:

@@ -1,7 +1,7 @@
 """Pretraining by masked expression: resumable, in one process or several, with a card of what was done.
 
-Source: PROTOCOL 1.5 of the paper.  Known deviations: one warm-up and one cosine over all steps (a short pretraining
-would end within the published warm-up), random features counted per step, not per micro-batch.
+Source: PROTOCOL 1.5 of the paper.  Known deviation: one warm-up and one cosine over all steps (a short pretraining
+would end within the published warm-up).  What models do not share is in `OBJECTIVES`.
 Every random number depends on the seed and the step alone, so that a resumed run, and one of several processes, has the
 losses of an uninterrupted one.
 """
@@ -19,19 +19,20 @@ from tqdm import tqdm
 
 from bench.datasets.sources import cache_folder
 from bench.errors import BenchError
-from bench.models.scbert import Architecture, ScBERTNetwork
 from bench.provenance import commit, versions
 from bench.training.checkpoint import Run, Unfinished
-from bench.training.gene2vec import gene2vec
 from bench.training.masked_steps import N_VALIDATION, evaluate, step
+from bench.training.objective import Objective
 from bench.training.recipes import RECIPES, Pretraining
+from bench.training.scbert_objective import ScBERTObjective
+from bench.training.scgpt_objective import ScGPTObjective
 from bench.training.stop import Stop
 from bench.training.store import Cells
 from bench.training.world import World
 
 CHECKPOINT_S = 60.0  # seconds between two checkpoints
 EVALUATIONS = 10  # of the validation cells, in the course of a run
-SEEDED = ("weights", "random features", "cells of a step", "masks", "validation cells", "gene2vec")  # by one seed
+OBJECTIVES = {"scbert": ScBERTObjective, "scgpt": ScGPTObjective}
 
 __all__ = ["N_VALIDATION", "best_device", "pretrain", "pretrained", "summary"]
 
@@ -68,7 +69,7 @@ def pretrain(name: str, recipe: Pretraining, *, device: str = "cpu", checkpoint_
     unfinished = Unfinished(_target(name, recipe, cells), recipe.identity(cells))
     with unfinished.locked() if world.leads else nullcontext():
         if not world.share(unfinished.target.is_file()):
-            _train(unfinished, name, recipe, cells, world, checkpoint_s)
+            _train(unfinished, name, OBJECTIVES[recipe.model](recipe, cells, world.device), world, checkpoint_s)
     world.wait()
     return unfinished.target
 
@@ -107,14 +108,13 @@ def summary(path: Path) -> list[str]:
         + (f" (without those that {', '.join(one['excluded'])} scores)" if one["excluded"] else " (all: none to score)")
         for one in card["cells"]
     ]
-    last = card["curve"][-1]
+    told = OBJECTIVES[card.get("model", "scbert")].told(card["curve"][-1])
     return [
         f"weights  {path}",
         f"card     {path.with_suffix('.json')}",
         f"cells    {path.with_suffix('.cells.npy')}: {'; '.join(cells)}",
         f"{len(card['losses']):,} steps in {card['seconds']:g} s on {card['hardware']}: masked loss "
-        f"{card['losses'][0]:.3f} at first, {card['losses'][-1]:.3f} at last; on cells not trained on loss "
-        f"{last['loss']:.3f}, masked accuracy {last['accuracy']:.3f}",
+        f"{card['losses'][0]:.3f} at first, {card['losses'][-1]:.3f} at last; on cells not trained on {told}",
     ]
 
 
@@ -128,19 +128,19 @@ def _target(name: str, recipe: Pretraining, cells: Cells) -> Path:
     return cache_folder() / "weights" / f"{name}-{recipe.identity(cells)[:8]}.safetensors"
 
 
-def _train(unfinished: Unfinished, name: str, recipe: Pretraining, cells: Cells, world: World, every_s: float) -> None:
-    begun = time.perf_counter()
-    train, validation = cells.split(recipe.validation_share, recipe.seed)
-    run = _begin(unfinished, recipe, cells, train, world)
+def _train(unfinished: Unfinished, name: str, objective: Objective, world: World, every_s: float) -> None:
+    begun, recipe = time.perf_counter(), objective.recipe
+    train, validation = objective.cells.split(recipe.validation_share, recipe.seed)
+    run = _begin(unfinished, objective, train, world)
     earlier, saved = run.seconds, begun
     progress = {"initial": run.step, "unit": "step", "mininterval": 0.5 if sys.stderr.isatty() else 30}
     with Stop() as stop, tqdm(desc=name, total=recipe.steps, disable=not world.leads, **progress) as bar:
         while run.step < recipe.steps:
-            stopped = step(run, recipe, cells, train, world, stop)
+            stopped = step(run, objective, train, world, stop)
             bar.set_postfix(loss=f"{run.losses[-1]:.3f}", refresh=False)
             bar.update()
             if world.leads and run.step * EVALUATIONS // recipe.steps > (run.step - 1) * EVALUATIONS // recipe.steps:
-                run.curve.append({"step": run.step} | evaluate(run.network, recipe, cells, validation, world.device))
+                run.curve.append(evaluate(run, objective, validation))
             run.seconds = earlier + time.perf_counter() - begun
             if world.leads and (stopped or time.perf_counter() - saved > every_s):
                 unfinished.keep(run)
@@ -149,20 +149,16 @@ def _train(unfinished: Unfinished, name: str, recipe: Pretraining, cells: Cells,
                 world.wait()  # for the checkpoint
                 stop.act()
         if world.leads:
-            _finish(unfinished, run, recipe, cells, (len(train), len(validation)), world)
+            _finish(unfinished, run, objective, (len(train), len(validation)), world)
 
 
-def _begin(unfinished: Unfinished, recipe: Pretraining, cells: Cells, train: np.ndarray, world: World) -> Run:
-    """Return the run as its last checkpoint has it, or a fresh one with its gene vectors, in all processes the same."""
-    sizes = {name: getattr(recipe, name) for name in ("dim", "depth", "heads", "dim_head", "n_features", "gene2vec")}
-    network = ScBERTNetwork(Architecture(cells.n_genes, **sizes), seed=recipe.seed, stabiliser=recipe.stabiliser)
-    network.to(world.device)
+def _begin(unfinished: Unfinished, objective: Objective, train: np.ndarray, world: World) -> Run:
+    """Return the run as its last checkpoint has it, or a fresh one that is prepared, in all processes the same."""
+    network, recipe = objective.network().to(world.device), objective.recipe
     run = Run(network, torch.optim.Adam(p for p in network.parameters() if p.requires_grad))
     state = unfinished.read() if world.leads else None
     if world.leads and state is None:
-        if recipe.gene2vec:
-            vectors, run.gene2vec = gene2vec(cells, rows=train, dim=recipe.dim, seed=recipe.seed)
-            network.pos_emb["emb"].weight[:-1] = torch.from_numpy(vectors)
+        run.prepared = objective.prepare(network, train)
         unfinished.keep(run)  # gene vectors of the true size take minutes
         state = run.state(unfinished.identity) if world.size > 1 else None
     if (state := world.share(state)) is not None:
@@ -174,16 +170,18 @@ def _begin(unfinished: Unfinished, recipe: Pretraining, cells: Cells, train: np.
     return run
 
 
-def _finish(unfinished: Unfinished, run: Run, recipe: Pretraining, cells: Cells, sides: tuple[int, int], world) -> None:
+def _finish(unfinished: Unfinished, run: Run, objective: Objective, sides: tuple[int, int], world: World) -> None:
+    recipe, cells = objective.recipe, objective.cells
     card = {
+        "model": recipe.model,
         "identity": unfinished.identity,
         "recipe": asdict(recipe),
-        "seeds": dict.fromkeys(SEEDED, recipe.seed),
+        "seeds": dict.fromkeys(objective.seeded, recipe.seed),
         "cells": cells.card["selections"],
         "store": cells.content,
         "n_train": sides[0],
         "n_validation": sides[1],
-        "gene2vec": run.gene2vec,
+        **run.prepared,
         "losses": [round(loss, 6) for loss in run.losses],
         "curve": run.curve,
         "hardware": world.hardware(),
@@ -192,5 +190,5 @@ def _finish(unfinished: Unfinished, run: Run, recipe: Pretraining, cells: Cells,
         "commit": commit(),
         "versions": versions(),
     }
-    told = {"genes": json.dumps(cells.genes), "library": recipe.library, "identity": unfinished.identity}
-    unfinished.finish(run.network.state_dict(), told | {"model": "scbert"}, card, np.sort(cells.ids))
+    told = objective.metadata() | {"identity": unfinished.identity, "model": recipe.model}
+    unfinished.finish(run.network.state_dict(), told, card, np.sort(cells.ids))

@@ -1,0 +1,88 @@
+"""What the tests of pretraining share: a cache of their own, processes that are started and killed, comparisons."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.datasets import load
+from bench.datasets.sources import cache_folder
+
+BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
+
+# kills the process at the n-th call of a function, again and again, and says each time what is left on disk
+KILLED = """
+import json, os, shutil, signal, sys
+import gensim.models, torch
+from bench.training import pretrain as module
+from bench.training.choice import chosen
+
+OWNERS = {"step": module, "evaluate": module, "_finish": module, "save": torch, "replace": os, "rmtree": shutil}
+
+def die_at(name, n):
+    original, calls = getattr(OWNERS[name], name), []
+    def counted(*args, **more):
+        calls.append(name)
+        if len(calls) == n:
+            if name == "save":  # half a checkpoint
+                args[1].write(bytes(100))
+                args[1].flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **more)
+    setattr(OWNERS[name], name, counted)
+
+recipe = chosen(sys.argv[1], "quick", json.loads(sys.argv[2]))[1]
+for name, n in json.loads(sys.argv[3]):
+    child = os.fork()
+    if not child:
+        die_at(name, n)
+        module.pretrain("killed", recipe, checkpoint_s=0)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    files = os.listdir(os.path.join(os.environ["BENCH_CACHE"], "weights"))
+    print(json.dumps([code, sorted(f.partition("-")[2][8:] for f in files if f.startswith(("killed-", ".part")))]))
+"""
+
+
+@contextmanager
+def own_weights(folder: Path) -> Iterator[Path]:
+    """Use a cache of one's own, which finds the downloads in the user's; give its folder of weights."""
+    load("hao")
+    before = cache_folder()
+    (folder / "datasets").symlink_to((before / "datasets").absolute())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(folder))
+        patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # of processes that are started, too
+        yield folder / "weights"
+
+
+def card_of(path: Path) -> dict:
+    """Return the card of weights."""
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def files_of(name: str, weights: Path) -> list[str]:
+    """Return the suffixes of what is on disk of a run, locks aside."""
+    return sorted(path.name.partition("-")[2][8:] for path in weights.glob(f"{name}-*"))
+
+
+def same(path: Path, other: Path) -> bool:
+    """Say whether two pretrainings gave the same bytes."""
+    cards = [{k: v for k, v in card_of(p).items() if k != "seconds"} for p in (path, other)]
+    ids = [np.load(p.with_suffix(".cells.npy")) for p in (path, other)]
+    return cards[0] == cards[1] and path.read_bytes() == other.read_bytes() and np.array_equal(*ids)
+
+
+def run_script(code: str, *arguments, launcher=(sys.executable, "-c")) -> subprocess.CompletedProcess:
+    """Run Python in a process of its own, which must end well."""
+    command = [*launcher, code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done
