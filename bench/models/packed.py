@@ -2,6 +2,12 @@
 
 Neighbours of similar length attend in one call: a small padded corner costs less than a call of its own.  Whoever packs
 cells puts them in the order of their lengths; any order gives the same result.
+
+Dropped attention weights differ between devices.  As published, and on a GPU here, each pair of query and key is
+dropped by itself.  On the CPU that would leave torch's fused kernel, at several times the cost, with all pairs held in
+memory.  There the value of a key is dropped instead, for all queries of its cell in that head and layer.  Each weight
+is dropped with the same probability and keeps its mean, and in the last layer, where a cell has one query, nothing
+differs; in the others the queries of a cell lose the same keys, so that their noise does not average out among them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CORNER = 512**2  # padded pairs of positions of a cell that cost less than another call
+CORNER = {"cpu": 2**13, "cuda": 2**18}  # padded pairs of positions of a cell that cost less than another call
 
 
 @dataclass(frozen=True)
@@ -68,33 +74,35 @@ class Group:
         return x if self.place is None else x.index_select(0, self.place)
 
 
-def attend(qkv: Tensor, packed: Packed, dropout: float, only_first: bool) -> Tensor:
+def attend(q: Tensor, kv: Tensor, packed: Packed, dropout: float, only_first: bool) -> Tensor:
     """Return softmax attention of every position, or of the first ones alone, over the positions of its cell.
 
     Parameters
     ----------
-    qkv
-        Queries, keys and values, (n_positions, 3, n_heads, dim_head).
+    q
+        Queries, (n_positions, n_heads, dim_head); of the first positions alone (n_cells, n_heads, dim_head).
+    kv
+        Keys and values, (n_positions, 2, n_heads, dim_head).
     packed
         Cells that the positions belong to.
     dropout
-        Share of attention weights that are dropped.  A GPU drops each pair of positions by itself, as published; on the
-        CPU, where that leaves the fast kernel, a dropped position is the same for all queries of a cell and head.
+        Share of attention weights that are dropped: pairs of positions on a GPU, on the CPU keys for all queries.
     only_first
-        Return one row per cell.
+        Whether the queries are those of the first positions.
 
     Returns
     -------
     (n_positions or n_cells, n_heads * dim_head).
     """
-    share = dropout if qkv.is_cuda else 0.0
-    out = []
-    for group, part in zip(packed.groups, qkv.split([g.n_positions for g in packed.groups]), strict=True):
-        q, k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
+    share, out = dropout if q.is_cuda else 0.0, []
+    n_positions = [g.n_positions for g in packed.groups]
+    asking = q.split([g.n_cells for g in packed.groups] if only_first else n_positions)
+    for group, query, part in zip(packed.groups, asking, kv.split(n_positions), strict=True):
+        query = (query[:, None] if only_first else group.pad(query)).transpose(1, 2)
+        k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
         if dropout > share:
             v = v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout)
-        q = q[:, :, :1] if only_first else q
-        found = F.scaled_dot_product_attention(q, k, v, group.mask, share).transpose(1, 2).flatten(2)
+        found = F.scaled_dot_product_attention(query, k, v, group.mask, share).transpose(1, 2).flatten(2)
         out.append(found[:, 0] if only_first else group.unpad(found))
     return torch.cat(out)
 
@@ -103,7 +111,7 @@ def _groups(lengths: Sequence[int], device: torch.device) -> Iterator[Group]:
     begin = 0
     for end in range(1, len(lengths) + 1):
         there = np.asarray(lengths[begin : end + 1])
-        if end == len(lengths) or there.max() ** 2 - there.min() ** 2 > CORNER:
+        if end == len(lengths) or there.max() ** 2 - there.min() ** 2 > CORNER[device.type]:
             yield _group(np.asarray(lengths[begin:end]), device)
             begin = end
 

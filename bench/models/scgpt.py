@@ -183,8 +183,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, packed: Packed, only_first: bool) -> Tensor:
         """Return (n_positions, dim), or (n_cells, dim) of the first positions."""
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).view(len(x), 3, self.heads, -1)
-        return self.out_proj(attend(qkv, packed, self.share if self.training else 0.0, only_first))
+        (w_q, w_kv), (b_q, b_kv) = (t.tensor_split([x.shape[1]]) for t in (self.in_proj_weight, self.in_proj_bias))
+        q = F.linear(x[packed.first] if only_first else x, w_q, b_q).unflatten(1, (self.heads, -1))
+        kv = F.linear(x, w_kv, b_kv).unflatten(1, (2, self.heads, -1))
+        return self.out_proj(attend(q, kv, packed, self.share if self.training else 0.0, only_first))
 
 
 class Classifier(nn.Module):

@@ -1,6 +1,6 @@
 """Labelled cells as networks take them: which cells go through the network together, and as what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.models.packed import Packed
 
-POSITIONS = {"cpu": 2**14, "cuda": 2**17}  # of packed cells that go through the network together
+POSITIONS = {"cpu": 2**13, "cuda": 2**17}  # of packed cells that go through the network together
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Cells:
 
     def take(self, rows: np.ndarray) -> Self:
         """Return some of the cells."""
-        return type(self)(self.tokens[rows], self.labels[rows], *list(vars(self).values())[2:])
+        return replace(self, tokens=self.tokens[rows], labels=self.labels[rows])
 
     def parts(self, rows: np.ndarray, most: int, device: torch.device) -> list[np.ndarray]:
         """Return the rows in parts of at most so many cells, to go through the network one after the other."""
