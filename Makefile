@@ -4,6 +4,7 @@ JOBS ?= -1
 BIN := .venv/bin
 EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
 EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
+EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity
 
 .PHONY: book test standin figure lock clean
 
@@ -27,10 +28,13 @@ $(BIN)/bench: requirements.lock pyproject.toml
 	@touch $@
 
 standin: $(BIN)/bench # true architectures; needs a GPU, in order of worth
+	$(BIN)/bench pretrain scgpt --recipe standin --device cuda
+	$(BIN)/bench run scgpt_no_pretraining -p tier standin -p dataset baron -p models '["scgpt", "scgpt@no_pretraining"]'
+	$(BIN)/bench run scgpt_no_pretraining few_shot_scgpt scgpt_sensitivity -p tier standin
 	$(BIN)/bench pretrain scbert --recipe standin --device cuda
 	$(BIN)/bench pretrain scbert --recipe standin --no-gene2vec --device cuda
 	$(BIN)/bench run scbert_ablations scbert_annotation few_shot_pbmc masked_pretraining sensitivity -p tier standin
-	$(BIN)/python -m pytest tests/perf/test_perf_scbert.py -o addopts= -m gpu -s
+	$(BIN)/python -m pytest tests/perf -o addopts= -m gpu -s
 
 figure: $(BIN)/bench # the README's figure, from the committed records
 	$(BIN)/python -c 'from bench import figures, records; from bench.published import few_shot; \

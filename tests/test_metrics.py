@@ -126,6 +126,15 @@ def test_brier_of_a_type_the_model_does_not_know_by_hand():
     assert evaluate("brier", predictions) == pytest.approx((first + unknown) / 2)
 
 
+def test_predicted_types_of_a_constant_prediction_is_one():
+    truth = np.repeat(TYPES, 20)
+    constant = Predictions(truth, np.tile([0.2, 0.3, 0.2, 0.2, 0.1], (100, 1)), TYPES)
+    assert evaluate("predicted_types", constant) == 1
+    assert evaluate("accuracy", constant) == 0.2  # the share of that type, which need not be the largest
+    two = Predictions(["a", "b", "z"], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], ["a", "b", "c"])
+    assert evaluate("predicted_types", two) == 2  # neither the types of the truth nor those known
+
+
 def test_unknown_types_count_as_errors_everywhere():
     predictions = random_predictions(1, known=slice(1, None))  # the model lacks B
     assert evaluate("recall", predictions)["B"] == evaluate("f1", predictions)["B"] == 0

@@ -6,7 +6,7 @@ import pytest
 
 from bench import published
 from bench.errors import BenchError
-from bench.published import COLUMNS, derived, digitised, few_shot, per_run, scbert, summary
+from bench.published import COLUMNS, derived, digitised, few_shot, per_run, scbert, scgpt, summary
 from bench.published.check import recompute
 from bench.statistics import stars
 
@@ -231,3 +231,77 @@ def test_histogram_of_panglao_is_that_of_the_protocol():
     assert round(counts.value.sum() / 16_906) == 1_357_593  # 42 entries more than whole cells
     assert (100 * scbert.bin_shares()).round(2).tolist() == [94.69, 2.25, 1.50, 0.72, 0.42, 0.42]
     assert scbert.bin_shares().index.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("dataset", scgpt.DATASETS)
+def test_supplementary_figure_6_has_thirty_runs_whose_means_are_those_of_table_5(dataset):
+    runs, printed = scgpt.supplementary_figure6(dataset), scgpt.supplementary_table5(dataset)
+    assert list(runs.columns) == [*COLUMNS, "constant", "epochs"] and set(runs.fraction) == {1.0}
+    groups = runs.groupby(["variant", "metric"]).value
+    assert groups.size().tolist() == [10] * 6 and not runs.duplicated(["variant", "metric", "run"]).any()
+    assert (groups.mean() - printed["mean"]).abs().max() < 0.0011
+    assert (1.96 * groups.std() / np.sqrt(10) - printed.ci95_halfwidth).abs().max() < 0.02
+    assert set(runs.origin) <= {"digitised", "printed"}
+
+
+def test_supplementary_table_5_has_the_numbers_of_the_protocol():
+    table = pd.concat({name: scgpt.supplementary_table5(name).round(3) for name in scgpt.DATASETS})
+    frozen = "no_pretraining_frozen_embeddings"
+    assert table.loc[("ms", "no_pretraining", "accuracy")].tolist() == [0.074, 0.063]
+    assert table.loc[("ms", frozen, "macro_f1")].tolist() == [0.298, 0.134]
+    assert table.loc[("myeloid", "no_pretraining", "macro_f1")].tolist() == [0.025, 0.001]
+    assert table.loc[("hpancreas", frozen, "accuracy")].tolist() == [0.949, 0.008]
+
+
+def test_constant_predictions_are_counted_as_in_the_protocol():
+    runs = pd.concat([scgpt.supplementary_figure6(name) for name in scgpt.DATASETS])
+    counts = runs.groupby(["metric", "dataset", "variant"]).constant.sum()
+    found = counts[counts > 0].unstack("metric")
+    assert (found.accuracy == found.macro_f1).all()
+    assert found.accuracy.to_dict() == {
+        ("ms", "no_pretraining"): 7,
+        ("ms", "no_pretraining_frozen_embeddings"): 2,
+        ("myeloid", "no_pretraining"): 9,
+        ("myeloid", "no_pretraining_frozen_embeddings"): 9,
+    }
+    values = runs.query("metric == 'accuracy' and constant").groupby("dataset").value.agg(["min", "max"])
+    assert (values["max"] - values["min"]).max() < 0.0005  # one and the same value, as nothing but a constant gives
+    rest = (
+        runs.query("metric == 'accuracy' and not constant and variant != 'pretrained'").groupby("dataset").value.min()
+    )
+    assert (rest[["ms", "myeloid"]] > values["max"] + 0.04).all()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "n_types", "variant", "n"), [("ms", 18, "no_pretraining", 7), ("myeloid", 11, "no_pretraining", 9)]
+)
+def test_macro_f1_of_constant_predictions_explains_the_printed_mean(dataset, n_types, variant, n):
+    share = scgpt.CONSTANT[dataset]
+    constant = 2 * share / (1 + share) / n_types  # one type with this share of the cells, the others zero
+    runs = scgpt.supplementary_figure6(dataset).query("metric == 'macro_f1' and variant == @variant")
+    assert (runs[runs.constant].value - constant).abs().max() < scgpt.POINT_ERROR
+    rest = runs[~runs.constant].value.sum()
+    printed = scgpt.supplementary_table5(dataset).loc[(variant, "macro_f1"), "mean"]
+    assert (n * constant + rest) / 10 == pytest.approx(printed, abs=0.0005)
+
+
+def test_baseline_and_tests_of_scgpt_are_those_of_figure_3():
+    assert scgpt.baseline("ms").groupby("metric").value.agg(["size"])["size"].tolist() == [10, 10]
+    assert scgpt.baseline("ms").query("metric == 'accuracy'").value.mean() == pytest.approx(0.8121, abs=0.001)
+    tests = pd.concat(map(scgpt.printed_tests, scgpt.DATASETS)).set_index(["dataset", "metric", "fraction"])
+    assert len(tests) == 30 and set(tests.statistic) == {"p"}
+    assert tests.loc[("hpancreas", "macro_f1", 1.0), "value"] == pytest.approx(0.012, abs=0.0005)
+
+
+def test_trainable_weights_of_scgpt_differ_by_gene_embedding_and_value_encoder():
+    counts = scgpt.n_trainable()
+    assert counts == {"all": 51_342_358, "frozen_embeddings": 19_999_766}
+    dim = 512
+    embedding, norm, value_encoder = 60_697 * dim, 2 * dim, (dim + dim) + (dim * dim + dim) + 2 * dim
+    assert counts["all"] - counts["frozen_embeddings"] == embedding + norm + value_encoder
+
+
+def test_scgpt_on_a_data_set_without_supplementary_figure_6_raises():
+    for read in (scgpt.supplementary_figure6, scgpt.supplementary_table5, scgpt.baseline, scgpt.printed_tests):
+        with pytest.raises(BenchError, match="Valid: hpancreas, ms, myeloid"):
+            read("zheng68k")

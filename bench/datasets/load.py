@@ -58,10 +58,19 @@ def load(name: str, label: str | None = None, batch: str | None = None, *, path:
     dataset = find(name, label, batch)
     if dataset.name not in DATASETS:
         return _load_user(dataset, Path(name).stat().st_mtime_ns)
-    kept = cache_folder() / "datasets" / f"{dataset.name}-{dataset.version}.h5ad"
+    kept = _kept(dataset)
     if path is not None or not kept.exists():
         _write(check(dataset.read(path), dataset), kept)
     return _read(kept, kept.stat().st_mtime_ns)
+
+
+def is_cached(name: str) -> bool:
+    """Return whether a data set of ``DATASETS`` can be loaded without fetching or converting anything."""
+    return _kept(find(name)).exists()
+
+
+def _kept(dataset: Dataset) -> Path:
+    return cache_folder() / "datasets" / f"{dataset.name}-{dataset.version}.h5ad"
 
 
 @lru_cache(maxsize=2)

@@ -8,8 +8,20 @@ from bench.figures.cell_types import per_class
 from bench.figures.dots import ablation, masked
 from bench.figures.learning_curves import few_shot, few_shot_hover
 from bench.figures.runs import published_panels, runs_of
+from bench.figures.schedules import schedules
 from bench.figures.settings import keep
-from bench.figures.style import METRICS, MODELS, TIERS, VARIANTS, VEGA_SHAPES, colour_of, label_of, rank, style
+from bench.figures.style import (
+    METRICS,
+    MODELS,
+    TIERS,
+    VARIANTS,
+    VEGA_SHAPES,
+    colour_of,
+    label_of,
+    rank,
+    series_of,
+    style,
+)
 from bench.figures.training import curves, sensitivity
 
 __all__ = [
@@ -31,6 +43,8 @@ __all__ = [
     "rank",
     "recall_per_bin",
     "runs_of",
+    "schedules",
     "sensitivity",
+    "series_of",
     "style",
 ]

@@ -16,15 +16,16 @@ MASKED = ("masked_accuracy", "predictions_equal_most_common_bin")
 ABOVE, BELOW = 0.12, 0.42  # lines of text between a row's label and its mean, and its runs
 LINE_IN = 0.17  # inches of one line of text
 ROWS = {"_": "|"}  # a horizontal marker would read as an interval here
+CONSTANT = "×: runs that say the same type for every cell, counted on the right"
 
 
 def ablation(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics=ANNOTATION):
     """Return models and variants side by side: a block per source, a row per model, a column per metric.
 
     The large marker is the mean, the bar its 95 % t interval from three runs on, the small markers below it are the
-    runs; a single run is drawn large.  The dotted line continues the mean of L1 logistic regression.  All panels span
-    an equally wide range of values, each around its own models; a control outside of it is written at the edge.  Only
-    runs on all training cells are drawn.
+    runs; a single run is drawn large.  Runs that say one type for every cell are crosses, counted on the right.  The
+    dotted line continues the mean of L1 logistic regression.  All panels span an equally wide range of values, each
+    around its own models; a control outside of it is written at the edge.  Only runs on all training cells are drawn.
 
     Parameters
     ----------
@@ -86,14 +87,30 @@ def _dot_rows(panels: dict[str, pd.DataFrame], metrics, reference: str):
     )
     limits = _limits(panels)
     for row, (title, runs) in zip(axes, panels.items(), strict=True):
-        places = _places(labels[title])
-        _label_rows(row[0], title, labels[title], places)
+        heights = _places(labels[title])
+        _label_rows(row[0], title, labels[title], heights)
+        places = dict(zip(series[title], heights, strict=True))
         for axis, metric in zip(row, metrics, strict=True):
-            values = runs[runs["metric"] == metric].groupby("series")["value"].agg(list)
-            _draw(axis, values, dict(zip(series[title], places, strict=True)), limits.get((title, metric)), reference)
+            _draw(axis, runs[runs["metric"] == metric], places, limits.get((title, metric)), reference)
+        _count_constant(row[-1], runs[runs["metric"] == runs["metric"].iloc[0]], places)
     for axis, metric in zip(axes[0], metrics, strict=True):
         axis.set_title(fill(METRICS.get(metric, metric), 52 // len(metrics)))
+    if any(_marked(runs).any() for runs in panels.values()):
+        figure.supxlabel(CONSTANT, fontsize="medium")
     return figure
+
+
+def _count_constant(axis, shown: pd.DataFrame, places: dict[str, float]) -> None:
+    """Write right of the last panel how many runs of a row say one type for every cell: their crosses coincide."""
+    for series, marks in _marked(shown).groupby(shown["series"]):
+        if marks.any():
+            say = {"transform": axis.get_yaxis_transform(), "color": look_of(series).colour, "va": "center"}
+            axis.text(1.02, places[series], f"× {marks.sum()} of {len(marks)}", **say)
+
+
+def _marked(runs: pd.DataFrame) -> pd.Series:
+    """Return which runs are drawn as constant predictions; a control is constant by design."""
+    return runs["constant"].eq(1) & ~runs["series"].map(is_control)
 
 
 def _places(labels: list[str]) -> np.ndarray:
@@ -124,10 +141,10 @@ def _limits(panels: dict[str, pd.DataFrame]) -> dict[tuple[str, str], tuple[floa
     return {key: (float(start), float(start + width)) for key, start in starts.items()}
 
 
-def _draw(axis, values: pd.Series, places: dict[str, float], limits, reference: str) -> None:
+def _draw(axis, shown: pd.DataFrame, places: dict[str, float], limits, reference: str) -> None:
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    if values.empty:
+    if shown.empty:
         axis.text(0.5, 0.5, "not defined here", transform=axis.transAxes, ha="center", va="center", color="0.4")
         axis.spines["bottom"].set_visible(False)
         axis.set_xticks([])
@@ -137,13 +154,15 @@ def _draw(axis, values: pd.Series, places: dict[str, float], limits, reference: 
     axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axis.xaxis.set_minor_locator(AutoMinorLocator(2))
     axis.set_xlim(limits or (-0.02, 1.02))
-    if reference in values:
-        axis.axvline(np.mean(values[reference]), color=look_of(reference).colour, lw=1, ls=":", zorder=0.5)
-    for series, runs in values.items():
-        _draw_row(axis, series, runs, places[series])
+    groups = shown.assign(constant=_marked(shown)).groupby("series")
+    if reference in groups.groups:
+        mean = groups.get_group(reference)["value"].mean()
+        axis.axvline(mean, color=look_of(reference).colour, lw=1, ls=":", zorder=0.5)
+    for series, runs in groups:
+        _draw_row(axis, series, runs["value"].to_numpy(), runs["constant"].to_numpy(), places[series])
 
 
-def _draw_row(axis, series: str, runs: list[float], y: float) -> None:
+def _draw_row(axis, series: str, runs: np.ndarray, constant: np.ndarray, y: float) -> None:
     colour, marker, _ = look_of(series)
     marker, mean = ROWS.get(marker, marker), float(np.mean(runs))
     low, high = axis.get_xlim()
@@ -152,8 +171,12 @@ def _draw_row(axis, series: str, runs: list[float], y: float) -> None:
         axis.text(x, y, text, transform=axis.get_yaxis_transform(), color=colour, ha=side, va="center")
         return
     axis.plot(mean, y - ABOVE, marker, color=colour, ms=6.5, ls="none", zorder=3)
+    others = runs[~constant]
     if len(runs) > 1:
-        axis.plot(runs, [y + BELOW] * len(runs), marker, color=colour, alpha=0.5, ms=3.2, ls="none", mew=0.8)
+        axis.plot(others, [y + BELOW] * len(others), marker, color=colour, alpha=0.5, ms=3.2, ls="none", mew=0.8)
+    if constant.any():
+        same = runs[constant]
+        axis.plot(same, [y + BELOW] * len(same), "x", color=colour, ms=4.5, ls="none", mew=1.2)
     if len(runs) >= 3:
         bar = t_interval(runs)
         axis.hlines(y - ABOVE, bar.low, bar.high, color=colour, lw=1.5, zorder=2)

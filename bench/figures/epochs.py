@@ -10,7 +10,7 @@ import json
 import pandas as pd
 
 from bench.errors import BenchError, unknown
-from bench.figures.runs import SETTINGS, complete, with_series
+from bench.figures.runs import SETTINGS, complete, runs_of, with_constant, with_series
 
 SLOW_MARGIN = 0.035  # in validation accuracy
 
@@ -40,6 +40,22 @@ def ends_of(records: pd.DataFrame, metric: str = "validation_accuracy") -> pd.Da
     runs = rows.groupby(["tier", "key"], sort=False)
     first = runs.nth(0).set_index(["tier", "key"])
     return first.assign(best=runs["value"].max(), last=runs["value"].last(), n_epochs=runs["epoch"].max()).reset_index()
+
+
+def scores_of(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Return one row per run on all training cells with its score on the scored cells and ``constant``.
+
+    ``constant`` is as in `bench.figures.runs.with_constant`.
+
+    Raises
+    ------
+    BenchError
+        If no run recorded the metric.
+    """
+    runs = with_constant(complete(runs_of(records)))
+    if not (runs["metric"] == metric).any():
+        raise BenchError(f"No run on all training cells recorded {metric}; see: bench records")
+    return runs[runs["metric"] == metric].reset_index(drop=True)
 
 
 def slow(ends: pd.Series, margin: float = SLOW_MARGIN) -> pd.Series:

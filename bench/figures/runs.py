@@ -41,10 +41,15 @@ def complete(runs: pd.DataFrame) -> pd.DataFrame:
 
 def own_panels(records: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return runs by panel title, best tier first; tiers and data sets never share a panel."""
-    runs = runs_of(records)
-    chosen = runs[runs["metric"] == "chosen_C"].set_index(["tier", "key"])["value"]
-    pairs = runs.set_index(["tier", "key"]).index
-    return by_source(runs.assign(source="this project, " + runs["commit"], chosen_C=chosen.reindex(pairs).to_numpy()))
+    runs = with_constant(runs_of(records))
+    more = {"source": "this project, " + runs["commit"], "chosen_C": _of_run(runs, "chosen_C")}
+    return by_source(runs.assign(**more))
+
+
+def with_constant(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs with ``constant``: 1.0 where one type was predicted for every cell, nan where that is not known."""
+    types = _of_run(runs, "predicted_types")
+    return runs.assign(constant=np.where(np.isnan(types), np.nan, types == 1))
 
 
 def by_source(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -65,6 +70,7 @@ def published_panels(published: dict[str, pd.DataFrame]) -> dict[str, pd.DataFra
             series=[series_of(*pair) for pair in zip(runs["model"], runs["variant"], strict=True)],
             metric=runs["metric"].replace(COUNTERPART),
             source="published, " + runs["origin"],
+            constant=runs["constant"].astype(float) if "constant" in runs else np.nan,
         )
         for title, runs in published.items()
     }
@@ -87,6 +93,13 @@ def with_metrics(panels: dict[str, pd.DataFrame], metrics) -> dict[str, pd.DataF
         )
     panels = {title: runs[runs["metric"].isin(list(metrics))] for title, runs in panels.items()}
     return {title: runs for title, runs in panels.items() if len(runs)}
+
+
+def _of_run(runs: pd.DataFrame, metric: str) -> np.ndarray:
+    """Return, for each row, a metric of the run that it belongs to."""
+    values = runs[runs["metric"] == metric].set_index(["tier", "key"])["value"]
+    values = values[~values.index.duplicated()]  # several experiments may hold the same trial
+    return values.reindex(runs.set_index(["tier", "key"]).index).to_numpy(dtype=float)
 
 
 def _difference(group: pd.DataFrame) -> pd.Series:

@@ -41,3 +41,10 @@ def under(records: pd.DataFrame, model: str, **settings) -> pd.Series:
             right = {text for text, chosen in parsed.items() if chosen.get(name) == value}
             found &= records["hyperparameters"].isin(right)
     return found
+
+
+def settings_of(records: pd.DataFrame, name: str) -> pd.Series:
+    """Return one hyper-parameter of every row as a number, nan where its model has none of this name."""
+    texts = records["hyperparameters"].fillna("{}")
+    values = {text: json.loads(text).get(name) for text in set(texts)}
+    return pd.to_numeric(texts.map(values), errors="coerce")

@@ -27,6 +27,7 @@ PLAIN = ("", "default", "pretrained")  # variants that go by the name of the mod
 VARIANTS = {  # name -> label, marker, line style; the colour is the model's
     "no_pretraining": ("no pretraining", "v", "--"),
     "no_pretraining_frozen_embeddings": ("no pretraining, frozen embeddings", ">", (0, (5, 1, 1, 1))),
+    "scratch_tuned": ("tuned from scratch", "^", ":"),
     "no_gene2vec": ("no gene2vec", "d", ":"),
     "shuffled_genes": ("shuffled genes", "<", "-."),
     "same_data": ("fitted on the same data set", ">", "--"),
@@ -54,6 +55,7 @@ METRICS = {
     "train_loss": "Training loss",
     "validation_loss": "Validation loss",
     "validation_accuracy": "Validation accuracy",
+    "predicted_types": "Different types predicted",
 }
 TIERS = {"published": "Published", "paper": "Paper tier", "standin": "Stand-in", "quick": "Quick"}
 

@@ -6,13 +6,14 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
 from bench.figures.epochs import SLOW_MARGIN, by_setting, ends_of, epochs_of, slow
 from bench.figures.runs import by_source
-from bench.figures.style import METRICS, look_of, natural, style
+from bench.figures.style import METRICS, VARIANTS, look_of, natural, style
 from bench.statistics import t_interval
 
 NAMES = {"batch_size": "Batch size", "lr": "Learning rate", "learning_rate": "Learning rate"}
@@ -45,7 +46,7 @@ def sensitivity(records: pd.DataFrame, setting: str, metric: str = "validation_a
     for row, (title, runs) in zip(axes, panels.items(), strict=True):
         for axis, (end, name) in zip(row, ENDS.items(), strict=True):
             axis.set_title(f"{title}, {name[0].lower()}{name[1:]}")
-            handles |= _against_setting(axis, runs, end)
+            handles |= against_setting(axis, runs, end)
             axis.set_xlabel(NAMES.get(setting, setting))
         row[0].set_ylabel(METRICS.get(metric, metric))
     names = sorted(handles, key=natural)
@@ -97,7 +98,8 @@ def curves(records: pd.DataFrame, metrics=("validation_accuracy", "train_loss"),
     return figure
 
 
-def _against_setting(axis, runs: pd.DataFrame, end: str) -> dict:
+def against_setting(axis, runs: pd.DataFrame, end: str) -> dict:
+    """Draw one column of runs against ``setting``: dots, a line through the means, intervals; return the lines."""
     handles, values = {}, sorted(set(runs["setting"]))
     names = sorted(set(runs["series"]), key=natural)
     if values[0] > 0:
@@ -138,8 +140,9 @@ def _slow_keys(rows: pd.DataFrame) -> set[tuple[str, str]]:
 def _over_epochs(axis, rows: pd.DataFrame, colours: dict[str, str], slow_keys: set[tuple[str, str]]) -> None:
     for (tier, key), run in rows.groupby(["tier", "key"], sort=False):
         dashes = SLOW_DASHES if (tier, key) in slow_keys else "-"
-        colour = colours[run["line"].iloc[0]]
-        axis.plot(run["epoch"], run["value"], color=colour, lw=1.3, ls=dashes, alpha=0.85, marker=".", ms=4)
+        line = run["line"].iloc[0]
+        look = {"color": colours[line], "marker": _marker(line), "ms": 4, "lw": 1.3, "ls": dashes, "alpha": 0.85}
+        axis.plot(run["epoch"], run["value"], **look)
     if rows.empty:
         axis.text(0.5, 0.5, "not recorded here", transform=axis.transAxes, ha="center", va="center", color="0.4")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -148,18 +151,30 @@ def _over_epochs(axis, rows: pd.DataFrame, colours: dict[str, str], slow_keys: s
 
 
 def _colours(runs: pd.DataFrame) -> dict[str, str]:
-    """Return the model's colour for its only line, and shades of one perceptually even map for several."""
-    lines = runs[["line", "model"]].drop_duplicates()
+    """Return the model's colour for its only line, shades of it for variants, and of an even map for settings."""
+    lines = runs[["line", "model", "variant"]].drop_duplicates()
     names = sorted(lines["line"], key=natural)
     if not lines["model"].duplicated().any():
         return {name: look_of(name).colour for name in names}
-    shades = mpl.colormaps["inferno"](np.linspace(0.1, 0.8, len(names)))
+    if lines["model"].nunique() == 1 and not lines["variant"].duplicated().any():
+        own = np.array(mpl.colors.to_rgb(look_of(names[0]).colour))
+        ends = [0.45 * own, own, 0.35 * own + 0.65]  # towards black and white
+        shades = LinearSegmentedColormap.from_list("own", ends)(np.linspace(0, 1, len(names)))
+    else:
+        shades = mpl.colormaps["inferno"](np.linspace(0.1, 0.8, len(names)))
     return {name: mpl.colors.to_hex(shade) for name, shade in zip(names, shades, strict=True)}
+
+
+def _marker(line: str) -> str:
+    """Return the marker of a variant, which tells its shade apart; a point for a model in full."""
+    marker = look_of(line).marker
+    return marker if marker in {marker for _, marker, _ in VARIANTS.values()} else "."
 
 
 def _legend(axis, colours: dict[str, str], with_slow: bool, width: int) -> None:
     """Draw a legend below a panel, its text wrapped: one wider than the panel would squeeze all of them."""
-    handles = [Line2D([], [], color=colour, lw=1.6, label=fill(name, width)) for name, colour in colours.items()]
+    looks = {name: {"color": colour, "lw": 1.6, "marker": _marker(name), "ms": 5} for name, colour in colours.items()}
+    handles = [Line2D([], [], label=fill(name, width), **look) for name, look in looks.items()]
     label = fill(f"dashed: ends more than {SLOW_MARGIN:g} below the best", max(width, 24))
     handles += [Line2D([], [], color="0.4", lw=1.6, ls=SLOW_DASHES, label=label)] * with_slow
     axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.24), fontsize="small")

@@ -1,8 +1,9 @@
 """Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
 
-from bench.tables.comparisons import comparisons
+from bench.tables.comparisons import comparisons, models_compared
 from bench.tables.html import show
 from bench.tables.project import cost, datasets, failures, provenance, sources, versions
+from bench.tables.schedules import collapse, gained, gains
 from bench.tables.scores import ablations, few_shot, masked, mean_of, per_class
 from bench.tables.settings import changes
 from bench.tables.training import sensitivity, slow_family
@@ -10,13 +11,17 @@ from bench.tables.training import sensitivity, slow_family
 __all__ = [
     "ablations",
     "changes",
+    "collapse",
     "comparisons",
     "cost",
     "datasets",
     "failures",
     "few_shot",
+    "gained",
+    "gains",
     "masked",
     "mean_of",
+    "models_compared",
     "per_class",
     "provenance",
     "sensitivity",

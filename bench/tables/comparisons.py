@@ -1,4 +1,4 @@
-"""The tests of Table 2 again, from the published runs: what was printed beside what the runs say."""
+"""The paper's tests again, from the published runs: what was printed beside what the runs say."""
 
 import pandas as pd
 
@@ -31,20 +31,55 @@ def comparisons(runs: pd.DataFrame, printed: pd.DataFrame, model: str, base: str
     rows = {}
     for other in [name for name in dict.fromkeys(runs["variant"]) if name != base]:
         for metric in metrics:
-            a, b = values[base, metric], values[other, metric]
-            low, high = welch(a, b).confidence_interval()
-            rows[series_of(model, other), METRICS[COUNTERPART.get(metric, metric)]] = {
-                "difference": sum(a) / len(a) - sum(b) / len(b),
-                "low": low,
-                "high": high,
-                "p, printed": _printed(printed, model, f"{base} vs {other}", metric),
-                "p, recomputed": published_ttest(a, b).pvalue,
-            }
-    table = pd.DataFrame.from_dict(rows, "index").rename_axis(["against", "metric"])
+            p = _printed(printed, model=model, variant=f"{base} vs {other}", metric=metric)
+            key = series_of(model, other), METRICS[COUNTERPART.get(metric, metric)]
+            rows[key] = _tested(values[base, metric], values[other, metric], p)
+    return _corrected(rows, ["against", "metric"])
+
+
+def models_compared(
+    published: dict[str, pd.DataFrame], printed: pd.DataFrame, model: str, base: str, metric: str = "accuracy"
+) -> pd.DataFrame:
+    """Return a model minus a baseline at every share of the training cells, with the tests as in `comparisons`.
+
+    Parameters
+    ----------
+    published
+        Published numbers per run by title, such as `bench.published.few_shot`.
+    printed
+        Rows ``MODEL vs BASE`` with the p values as the notebook prints them.
+    model, base
+        Names of the models.
+    metric
+        In the published names.
+
+    Returns
+    -------
+    Rows title x share of the training cells, p values corrected for all of them.
+    """
+    rows = {}
+    for title, runs in published.items():
+        runs = runs[runs["metric"] == metric]
+        values = runs.groupby(["model", "fraction"])["value"].agg(list)
+        for fraction in sorted(set(runs["fraction"])):
+            asked = {"dataset": runs["dataset"].iloc[0], "model": f"{model} vs {base}", "fraction": fraction}
+            p = _printed(printed, metric=metric, **asked)
+            rows[title, f"{100 * fraction:g} %"] = _tested(values[model, fraction], values[base, fraction], p)
+    return _corrected(rows, ["", "training cells"])
+
+
+def _tested(a: list[float], b: list[float], printed: float) -> dict[str, float]:
+    low, high = welch(a, b).confidence_interval()
+    described = {"difference": sum(a) / len(a) - sum(b) / len(b), "low": low, "high": high}
+    return described | {"p, printed": printed, "p, recomputed": published_ttest(a, b).pvalue}
+
+
+def _corrected(rows: dict[tuple[str, str], dict], names: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame.from_dict(rows, "index").rename_axis(names)
     return table.assign(**{"p, Holm": holm(table["p, recomputed"])})
 
 
-def _printed(printed: pd.DataFrame, model: str, variant: str, metric: str) -> float:
-    asked = {"model": model, "variant": variant, "metric": metric, "statistic": "p"}
+def _printed(printed: pd.DataFrame, **asked) -> float:
+    asked |= {"statistic": "p"}
     found = printed[(printed[list(asked)] == pd.Series(asked)).all(axis=1)]
     return float(found["value"].iloc[0]) if len(found) else float("nan")

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from bench.figures import rank, runs_of
+from bench.figures import runs_of
+from bench.figures.style import natural
 
 
 def cost(records: pd.DataFrame) -> pd.DataFrame:
@@ -11,7 +12,8 @@ def cost(records: pd.DataFrame) -> pd.DataFrame:
     runs = runs[runs["fraction"] == runs.groupby(["tier", "dataset"])["fraction"].transform("max")]
     by = runs.groupby(["tier", "dataset", "series"], sort=False)[["n_train", "seconds", "peak_memory_mb"]]
     table = by.median().rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"})
-    return table.sort_index(level=2, key=lambda names: names.map(rank), sort_remaining=False).sort_index(
+    places = {name: place for place, name in enumerate(sorted(set(runs["series"]), key=natural))}
+    return table.sort_index(level=2, key=lambda names: names.map(places), sort_remaining=False).sort_index(
         level=[0, 1], sort_remaining=False, kind="stable"
     )
 
