@@ -36,7 +36,8 @@ def binned(
     X
         Expression of shape (n_cells, n_genes), counts or logarithms: only ranks within a cell matter.
     genes
-        Symbols of its columns; those that are not in the vocabulary are left out before a cell is scaled.
+        Symbols of its columns; those that are not in the vocabulary are left out before a cell is scaled, and of a
+        symbol that is there twice the first column counts.
     vocabulary
         All tokens in the order of their ids, special ones included.
     ids
@@ -56,7 +57,8 @@ def binned(
         If no gene is in the vocabulary.
     """
     token = {symbol: i for i, symbol in enumerate(vocabulary) if symbol not in SPECIAL}
-    columns = np.array([i for i, gene in enumerate(genes) if gene in token], dtype=int)
+    first = dict(reversed([(gene, i) for i, gene in enumerate(genes)]))  # columns of symbols
+    columns = np.array(sorted(i for gene, i in first.items() if gene in token), dtype=int)
     if not len(columns):
         raise BenchError(
             f"None of the {len(genes):,} genes ({', '.join(map(str, genes[:3]))} ...) is among the "

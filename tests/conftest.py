@@ -88,6 +88,33 @@ def tiny_scbert(small, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_scgpt(small, tmp_path_factory):
+    """Return a writer of weights files of small random scGPTs that know 400 of the 500 genes of `small`, and others."""
+    import torch
+
+    from bench.models.scgpt import Architecture, ScGPTNetwork
+    from bench.weights import save
+
+    rng = np.random.default_rng(0)
+    genes = [*rng.permutation(small.var_names)[:400], *(f"OTHER{i}" for i in range(20))]
+    genes = rng.permutation(genes).tolist()
+    tokens = [*genes[:7], "<pad>", *genes[7:60], "<eoc>", "<cls>", *genes[60:]]  # special ones are anywhere
+    folder = tmp_path_factory.mktemp("scgpt")
+
+    def _tiny_scgpt(name: str = "tiny", *, vocabulary: list[str] = tokens, **metadata: str | None) -> Path:
+        path = folder / f"{name}.safetensors"
+        network = ScGPTNetwork(Architecture(len(vocabulary), 16, 3, 2, 24), seed=1)
+        with torch.no_grad():
+            for layer in network.transformer_encoder["layers"]:
+                layer.self_attn.in_proj_weight *= 4  # attends to few genes, so that cells differ
+        told = {"model": "scgpt", "genes": json.dumps(vocabulary), "heads": "2", "library": "bins"} | metadata
+        save(path, network.state_dict(), {key: text for key, text in told.items() if text is not None})
+        return path
+
+    return _tiny_scgpt
+
+
+@pytest.fixture(scope="session")
 def golden():
     """Return a reader of golden cases: name -> (description, tensors); ``BENCH_GOLDEN`` names another folder."""
 

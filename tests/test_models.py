@@ -1,11 +1,14 @@
 """What every model promises, on real cells; controls at their theoretical values; models from outside."""
 
+import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
 import pytest
+import torch
 from anndata import AnnData
 
 from bench import records
@@ -20,8 +23,10 @@ from bench.splits import split
 from bench.trials import Grid
 
 TUNED = {"epochs": 2, "lr": 0.01, "batch_size": 8}
-QUICK = {"l1_logistic": {"Cs": [0.1]}, "scbert": TUNED, "scbert_head": TUNED}  # for tests that fit a model once more
+SMALL = {"layers": 2, "dim": 16, "hidden": 16, "heads": 2}  # of an scGPT from scratch
+QUICK = {"l1_logistic": {"Cs": [0.1]}, **dict.fromkeys(("scbert", "scbert_head", "scgpt"), TUNED)}  # to fit once more
 UNSEEING = {"scbert": {"recipe": "clean", "stabiliser": "per_cell"}, "scbert_head": {"recipe": "clean"}}
+SCGPT = [f"scgpt@{variant}" for variant in find("scgpt").variants]
 NEEDED = {}  # what a model cannot do without: weights
 every_model = pytest.mark.parametrize("name", MODELS)
 tuned_model = pytest.mark.parametrize("name", ["scbert", "scbert_head"])
@@ -29,8 +34,9 @@ _fitted = {}  # one fit of each model with its defaults, shared by the tests tha
 
 
 @pytest.fixture(scope="module", autouse=True)
-def weights(tiny_scbert):
+def weights(tiny_scbert, tiny_scgpt):
     NEEDED.update({name: {"weights": str(tiny_scbert())} for name in ("scbert", "scbert_head")})
+    NEEDED["scgpt"] = {"weights": str(tiny_scgpt())}
 
 
 def settings(name: str) -> dict:
@@ -142,6 +148,54 @@ def test_scbert_as_published_declares_that_predictions_depend_on_the_batch_and_t
     cells = without_labels(sides[1])
     alone = np.vstack([model.predict_proba(cells[i : i + 1].copy()) for i in range(cells.n_obs)])
     assert np.abs(alone - model.predict_proba(cells)).max() > 1e-5
+
+
+def tell_cells_apart(model, cells: AnnData) -> AnnData:
+    """Sharpen the attention, for a network that was hardly trained says nearly the same of all cells."""
+    with torch.no_grad():
+        for layer in model.network_.transformer_encoder["layers"]:
+            layer.self_attn.in_proj_weight *= 4
+        model.network_.encoder["enc_norm"].weight *= 2
+    return cells
+
+
+@pytest.mark.parametrize("name", SCGPT)
+@pytest.mark.parametrize("recipe", ["published", "clean"])
+def test_scgpt_sees_each_cell_by_itself(name, recipe, sides):
+    """Neither order nor company nor the size of a batch, nor the order of genes, changes what a cell is predicted."""
+    sizes = SMALL if name.endswith("scratch_tuned") else {}
+    options = settings("scgpt") | sizes | {"recipe": recipe, "lr": 1e-3}
+    model = create(describe(name, options)).fit(sides[0], seed=0)
+    assert not model.batch_dependent
+    cells = without_labels(tell_cells_apart(model, sides[1]))
+    together, order = model.predict_proba(cells), np.random.default_rng(0).permutation(cells.n_obs)
+    assert together.std(axis=0).max() > 1e-3
+    near = partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
+    near(model.predict_proba(cells[order].copy()), together[order])
+    genes = np.random.default_rng(1).permutation(cells.n_vars)
+    near(model.predict_proba(cells[:, genes].copy()), together)
+    near(np.vstack([model.predict_proba(cells[i : i + 1].copy()) for i in range(cells.n_obs)]), together)
+    for size in (1, 3, 31, 200):
+        model.config = replace(model.config, evaluation_batch=size)
+        near(model.predict_proba(cells), together)
+
+
+def test_scgpt_with_the_published_stream_declares_that_predictions_depend_on_the_other_cells_and_they_do(sides):
+    model = quick("scgpt", published_rng=True, lr=1e-3).fit(sides[0], seed=0)
+    assert model.batch_dependent
+    cells = without_labels(tell_cells_apart(model, sides[1]))
+    together = model.predict_proba(cells)
+    np.testing.assert_array_equal(model.predict_proba(cells), together)
+    alone = np.vstack([model.predict_proba(cells[i : i + 1].copy()) for i in range(cells.n_obs)])
+    same(alone[0], together[0])  # of the first cell nothing was drawn before
+    assert np.abs(alone - together).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["scgpt"])
+def test_fitted_model_survives_pickling(name, fitted):
+    model, cells = fitted
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(cells), model.predict_proba(cells))
 
 
 @every_model

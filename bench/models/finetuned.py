@@ -119,6 +119,8 @@ def validation_share(share: float) -> float:
 
 def told(checkpoint: Checkpoint, key: str, model: str = "scbert") -> str:
     """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``, for example."""
+    if (other := checkpoint.metadata.get("model", model)) != model:
+        raise BenchError(f"{checkpoint.path} holds weights of {other}; set the override 'weights' to some of {model}.")
     try:
         return checkpoint.metadata[key]
     except KeyError:

@@ -6,6 +6,7 @@ Known deviations: with ``published_rng`` the scored cells are drawn after traini
 """
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -21,7 +22,7 @@ from bench.training.device import PRECISIONS
 from bench.training.finetune import Schedule, over_cells
 from bench.training.labelled import Sequences
 from bench.training.store import cell_ids
-from bench.weights import load_into, read, resolve
+from bench.weights import Checkpoint, load_into, read, resolve
 from bench.weights.vocabulary import coverage
 
 TRAINABLE = ("all", "last_layer", "head")
@@ -83,11 +84,13 @@ class ScGPT(FineTuned):
         if self.config.max_tokens < 2:
             raise BenchError(f"max_tokens={self.config.max_tokens} leaves no gene; give 2 or more, 3001 as published.")
         self._checkpoint, self._seed = read(resolve(self.weights)), seed
-        self._vocabulary = json.loads(told(self._checkpoint, "genes", "scgpt"))
+        self._sizes = self._architecture()
+        self._vocabulary = vocabulary_of(self._checkpoint)
+        self._coverage = coverage(train.var_names, self._vocabulary)
+        if self._coverage.hint and 10 * len(self._coverage.used) < train.n_vars:  # alike by chance
+            raise BenchError(f"Only {self._coverage}")
         self._stream = np.random.RandomState(seed) if self.config.published_rng else None
-        super().fit(train, seed=seed, validation=validation)
-        self.audit_ += f"; genes: {coverage(train.var_names.tolist(), self._vocabulary)}"
-        return self
+        return super().fit(train, seed=seed, validation=validation)
 
     def cells(self, cells: AnnData, labels: np.ndarray | None = None) -> Sequences:
         """Return the bins of cells; those of training cells in the published stream are cut by `split`."""
@@ -95,7 +98,7 @@ class ScGPT(FineTuned):
         whole = stream is not None and labels is not None
         if stream is not None and labels is None:  # so that predicting twice gives the same
             stream = np.random.RandomState(self._seed)
-        draw = {"ids": cell_ids(cells.uns["bench"]["name"], cells.obs_names), "seed": self._seed}
+        draw = {"ids": cell_ids("", cells.obs_names), "seed": self._seed}  # the same if a file is renamed
         most = None if whole else self.config.max_tokens - 1
         bins = binned(cells.X, names, self._vocabulary, max_genes=most, published_rng=stream, **draw)
         labels = np.zeros(cells.n_obs, dtype=int) if labels is None else labels
@@ -104,13 +107,14 @@ class ScGPT(FineTuned):
     def split(self, cells: Sequences, seed: int) -> tuple[Sequences, Sequences | None]:
         """Return the cells to train on, in the order of all epochs, and those to choose the epoch on."""
         share = validation_share(self.config.validation_share)
+        n_validation = math.ceil(share * len(cells))
         if self.recipe == "clean":
             sides = stratified(cells, share, seed)
-        elif round(share * len(cells)) in (0, len(cells)):
+        elif n_validation in (0, len(cells)):
             sides = cells, None
         else:
             draw = np.random.RandomState(seed) if self._stream is None else self._stream
-            rows = train_test_split(np.arange(len(cells)), test_size=share, random_state=draw)
+            rows = train_test_split(np.arange(len(cells)), test_size=n_validation, random_state=draw)
             sides = tuple(cells.take(side) for side in rows)
         return sides if self._stream is None else tuple(map(self._cut, sides))
 
@@ -124,12 +128,13 @@ class ScGPT(FineTuned):
         """Return the network with pretrained or random weights and a fresh classifier."""
         if self.config.trainable not in TRAINABLE:
             raise unknown("trainable", self.config.trainable, TRAINABLE)
-        network = ScGPTNetwork(self._architecture(), seed=seed, equal_layers=self.variant != "scratch_tuned")
+        network = ScGPTNetwork(self._sizes, seed=seed, equal_layers=self.variant != "scratch_tuned")
         if self.variant == "pretrained":
             self.audit_ = str(load_into(network, self._checkpoint))
         else:
             digest = self._checkpoint.origin_sha256[:16]
             self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only the vocabulary, sha256 {digest}"
+        self.audit_ += f"; {self._coverage.told(most=3)}"  # all of their names: bench weights NAME --data DATA
         network.classify_into(n_classes, seed=seed)
         network.requires_grad_(self.config.trainable == "all")
         trained = [network.cls_decoder]
@@ -146,18 +151,9 @@ class ScGPT(FineTuned):
         c = self.config
         if c.precision not in PRECISIONS:
             raise unknown("precision", c.precision, PRECISIONS)
-        return Schedule(
-            c.epochs,
-            c.batch_size,
-            rate=lambda epoch: c.lr * c.decay**epoch,
-            adam_eps=1e-4,
-            clip=1.0,
-            warmup_steps=c.warmup_steps,
-            shuffle=c.shuffle or self.recipe == "clean",
-            choose="loss",
-            evaluation_batch=c.evaluation_batch,
-            precision=c.precision,
-        )
+        same = {name: getattr(c, name) for name in ("epochs", "batch_size", "warmup_steps", "evaluation_batch")}
+        same |= {"precision": c.precision, "shuffle": c.shuffle or self.recipe == "clean"}
+        return Schedule(**same, rate=lambda epoch: c.lr * c.decay**epoch, adam_eps=1e-4, clip=1.0, choose="loss")
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_classes) probabilities.
@@ -177,13 +173,31 @@ class ScGPT(FineTuned):
 
     def _architecture(self) -> Architecture:
         """Return the sizes of the weights, or those asked for."""
-        found = Architecture.of(self._checkpoint.tensors, int(told(self._checkpoint, "heads", "scgpt")))
+        found = Architecture.of(self._checkpoint.tensors, heads=1)  # whether it is an scGPT, before what it says
         c = self.config
+        if not 0 <= c.dropout < 1:
+            raise BenchError(f"dropout={c.dropout} should be from 0 to below 1; 0.2 as published.")
+        found = replace(found, heads=int(told(self._checkpoint, "heads", "scgpt")), dropout=c.dropout)
         asked = {"depth": c.layers, "dim": c.dim, "hidden": c.hidden, "heads": c.heads}
-        asked = {name: size for name, size in asked.items() if size}
+        asked = {name: size for name, size in asked.items() if size not in (0, getattr(found, name))}
         if asked and self.variant == "pretrained":
             raise BenchError(
                 f"Other sizes than those of the weights ({asked}) make sense from scratch only: "
                 f"scgpt@{', scgpt@'.join(FROM_SCRATCH)}."
             )
-        return replace(found, dropout=c.dropout, **asked)
+        if asked and min(asked.values()) < 0:
+            raise BenchError(f"Sizes of a network should be 1 or more, or 0 for those of the weights; found {asked}.")
+        return replace(found, **asked)
+
+
+def vocabulary_of(checkpoint: Checkpoint) -> list[str]:
+    """Return the tokens that weights of an scGPT name, in the order of their ids."""
+    vocabulary = json.loads(told(checkpoint, "genes", "scgpt"))
+    embedded = len(checkpoint.tensors["encoder.embedding.weight"])
+    if len(vocabulary) != embedded or CLS not in vocabulary:
+        raise BenchError(
+            f"{checkpoint.path} names {len(vocabulary):,} tokens with{'' if CLS in vocabulary else 'out'} {CLS}, and "
+            f"embeds {embedded:,}; expected one name for each, {CLS} among them. Convert the original files with: "
+            "bench weights scgpt --path FOLDER."
+        )
+    return vocabulary

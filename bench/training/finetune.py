@@ -35,6 +35,13 @@ class Schedule:
     evaluation_batch: int = 64
     precision: str = "float32"  # or "bf16" or "fp16": matrix products on a GPU
 
+    def __post_init__(self):
+        least = {"epochs": 1, "batch_size": 1, "evaluation_batch": 1, "warmup_steps": 0}
+        if wrong := [f"{name}={getattr(self, name)}" for name, low in least.items() if getattr(self, name) < low]:
+            raise BenchError(f"{', '.join(wrong)} should be 1 or more; warmup_steps may be 0.")
+        if (lowest := min(map(self.rate, range(self.epochs)))) < 0:
+            raise BenchError(f"The learning rate falls to {lowest:g}; it should be 0 or more: check lr and its decay.")
+
 
 @dataclass
 class History:

@@ -23,10 +23,12 @@ class Coverage:
     hint: str = ""  # why genes may have been dropped, where their names tell
 
     def __str__(self) -> str:
-        total = len(self.used) + len(self.dropped)
-        text = f"{len(self.used):,} of {total:,} genes are in the vocabulary"
-        text += f"; dropped {len(self.dropped):,}: {listed(self.dropped)}" if self.dropped else ""
-        return f"{text}. {self.hint}" if self.hint else text
+        return f"{self.told()}. {self.hint}" if self.hint else self.told()
+
+    def told(self, most: int = 20) -> str:
+        """Return the numbers of genes, and the names of at most so many of those that are dropped."""
+        text = f"{len(self.used):,} of {len(self.used) + len(self.dropped):,} genes are in the vocabulary"
+        return text + (f"; dropped {len(self.dropped):,}: {listed(self.dropped, most)}" if self.dropped else "")
 
 
 def coverage(genes: Iterable[str], vocabulary: Sequence[str]) -> Coverage:
