@@ -52,7 +52,7 @@ def list_() -> None:
     trials = read().drop_duplicates(["experiment", "tier", "key"])
     for name in chapters():
         counts = trials[trials["experiment"] == name].groupby("tier").size()
-        click.echo(f"  {name:<24}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
+        click.echo(f"  {name:<26}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
 
 
 @main.command()
@@ -129,9 +129,9 @@ def pretrain(model: str, recipe: str, no_gene2vec: bool, device: str | None, set
 
     DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that they can be scored later.
 
-    Example: bench pretrain scbert --data my.h5ad:random --label cell_type -p n_genes 2000 -p steps 1000
+    Example: bench pretrain scbert --data my.h5ad:random --label cell_type
 
-    Several processes: torchrun --nproc-per-node 2 --no-python bench pretrain scbert -p micro_batch 8
+    For two processes put before it: torchrun --nproc-per-node 2 --no-python
     """
     from bench.training.choice import chosen
     from bench.training.pretrain import best_device, summary
@@ -170,6 +170,31 @@ def gene2vec(recipe: str, dim: int, out: Path | None, settings, **cells) -> None
 
 
 @main.command()
+@click.argument("model")
+@click.option("-p", "settings", nargs=2, multiple=True, metavar="NAME VALUE", help="A hyper-parameter, or weights.")
+@click.option("--data", default="hao", show_default=True, help="A data set or an .h5ad file to take a few cells of.")
+@click.option("--label", help="Column of obs with the cell type, for an .h5ad file.")
+def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: str | None) -> None:
+    """Check on a few cells that MODEL keeps what the protocol relies on; exit with 1 where it does not.
+
+    MODEL is a name, NAME@VARIANT, or an import path.
+
+    Example: bench check my_module:MyModel -p depth 4
+    """
+    from bench.datasets import load, sample
+    from bench.models.conformance import CHECKS, specified
+    from bench.models.conformance import check as checks
+
+    found = dict(checks(specified(model, dict(settings)), *sample.sides(load(data, label))))
+    for name, entry in CHECKS.items():
+        verdict = "ok" if found.get(name) == "" else "MISS"
+        click.echo(f"{name:<15}{verdict:<6}{found.get(name, 'not run') or entry.promise}")
+    missed = [name for name in CHECKS if found.get(name) != ""]
+    click.echo(f"missed: {', '.join(missed)}" if missed else "all promises kept")
+    sys.exit(1 if missed else 0)
+
+
+@main.command()
 @click.argument("chapters", nargs=-1, required=True, metavar="CHAPTER...")
 @click.option(
     "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As often as needed."
@@ -178,7 +203,7 @@ def gene2vec(recipe: str, dim: int, out: Path | None, settings, **cells) -> None
 def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
-    Example: bench run chapters/few_shot_pbmc.md -p tier standin -p seeds "[0, 1, 2]" --jobs 2
+    Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
     """
     from bench import notebooks
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from bench.preprocess import log1p_cp10k
 TYPES = ("B cells", "Monocytes", "NK cells", "Plasma cells", "Platelet", "T cells CD4 conv", "T cells CD8", "mDC")
 N_CELLS = 30  # of each type
 N_GENES = 500
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+BROWSER_FLAGS += ["--disable-component-update", "--disable-sync"]
 GOLDEN = Path(os.environ.get("BENCH_GOLDEN") or Path(__file__).parent / "golden")
 
 
@@ -25,6 +28,21 @@ def interrupts_are_heard():
     """A shell that starts the tests in the background has them, and every process they start, ignore Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return a headless Chromium."""
+    path = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    if path is None:
+        say = pytest.fail if os.environ.get("BENCH_REQUIRE_BROWSER") == "1" else pytest.skip
+        say("no browser: install chromium (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

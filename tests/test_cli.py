@@ -16,7 +16,7 @@ from bench.notebooks import chapters
 from bench.runner import run
 from bench.trials import Grid
 
-COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "run", "verify", "records")
+COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "verify", "records")
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +112,8 @@ MISTAKES = {
         "[0]",
     ): "Unknown parameter of few_shot_pbmc.md 'sedes'. Did you mean 'seeds'",
     ("run", "few_shot_pbmc", "-p", "seeds", "[0"): "Parameter seeds='[0' cannot be read",
+    ("check", "no_such_module:Model"): "Model 'no_such_module:Model' cannot be imported",
+    ("check", "knn", "-p", "n_neighbours", "3"): "of knn 'n_neighbours'. Did you mean 'n_neighbors'",
     ("verify", "no_such_folder"): "no_such_folder is not a folder; it should hold golden cases",
     ("records",): "Nothing is recorded; see: bench list",
     ("records", "few_shot"): "Nothing is recorded for few_shot; see: bench list",
@@ -133,7 +135,7 @@ def test_a_mistake_is_one_sentence_with_exit_code_2(arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("nothing",), ("run",), ("data",), ("verify",), ("weights",), ("run", "x", "--jobs", "two")],
+    [("nothing",), ("run",), ("data",), ("verify",), ("check",), ("weights",), ("run", "x", "--jobs", "two")],
     ids=" ".join,
 )
 def test_wrong_usage_is_explained_with_exit_code_2(arguments):

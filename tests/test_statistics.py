@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 from bench.errors import BenchError
 from bench.published import per_run, summary
-from bench.statistics import holm, published_interval, published_ttest, stars, t_interval, welch
+from bench.statistics import equivalence, holm, published_interval, published_ttest, stars, t_interval, welch
 
 
 def runs(variant: str, metric: str) -> np.ndarray:
@@ -79,3 +80,68 @@ def test_holm_by_hand():
 
 def test_stars_at_their_limits():
     assert [stars(p) for p in (1e-4, 1.01e-4, 1e-3, 1e-2, 0.05, 0.0501)] == ["****", "***", "***", "**", "*", "ns"]
+
+
+def arms(n_a=10, n_b=10, rng=0):
+    rng = np.random.default_rng(rng)
+    return rng.normal(0.766, 0.02, n_a), rng.normal(0.758, 0.01, n_b)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("margin", [0.003, 0.01, 0.03])
+def test_equivalence_equals_statsmodels(paired, margin):
+    a, b = arms()
+    p = ttost_paired(a, b, -margin, margin)[0] if paired else ttost_ind(a, b, -margin, margin, usevar="unequal")[0]
+    assert equivalence(a, b, margin, paired=paired).p == pytest.approx(p, rel=1e-9)
+
+
+def test_unpaired_equivalence_by_hand():
+    a, b = arms(7, 4)
+    parts = np.var(a, ddof=1) / 7, np.var(b, ddof=1) / 4
+    error, difference = np.sqrt(sum(parts)), a.mean() - b.mean()
+    df = sum(parts) ** 2 / (parts[0] ** 2 / 6 + parts[1] ** 2 / 3)  # Welch & Satterthwaite
+    one_sided = [stats.t.sf((difference + 0.02) / error, df), stats.t.cdf((difference - 0.02) / error, df)]
+    test = equivalence(a, b, 0.02)
+    half_width = stats.t.ppf(0.95, df) * error
+    assert test.p == pytest.approx(max(one_sided)) and test.difference == pytest.approx(difference)
+    assert (test.low, test.high) == pytest.approx((difference - half_width, difference + half_width))
+    assert (test.level, test.n, test.paired) == (0.9, (7, 4), False)
+
+
+def test_paired_equivalence_by_hand():
+    a, b = arms(7, 7)
+    d = a - b
+    error = d.std(ddof=1) / np.sqrt(7)
+    test = equivalence(a, b, 0.02, paired=True, alpha=0.01)
+    one_sided = [stats.t.sf((d.mean() + 0.02) / error, 6), stats.t.cdf((d.mean() - 0.02) / error, 6)]
+    assert test.p == pytest.approx(max(one_sided))
+    assert test.high - test.low == pytest.approx(2 * stats.t.ppf(0.99, 6) * error) and test.level == 0.98
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_equivalence_is_shown_where_the_interval_lies_within_the_margin(paired):
+    said = []
+    for seed in range(200):
+        a, b = arms(8, 8, seed)
+        test = equivalence(a, b, 0.02, paired=paired)
+        assert test.shown == (max(-test.low, test.high) < 0.02)
+        assert equivalence(a, b, test.smallest_margin, paired=paired).p == pytest.approx(0.05)
+        said.append(test.shown)
+    assert 0.1 < np.mean(said) < 0.9  # both verdicts occur
+
+
+def test_a_difference_as_large_as_the_margin_is_called_equivalent_in_one_of_twenty():
+    rng = np.random.default_rng(0)
+    shown = [equivalence(rng.normal(0.03, 0.01, 10), rng.normal(0, 0.01, 10), 0.03).shown for _ in range(2000)]
+    assert np.mean(shown) == pytest.approx(0.05, abs=0.015)
+
+
+def test_equivalence_refuses_margins_and_pairs_that_make_no_sense():
+    a, b = arms(10, 7)
+    for margin in (0, -0.01, np.nan):
+        with pytest.raises(BenchError, match="expected a positive difference"):
+            equivalence(a, b, margin)
+    with pytest.raises(BenchError, match="10 and 7 paired runs"):
+        equivalence(a, b, 0.01, paired=True)
+    with pytest.raises(BenchError, match="two or more finite values"):
+        equivalence(a, [0.7, np.nan], 0.01)

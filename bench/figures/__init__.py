@@ -6,6 +6,7 @@ Every function takes tidy tables and returns a matplotlib or altair figure; none
 from bench.figures.bins import recall_per_bin
 from bench.figures.cell_types import per_class
 from bench.figures.dots import ablation, masked
+from bench.figures.equivalence import equivalence
 from bench.figures.learning_curves import few_shot, few_shot_hover
 from bench.figures.runs import published_panels, runs_of
 from bench.figures.schedules import schedules
@@ -33,6 +34,7 @@ __all__ = [
     "ablation",
     "colour_of",
     "curves",
+    "equivalence",
     "few_shot",
     "few_shot_hover",
     "keep",

@@ -1,6 +1,7 @@
 """Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
 
 from bench.tables.comparisons import comparisons, models_compared
+from bench.tables.designs import equivalences, pairing
 from bench.tables.html import show
 from bench.tables.project import cost, datasets, failures, provenance, sources, versions
 from bench.tables.schedules import collapse, gained, gains
@@ -15,6 +16,7 @@ __all__ = [
     "comparisons",
     "cost",
     "datasets",
+    "equivalences",
     "failures",
     "few_shot",
     "gained",
@@ -22,6 +24,7 @@ __all__ = [
     "masked",
     "mean_of",
     "models_compared",
+    "pairing",
     "per_class",
     "provenance",
     "sensitivity",
