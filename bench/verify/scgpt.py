@@ -125,27 +125,28 @@ class _Norm(torch.amp.GradScaler):
 def bins(case: Case) -> None:
     """Compare edges' effect: bins with the published stream, with given numbers, and what a bin can be at all."""
     exact, seed = TOLERANCES[case.name]["bins"], case.about["seeds"]["numpy_legacy_global_rng"]
+    n_bins = case.settings["n_bins"]
     X = sp.csr_matrix(case["input.X"].numpy())
     streams = {
         "output.binned": lambda: np.random.RandomState(seed),
         "output.low": lambda: _Always(0.999_999),
         "output.high": lambda: _Always(0.0),
     }
-    found = {name: _binned(X, stream()) for name, stream in streams.items()}
+    found = {name: _binned(X, stream(), n_bins) for name, stream in streams.items()}
     for name, values in found.items():
         case.compare(name, values, exact)
     given = case["random.uniform"].numpy()
-    case.compare("output.binned", _binned(X, _Given(given[given >= 0])), exact)
+    case.compare("output.binned", _binned(X, _Given(given[given >= 0]), n_bins), exact)
     fixed = found["output.low"] == found["output.high"]
     case.compare("output.deterministic", fixed, exact)
     free = fixed.all(axis=1)
     case.compare("output.row_tie_free", free, exact)
     case.compare("output.binned_tie_free_rows", found["output.binned"][free], exact)
-    case.compare("output.bin_edges", _edges(X), ROUNDING, relative=True)
+    case.compare("output.bin_edges", _edges(X, n_bins), ROUNDING, relative=True)
     normed = binning.scaled(sp.csr_matrix(case["input_normalised.X"].numpy()))
     case.compare("output_normalised.X_normed", normed.toarray(), ROUNDING, relative=True)
-    case.compare("output_normalised.bin_edges", _edges(normed), ROUNDING, relative=True)
-    case.compare("output_normalised.binned", _binned(normed, np.random.RandomState(seed + 1)), exact)
+    case.compare("output_normalised.bin_edges", _edges(normed, n_bins), ROUNDING, relative=True)
+    case.compare("output_normalised.binned", _binned(normed, np.random.RandomState(seed + 1), n_bins), exact)
 
 
 def tokenize(case: Case) -> None:
@@ -219,16 +220,14 @@ class _Given:
         return drawn
 
 
-def _binned(X: sp.csr_matrix, stream) -> np.ndarray:
-    found = sp.csr_matrix((binning.quantile_bins(X, lambda row: stream), X.indices, X.indptr), X.shape)
+def _binned(X: sp.csr_matrix, stream, n_bins: int) -> np.ndarray:
+    found = sp.csr_matrix((binning.quantile_bins(X, lambda row: stream, n_bins), X.indices, X.indptr), X.shape)
     return found.toarray().astype(int)
 
 
-def _edges(X: sp.csr_matrix) -> np.ndarray:
-    rows = [
-        binning.edges(X.data[a:b]) if a < b else np.zeros(binning.N_BINS - 1)
-        for a, b in zip(X.indptr, X.indptr[1:], strict=False)
-    ]
+def _edges(X: sp.csr_matrix, n_bins: int) -> np.ndarray:
+    cells = [X.data[start:end] for start, end in zip(X.indptr, X.indptr[1:], strict=False)]
+    rows = [binning.edges(values, n_bins) if len(values) else np.zeros(n_bins - 1) for values in cells]
     return np.pad(rows, ((0, 0), (1, 0)))
 
 
