@@ -227,7 +227,7 @@ def verify(folder: Path, only: str) -> None:
     for verdict in verdicts(folder, only):
         missed += not verdict.passed
         found = verdict.reason or f"{verdict.error:.2e} of {verdict.tolerance:.0e} allowed, {verdict.output}"
-        click.echo(f"{verdict.case:<24}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
+        click.echo(f"{verdict.case:<26}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
     click.echo(f"{missed} missed" if missed else "all within tolerance")
     sys.exit(1 if missed else 0)
 

@@ -28,7 +28,7 @@ from bench.models.scbert import ScBERTNetwork
 from bench.models.scgpt import ScGPTNetwork
 from bench.training import masking
 from bench.training.schedule import cosine_warm_restarts
-from bench.verify import CASES, RESULTS, Verdict, lr, scbert, scgpt, verify
+from bench.verify import CASES, RESULTS, Verdict, lr, scbert, scgpt, scgpt_inputs, verify
 from bench.verify.case import Case
 from bench.verify.tolerances import TOLERANCES
 
@@ -650,7 +650,7 @@ def _nothing_hidden(cells):
 
 def _for_ties_alone(bins, X, draw):
     generator = draw(0)
-    low, high = bins(X, lambda row: scgpt._Always(0.999_999)), bins(X, lambda row: scgpt._Always(0.0))
+    low, high = bins(X, lambda row: scgpt_inputs._Always(0.999_999)), bins(X, lambda row: scgpt_inputs._Always(0.0))
     found = high.copy()
     found[low < high] = np.ceil(low + generator.random_sample((low < high).sum()) * (high - low)[low < high])
     return found

@@ -27,9 +27,9 @@ CASES = {  # name -> function that compares, imported when it is needed
     "scgpt_forward_keys_impl": "bench.verify.scgpt:forward",
     "scgpt_mvc": "bench.verify.scgpt:forward",
     "scgpt_finetune": "bench.verify.scgpt:finetune",
-    "scgpt_binning": "bench.verify.scgpt:bins",
-    "scgpt_tokenize": "bench.verify.scgpt:tokenize",
-    "scgpt_losses": "bench.verify.scgpt:loss",
+    "scgpt_binning": "bench.verify.scgpt_inputs:bins",
+    "scgpt_tokenize": "bench.verify.scgpt_inputs:tokenize",
+    "scgpt_losses": "bench.verify.scgpt_inputs:loss",
     "lr_liblinear": "bench.verify.lr:liblinear",
 }
 ON_GPU = {"scbert_pretrain", "scbert_pretrain_nog2v", "scbert_embed", "scbert_classify", "scbert_finetune"}
