@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 PHONE = {"width": 390, "height": 844}
+OVERVIEW = "chapters/published_and_reproduced"
+MEGABYTE = 1_000_000
 
 # WCAG contrast of every visible text against the nearest opaque background; formulas and code colours included
 CONTRAST = """() => {
@@ -101,6 +103,29 @@ def test_page_loads_whole_and_only_from_here(visit, name):
     page = visit(name)
     assert page.troubles == []
     assert page.locator("article h1").count() == 1
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_light(visit, book, name):
+    page = visit(name)
+    loaded = page.evaluate(
+        "() => performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+        ".map(e => e.decodedBodySize)"
+    )
+    own = (book / f"{name}.html").stat().st_size
+    assert sum(loaded) > own, "the browser has not counted what it loaded"
+    assert sum(loaded) <= 5 * MEGABYTE
+    assert own <= MEGABYTE
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_has_no_serious_accessibility_violation(visit, name, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(visit(name, color_scheme=theme)).response["violations"]
+    serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+    assert [(rule["id"], [node["html"][:100] for node in rule["nodes"][:5]]) for rule in serious] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -195,6 +220,38 @@ def test_search_finds_a_page_by_its_title(visit):
     page.locator("#search-results li a").first.wait_for(timeout=10_000)
     assert any(PAGES[1] in link.get_attribute("href") for link in page.locator("#search-results li a").all())
     assert page.troubles == []
+
+
+def test_search_finds_gene2vec(visit):
+    page = visit("search")
+    page.goto(f"{page.url}?q=gene2vec", wait_until="networkidle")
+    page.locator("#search-results li a").first.wait_for(timeout=10_000)
+    found = {link.get_attribute("href").partition("?")[0] for link in page.locator("#search-results li a").all()}
+    assert any("scbert_ablations" in href for href in found), found
+    assert page.troubles == []
+
+
+def test_table_of_the_overview_sorts_and_filters(visit):
+    table = visit(OVERVIEW).locator(".bench-interactive[data-name='numbers']")
+    header, rows = table.get_by_role("columnheader", name="Published"), table.locator("tbody tr:not([hidden])")
+    everything = rows.count()
+    header.get_by_role("button").click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    lowest = rows.first.inner_text()
+    header.get_by_role("button").click()
+    assert header.get_attribute("aria-sort") == "descending"
+    assert rows.first.inner_text() != lowest
+    table.get_by_label("In the paper").select_option("Table 2")
+    assert 0 < rows.count() < everything
+    assert table.locator("output").inner_text() == f"{rows.count()} of {everything} rows"
+
+
+def test_figures_keep_a_readable_size_on_a_phone(visit):
+    for name in ("chapters/few_shot_scgpt", "chapters/masked_pretraining"):
+        page = visit(name, viewport=PHONE)
+        image = page.locator("article figure img").first
+        assert image.bounding_box()["width"] > min(640, image.evaluate("e => e.naturalWidth")) - 1
+        assert image.locator("..").evaluate("e => getComputedStyle(e).overflowX") == "auto"
 
 
 def test_search_dialog_opens_from_the_keyboard(visit):

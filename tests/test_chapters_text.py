@@ -1,6 +1,7 @@
 """The chapters as text: short cells, constants in one place, and no change when JupyterLab saves them."""
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,6 +31,34 @@ kernelspec:
 """
 # writes a chapter the way JupyterLab saves it: keys in alphabetical order, long captions folded
 NORMALISE = "jupytext --to ipynb -o - {0}.md | jupytext --from ipynb --to md:myst -o {0}.md -"
+
+# what prose is not: code and directives that hold it, formulas, roles (glue, citations), code in the line, targets
+NOT_PROSE = [
+    r"\A---\n.*?\n---\n",
+    r"^(`{3,})(?:\{(?:code-cell|bibliography|eval-rst)\}|\w*\n).*?^\1$",
+    r"\$\$.*?\$\$",
+    r"\$(?![\d.,\s]+\$)[^$\n]+\$",  # a number alone is no formula
+    r"(?:\{[\w:]+\})?(`+).+?\1",
+    r"\]\([^)]*\)",
+    r"<?https?://\S+",
+    r"^\([^\n]*\)=$",
+    r"^:[\w-]+:[^\n]*$",
+]
+NAMES_WITH_DIGITS = [
+    r"\b(?:Supplementary )?(?:Tables?|Figures?) \d+(?:(?:,| and| to) \d+)*",  # titles of the paper
+    r"\b[A-Za-z]\w*[-.]?\d[\w.+-]*",  # Zheng68K, F1, L1, gene2vec, CD4, BSD-3
+    r"\bPython \d\.\d+",
+    r"\b95 % (?:t )?interval",  # the only level of this book
+]
+
+
+def _typed_digits(text):
+    """Words with digits that are neither glued nor part of a name, with what stands around them."""
+    for pattern in NOT_PROSE:
+        text = re.sub(pattern, "·", text, flags=re.MULTILINE | re.DOTALL)
+    for pattern in NAMES_WITH_DIGITS:
+        text = re.sub(pattern, "·", text)
+    return [found[0] for found in re.finditer(r"[^\n]{0,30}\d[^\n]{0,20}", text)]
 
 
 def _name(path):
@@ -121,6 +150,34 @@ def test_every_drawn_figure_has_a_name_a_caption_and_a_text_alternative(path):
             assert {"caption", "name"} <= set(options["figure"])
         if "image" in options:
             assert options["image"].get("alt", "").strip()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_name)
+def test_numbers_in_prose_are_glued(path):
+    prose = "\n\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type != "code")
+    settings = [cell.metadata.get("mystnb", {}) for cell in _code_cells(path)]
+    said = [part.get(key) for of in settings for part in of.values() for key in ("caption", "alt")]
+    assert _typed_digits("\n\n".join([prose, *filter(None, said)])) == [], "glue the number, or say it in words"
+
+
+@pytest.mark.parametrize(
+    "text", ["reaches 0.97 here", "20 % scored", "16,906 genes", "- 3 runs", "see [4](a.md)", "by $0.3$"]
+)
+def test_a_typed_number_is_found(text):
+    assert len(_typed_digits(f"Words.\n\n{text}\n")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{glue:text}`a-10:.3f` in Table 2, Supplementary Figure 6 and Figures 2 to 5",
+        "the 95 % t interval of macro F1 on Zheng68K {cite:p}`zheng2017`, CD4+ and gene2vec",
+        "see [there](a2.md#n3), https://example.org/4 and $10^{-4}$, `lr=0.1`, Python 3.11",
+        "```bash\nbench run -p seed 1\n```",
+    ],
+)
+def test_names_code_and_formulas_may_have_digits(text):
+    assert _typed_digits(text) == []
 
 
 def test_no_ipynb_in_git():

@@ -8,6 +8,9 @@ from bench.figures.cell_types import per_class
 from bench.figures.dots import ablation, masked
 from bench.figures.equivalence import equivalence
 from bench.figures.learning_curves import few_shot, few_shot_hover
+from bench.figures.panels import complete_runs, title_of
+from bench.figures.pareto import pareto
+from bench.figures.reliability import abstention, reliability
 from bench.figures.runs import published_panels, runs_of
 from bench.figures.schedules import schedules
 from bench.figures.settings import keep
@@ -32,7 +35,9 @@ __all__ = [
     "VARIANTS",
     "VEGA_SHAPES",
     "ablation",
+    "abstention",
     "colour_of",
+    "complete_runs",
     "curves",
     "equivalence",
     "few_shot",
@@ -40,13 +45,16 @@ __all__ = [
     "keep",
     "label_of",
     "masked",
+    "pareto",
     "per_class",
     "published_panels",
     "rank",
     "recall_per_bin",
+    "reliability",
     "runs_of",
     "schedules",
     "sensitivity",
     "series_of",
     "style",
+    "title_of",
 ]

@@ -4,13 +4,17 @@ from bench.tables.comparisons import comparisons, models_compared
 from bench.tables.designs import equivalences, pairing
 from bench.tables.html import show
 from bench.tables.project import cost, datasets, failures, provenance, sources, versions
+from bench.tables.reliability import TARGETS, abstention, calibration, fronts
 from bench.tables.schedules import collapse, gained, gains
 from bench.tables.scores import ablations, few_shot, masked, mean_of, per_class
 from bench.tables.settings import changes
 from bench.tables.training import sensitivity, slow_family
 
 __all__ = [
+    "TARGETS",
     "ablations",
+    "abstention",
+    "calibration",
     "changes",
     "collapse",
     "comparisons",
@@ -19,6 +23,7 @@ __all__ = [
     "equivalences",
     "failures",
     "few_shot",
+    "fronts",
     "gained",
     "gains",
     "masked",
