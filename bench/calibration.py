@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench import records
 from bench.errors import BenchError
-from bench.metrics import N_BINS
+from bench.metrics import N_BINS, confidence
 from bench.predictions import Predictions
 
 ROUNDING = 2**-10  # predictions are kept as float16: a confidence on the upper end of a bin may lie just above it
@@ -34,13 +34,6 @@ def predictions_of(runs: pd.DataFrame) -> dict[tuple[str, str], list[Predictions
             continue
         said.setdefault((run.panel, run.series), []).append(predictions.take(np.argsort(cells, kind="stable")))
     return said
-
-
-def confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of the predicted type, 0-1, and whether it is right, both of shape (n_cells,)."""
-    column = np.searchsorted(predictions.classes, predictions.predicted)
-    sure = predictions.probabilities[np.arange(len(column)), column]
-    return sure, predictions.predicted == predictions.truth
 
 
 def per_bin(several: list[Predictions]) -> pd.DataFrame:

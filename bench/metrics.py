@@ -84,14 +84,19 @@ def hard_f1(predictions: Predictions, hard_pair: Sequence[str]) -> float:
     return float(np.mean([scores[label] for label in hard_pair]))
 
 
+def confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability of the predicted type, 0-1, and whether it is right, both of shape (n_cells,)."""
+    column = np.searchsorted(predictions.classes, predictions.predicted)
+    sure = predictions.probabilities[np.arange(len(column)), column]
+    return sure, predictions.predicted == predictions.truth
+
+
 def ece(predictions: Predictions) -> float:
     """Return the expected calibration error of the predicted type, 0-1, over 15 equal-width bins (low, high]."""
-    column = np.searchsorted(predictions.classes, predictions.predicted)
-    confidence = predictions.probabilities[np.arange(len(column)), column]
-    correct = predictions.predicted == predictions.truth
-    bins = np.digitize(confidence, np.linspace(0, 1, N_BINS + 1)[1:-1], right=True)
-    gap = np.bincount(bins, weights=correct - confidence, minlength=N_BINS)
-    return float(np.abs(gap).sum() / len(confidence))
+    sure, right = confidence(predictions)
+    bins = np.digitize(sure, np.linspace(0, 1, N_BINS + 1)[1:-1], right=True)
+    gap = np.bincount(bins, weights=right - sure, minlength=N_BINS)
+    return float(np.abs(gap).sum() / len(sure))
 
 
 def brier(predictions: Predictions) -> float:

@@ -110,7 +110,6 @@ def test_what_is_hidden_of_a_cell_does_not_depend_on_the_others(bins):
 def test_cells_of_no_gene_and_of_one():
     hidden = hide(sp.csr_matrix(np.array([[0, 0, 0], [0, 9, 0], [0, 0, 0]], np.uint8)), 2, draw)
     np.testing.assert_array_equal(hidden.where, [True])
-    np.testing.assert_array_equal(hidden.positions(), [2])  # each cell has a position before its genes
     np.testing.assert_array_equal(hidden.guess(), [MIDDLE])
 
 
@@ -118,7 +117,6 @@ def test_guess_is_the_mean_of_what_is_visible_in_the_cell():
     bins = sp.csr_matrix(np.array([[10, 20, 50, 0], [0, 7, 8, 0]], np.uint8))
     hidden = Hidden(bins, np.array([False, False, True, True, False]))
     np.testing.assert_array_equal(hidden.guess(), [15, 8])
-    np.testing.assert_array_equal(hidden.positions(), [3, 5])
 
 
 # What it costs
@@ -158,11 +156,11 @@ def test_hidden_values_do_not_reach_the_network():
     (part, *_) = objective.parts(network, np.arange(200), 0)
     other = part.hidden.bins.copy()
     other.data[part.hidden.where] = 51 - other.data[part.hidden.where]
-    errors = [objective._errors(network, hidden) for hidden in (part.hidden, replace(part.hidden, bins=other))]
-    moved = torch.from_numpy(part.hidden.bins.data[part.hidden.where].astype(float) - other.data[part.hidden.where])
-    for before, after in zip(*errors, strict=True):
-        torch.testing.assert_close(after - before, moved.float())  # the prediction is the same, the truth is not
-    assert moved.abs().min() > 0
+    (*before, truth, where), (*after, other_truth, _) = (
+        objective._values(network, hidden) for hidden in (part.hidden, replace(part.hidden, bins=other))
+    )
+    torch.testing.assert_close(before, after)  # the prediction is the same, the truth is not
+    assert (truth != other_truth).equal(where) and where.sum() == part.hidden.where.sum()
 
 
 def test_every_step_draws_anew_and_can_be_drawn_again():

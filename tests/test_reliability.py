@@ -112,7 +112,7 @@ def test_curves_end_at_the_accuracy_and_agree_with_scikit_learn(said):
         assert curve["share"].iloc[-1] == 1
         assert curve["accuracy"].iloc[-1] == pytest.approx(metrics.accuracy(several[0]))
         middle = curve.iloc[len(curve) // 2]
-        sure = calibration.confidence(several[0])[0] >= middle["threshold"]
+        sure = metrics.confidence(several[0])[0] >= middle["threshold"]
         ours = accuracy_score(several[0].truth[sure], several[0].predicted[sure])
         assert middle["accuracy"] == pytest.approx(ours) and middle["share"] == pytest.approx(sure.mean())
 

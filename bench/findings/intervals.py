@@ -8,11 +8,10 @@ import pandas as pd
 from scipy import stats
 
 from bench.figures.style import METRICS, series_of
-from bench.published import COUNTERPART, scbert, summary
+from bench.published import COUNTERPART, TITLES, scbert, summary
 from bench.statistics import MARGIN, Equivalence, equivalence, published_interval, t_interval
 from bench.tables import comparisons
 
-TITLES = {"zheng68k": "Zheng68K", "ms": "MS", "hpancreas": "pancreas", "myeloid": "myeloid", "liver": "liver"}
 PUBLISHED_RUNS = 10
 
 

@@ -11,8 +11,8 @@ from scipy import stats
 
 from bench.figures.epochs import slow
 from bench.figures.style import METRICS, series_of
-from bench.findings.intervals import TITLES, sizes, standard_error, table2_runs
-from bench.published import COUNTERPART, per_run, summary
+from bench.findings.intervals import sizes, standard_error, table2_runs
+from bench.published import COUNTERPART, TITLES, per_run, summary
 
 EPOCHS = 10  # of fine-tuning; the one with the best accuracy on the scored cells is reported
 PANCREAS_TYPES = 11  # in its test file; three more are in the training file alone (PROTOCOL 1.7)

@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 
 from bench.figures.style import METRICS, series_of
+from bench.figures.style import TIERS as TIER_TITLES
 from bench.overview.claims import CLAIMS, FAILS, HOLDS, NONE, OPEN, UNTESTED
-from bench.overview.counterparts import NAMES
 from bench.overview.quantities import arms_of
-from bench.published import COUNTERPART
+from bench.published import COUNTERPART, TITLES
 from bench.tables.interactive import Cell
 
-TITLES = {"quick": "Quick", "standin": "Stand-in", "paper": "Paper tier"}
 MARKS = {HOLDS: "✓", FAILS: "✗", OPEN: "?"}  # before a verdict, so that a column can be scanned
 NBSP = "\N{NO-BREAK SPACE}"  # a number stays in one line with its interval
 RECORDED, IMPOSSIBLE = "recorded", "no counterpart"
@@ -111,7 +110,7 @@ def _verdicts(quantity, claims: list[int], rows: pd.DataFrame) -> Cell:
         return Cell("no claim", (_no_claim(quantity),))
     tested = rows[~rows["verdict"].isin([NONE, UNTESTED])]
     texts = [
-        f"{TITLES[tier]}: {', '.join(map(_marked, dict.fromkeys(of['verdict'])))}"
+        f"{TIER_TITLES[tier]}: {', '.join(map(_marked, dict.fromkeys(of['verdict'])))}"
         for tier, of in tested.groupby("tier", sort=False)
     ]
     left = _untried(rows)
@@ -150,7 +149,7 @@ def metric(name: str) -> str:
 
 def data(name: str) -> str:
     """Return what the paper calls a data set."""
-    return NAMES.get(name, name)
+    return TITLES[name]
 
 
 def share(fraction: float) -> Cell:

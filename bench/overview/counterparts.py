@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench.datasets import DATASETS, find
 from bench.figures.runs import runs_of
-from bench.published import COUNTERPART
+from bench.published import COUNTERPART, TITLES
 
 DATA = {  # published data set -> tier -> where its experiment is repeated
     "zheng68k": {"quick": ("hao",), "standin": ("pbmc_facs",), "paper": ("zheng68k",)},
@@ -16,7 +16,6 @@ DATA = {  # published data set -> tier -> where its experiment is repeated
     "myeloid": {"quick": (), "standin": (), "paper": ("myeloid",)},
     "liver": {"quick": ("baron",), "standin": ("baron",), "paper": ("liver",)},
 }
-NAMES = {"zheng68k": "Zheng68K", "panglao": "Panglao", "ms": "MS", "hpancreas": "pancreas"}  # as the paper says
 QUICK_SHARES = (0.1, 0.5, 1.0)  # of the training cells, in the quick tier of the few-shot chapters
 BEYOND_QUICK = {"few_shot_scgpt": "kang", "scgpt_no_pretraining": "kang"}  # data that this tier runs only if asked
 MAIN = {"recipe": "published", "stabiliser": "batch", "evaluation_batch": 64}  # of scBERT, as its chapters say
@@ -60,7 +59,7 @@ def impossible(quantity, tier: str, dataset: str = "") -> str:
     if quantity.variant == "20_clusters":
         return "merged types alone are run"
     if not data_of(quantity, tier):
-        return f"no data like {NAMES.get(quantity.dataset, quantity.dataset)} here"
+        return f"no data like {TITLES[quantity.dataset]} here"
     if quantity.metric.startswith("hard_") and dataset in DATASETS and not find(dataset).hard_pair:
         return f"{dataset} has no hard pair"
     if tier == "paper" and "no_gene2vec" in quantity.variant:

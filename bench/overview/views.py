@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from bench.figures.style import TIERS as TITLES
 from bench.overview.cells import (
-    TITLES,
     anchor,
     claims_of,
     data,
@@ -47,7 +47,7 @@ def numbers_table(numbers: pd.DataFrame, comparisons: pd.DataFrame, commands: li
         row["Difference"] = difference(group)
         rows.append(row)
     tidy = numbers.assign(claims=numbers["number"].map(lambda n: "; ".join((said[n].text, *said[n].notes))))
-    menus = ["In the paper", "Data", "Metric", "Claim here", *TITLES.values()]
+    menus = ["In the paper", "Data", "Metric", "Claim here", *(TITLES[tier] for tier in TIERS)]
     title = "Every published number beside what is reproduced"
     tidy = tidy[CSV_NUMBERS].rename(columns=PUBLISHED_COLUMNS)
     return interactive(pd.DataFrame(rows), "numbers", title, menus=menus, tidy=tidy, row="number")
@@ -60,11 +60,11 @@ def claims_table(comparisons: pd.DataFrame, commands: list[str]):
         first = group.iloc[0]
         row = {"Claim": first["says"], "In the paper": page(first), "Data": data(first["dataset"])}
         row |= {"Metric": metric(first["metric"]), "Training cells": share(first["fraction"])}
-        for tier, title in {"published": "Published", **TITLES}.items():
+        for tier, title in TITLES.items():
             row[title] = judged(group[group["tier"] == tier], commands)
         rows.append(row)
     tidy = comparisons.assign(row=comparisons.groupby(by, sort=False).ngroup())[CSV_CLAIMS]
-    menus = ["Claim", "In the paper", "Data", "Metric", "Published", *TITLES.values()]
+    menus = ["Claim", "In the paper", "Data", "Metric", "Published", *(TITLES[tier] for tier in TIERS)]
     return interactive(pd.DataFrame(rows), "claims", "The paper's claims, re-tested", menus=menus, tidy=tidy, row="row")
 
 

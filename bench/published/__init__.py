@@ -28,6 +28,10 @@ DATASETS = {
     "MacParland liver": "liver",
     "Panglao": "panglao",
 }
+TITLES = {  # what readers see a data set of the paper called
+    **{"zheng68k": "Zheng68K", "panglao": "Panglao", "ms": "MS", "hpancreas": "pancreas"},
+    **{"myeloid": "myeloid", "liver": "liver"},
+}
 MODELS = {
     "": "",
     "LogisticRegression": "l1_logistic",

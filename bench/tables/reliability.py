@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from bench.calibration import area, confidence, share_kept
+from bench.calibration import area, share_kept
 from bench.figures.panels import title_of
 from bench.figures.pareto import COSTS, front, of_models
 from bench.figures.reliability import Said
 from bench.figures.style import TIERS, label_of
+from bench.metrics import confidence
 
 TARGETS = (0.95, 0.99)  # accuracies of the cells kept
 

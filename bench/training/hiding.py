@@ -26,11 +26,6 @@ class Hidden:
         marks = sp.csr_matrix((self.where.astype(np.uint8) + 1, self.bins.indices, self.bins.indptr), self.bins.shape)
         return Hidden(self.bins[rows], marks[rows].data == 2)
 
-    def positions(self) -> np.ndarray:
-        """Return where hidden values are among the positions of the cells, one of which stands before each cell."""
-        cell = np.repeat(np.arange(self.bins.shape[0]), np.diff(self.bins.indptr))
-        return np.flatnonzero(self.where) + 1 + cell[self.where]
-
     def guess(self) -> np.ndarray:
         """Return for every hidden value, (n_hidden,), the mean of the visible bins of its cell."""
         guessed = []

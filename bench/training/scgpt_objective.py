@@ -20,6 +20,7 @@ from bench.models.packed import Packed
 from bench.models.scgpt import HIDDEN_VALUE, Architecture, ScGPTNetwork
 from bench.training.device import autocast
 from bench.training.hiding import Hidden, hide
+from bench.training.losses import masked_mse
 from bench.training.recipes import ScGPTPretraining
 from bench.training.store import Cells
 
@@ -71,7 +72,8 @@ class ScGPTObjective:
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(part.seed)  # of each micro-batch, so that processes may divide them
-            return sum(error.square().sum() for error in self._errors(network, part.hidden)) / part.n_hidden
+            *predicted, truth, where = self._values(network, part.hidden)
+            return sum(masked_mse(values, truth, where, part.n_hidden) for values in predicted)
 
     def evaluate(self, network: ScGPTNetwork, rows: np.ndarray) -> dict[str, float]:
         """Return the loss, and the squared error of the expression decoder beside that of a guess.
@@ -83,7 +85,8 @@ class ScGPTObjective:
             here = rows[start : start + self.recipe.micro_batch]
             hidden = self._hidden(here, lambda row, start=start: self._rng(VALIDATION, 0, start + row))
             hidden = hidden.rows(np.argsort(np.diff(hidden.bins.indptr), kind="stable"))
-            errors = [error.double().cpu().numpy() for error in self._errors(network, hidden)]
+            *predicted, truth, where = self._values(network, hidden)
+            errors = [(values - truth)[where].double().cpu().numpy() for values in predicted]
             errors.append(hidden.bins.data[hidden.where] - hidden.guess())
             squares, n_hidden = squares + [np.square(error).sum() for error in errors], n_hidden + len(errors[0])
         mse, of_cell, guess = (float(value) for value in squares / max(1, n_hidden))
@@ -111,12 +114,12 @@ class ScGPTObjective:
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self.recipe.seed, spawn_key=key))
 
-    def _errors(self, network: ScGPTNetwork, hidden: Hidden) -> list[Tensor]:
-        """Return prediction less truth at the hidden values, (n_hidden,), of both decoders."""
+    def _values(self, network: ScGPTNetwork, hidden: Hidden) -> tuple[Tensor, ...]:
+        """Return what both decoders predict, the true bins, and where these were hidden, (n_positions,) each."""
         bins, where = hidden.bins, hidden.where
         shown = np.where(where, HIDDEN_VALUE, bins.data.astype(np.int16))
         packed = Packed.of(sp.csr_matrix((shown, bins.indices, bins.indptr), bins.shape), self.cls_id, self.device)
-        truth, place = (torch.from_numpy(a).to(self.device) for a in (bins.data[where], hidden.positions()))
+        truth = Packed.of(bins, self.cls_id, self.device).bins
         with autocast(self.device, self.recipe.precision):
             predicted = network.masked_values(packed)
-        return [values[place].float() - truth for values in predicted]
+        return *(values.float() for values in predicted), truth, packed.bins == HIDDEN_VALUE
