@@ -4,7 +4,7 @@ Source: Efron & Tibshirani 1993 (percentile and cluster bootstrap).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,19 @@ class Difference:
     high: float
     n_resamples: int
     unit: str  # what was resampled: "cell" or "donor"
+    draws: np.ndarray = field(repr=False, compare=False)  # (n_resamples,) differences of the resamples
+
+    def ppf(self, share: float) -> float:
+        """Return a quantile of the resamples."""
+        return float(np.quantile(self.draws, share))
+
+    def cdf(self, border: float) -> float:
+        """Return the share of resamples at or below a border, the estimate counted as one that is: never zero."""
+        return float((1 + (self.draws <= border).sum()) / (1 + self.n_resamples))
+
+    def sf(self, border: float) -> float:
+        """Return the share of resamples at or above a border, likewise."""
+        return float((1 + (self.draws >= border).sum()) / (1 + self.n_resamples))
 
 
 def paired_bootstrap(
@@ -59,14 +72,16 @@ def paired_bootstrap(
     estimate = _number(metric, a, hard_pair) - _number(metric, b, hard_pair)
     donor = None if clusters is None else _donor_codes(a, clusters)
     rng = np.random.default_rng(seed)
-    if metric in _FAST:
-        cells, weights = _weights(a, b, donor, n_resamples, rng)
-        draws = _FAST[metric](*cells[:2], weights) - _FAST[metric](cells[0], cells[2], weights)
+    if metric in FAST:
+        (truth, of_a, of_b), weights = _weights(a, b, donor, n_resamples, rng)
+        draws = FAST[metric](truth, of_a, weights, hard_pair) - FAST[metric](truth, of_b, weights, hard_pair)
     else:
         chosen = _resamples(len(a.truth), donor, n_resamples, rng)
-        draws = [_number(metric, a.take(i), hard_pair) - _number(metric, b.take(i), hard_pair) for i in chosen]
+        draws = np.array(
+            [_number(metric, a.take(i), hard_pair) - _number(metric, b.take(i), hard_pair) for i in chosen]
+        )
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(estimate, float(low), float(high), n_resamples, "cell" if donor is None else "donor")
+    return Difference(estimate, float(low), float(high), n_resamples, "cell" if donor is None else "donor", draws)
 
 
 def per_donor(
@@ -117,13 +132,13 @@ def _donor_codes(predictions: Predictions, clusters: Sequence[str]) -> np.ndarra
 
 
 def _weights(a: Predictions, b: Predictions, donor: np.ndarray | None, n: int, rng: np.random.Generator):
-    """Return distinct (truth, a, b) codes, shape (3, n_kinds), and how often each kind is drawn, (n, n_kinds).
+    """Return distinct (truth, a, b), shape (3, n_kinds), and how often each kind is drawn, (n, n_kinds).
 
     Cells that agree in all three are exchangeable, so drawing counts of kinds is drawing cells.
     """
-    _, codes = np.unique([a.truth, a.predicted, b.predicted], return_inverse=True)
+    names, codes = np.unique([a.truth, a.predicted, b.predicted], return_inverse=True)
     kinds, kind = np.unique(codes.reshape(3, -1), axis=1, return_inverse=True)
-    kind = kind.ravel()
+    kinds, kind = names[kinds], kind.ravel()
     if donor is None:
         return kinds, rng.multinomial(len(kind), np.bincount(kind) / len(kind), size=n)
     table = np.zeros((donor.max() + 1, kinds.shape[1]), dtype=int)
@@ -141,30 +156,51 @@ def _resamples(n_cells: int, donor: np.ndarray | None, n: int, rng: np.random.Ge
             yield np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
 
 
-def _accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
     return weights @ (truth == predicted) / weights.sum(axis=1)
 
 
-def _per_type(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the cells of each true type, all calls of it and the right ones, each (n_resamples, n_types)."""
-    labels = np.unique(truth)
+def _hard_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair) -> np.ndarray:
+    hard = np.isin(truth, list(hard_pair))
+    return _accuracy(truth[hard], predicted[hard], weights[:, hard])
+
+
+def _per_type(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, labels) -> tuple[np.ndarray, ...]:
+    """Return the cells of each type, all calls of it and the right ones, each (n_resamples, n_types)."""
     true, call = truth[:, None] == labels, predicted[:, None] == labels  # (n_kinds, n_types)
     return tuple(weights @ mask.astype(float) for mask in (true, call, true & call))
 
 
-def _mean_over_types(numerator: np.ndarray, denominator: np.ndarray, support: np.ndarray) -> np.ndarray:
-    return np.nanmean(np.divide(numerator, denominator, where=support > 0, out=np.full(support.shape, np.nan)), axis=1)
+def _mean_over_types(numerator: np.ndarray, denominator: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    return np.nanmean(np.divide(numerator, denominator, where=counted, out=np.full(counted.shape, np.nan)), axis=1)
 
 
-def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    support, _, hits = _per_type(truth, predicted, weights)
-    return _mean_over_types(hits, support, support)
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
+    support, _, hits = _per_type(truth, predicted, weights, np.unique(truth))
+    return _mean_over_types(hits, support, support > 0)
 
 
-def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    support, calls, hits = _per_type(truth, predicted, weights)
-    return _mean_over_types(2 * hits, support + calls, support)
+def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
+    support, calls, hits = _per_type(truth, predicted, weights, np.unique(truth))
+    return _mean_over_types(2 * hits, support + calls, support > 0)
+
+
+def _macro_f1_seen(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
+    support, calls, hits = _per_type(truth, predicted, weights, np.unique([truth, predicted]))
+    return _mean_over_types(2 * hits, support + calls, support + calls > 0)
+
+
+def _hard_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair) -> np.ndarray:
+    support, calls, hits = _per_type(truth, predicted, weights, np.array(list(hard_pair)))
+    return _mean_over_types(2 * hits, support + calls, support > 0)
 
 
 # from counts of kinds of cells; every other metric scores the resampled cells themselves
-_FAST = {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy, "macro_f1": _macro_f1}
+FAST = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+    "macro_f1_seen": _macro_f1_seen,
+    "hard_accuracy": _hard_accuracy,
+    "hard_f1": _hard_f1,
+}

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench import records
-from bench.bootstrap import paired_bootstrap
-from bench.datasets import DATASETS, find, load
+from bench.datasets import find, load
 from bench.errors import BenchError, unknown
 from bench.notebooks import parse
 from bench.provenance import commit, versions
@@ -97,34 +96,6 @@ def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | N
     shared = {"experiment": experiment, "tier": tier, "dataset": Path(source[0]).name, "dataset_hash": digest}
     shared |= {"split": dataset.split, "key": digest, "status": "ok", "commit": commit(), "versions": versions()}
     records.write([shared | row for row in rows])
-
-
-def paired_differences(table: pd.DataFrame, model: str, others: list[str], metrics: list[str]) -> pd.DataFrame:
-    """Return how much better a model is than others on the same scored cells, with 95 % bootstrap intervals.
-
-    Parameters
-    ----------
-    table
-        Records of one tier and data set; the runs compared have the largest fraction and the lowest seed.
-    model, others
-        Names of the models.
-    metrics
-        Of `bench.metrics`.
-    """
-    runs = table[(table["fraction"] == table["fraction"].max()) & (table["status"] == "ok")].sort_values("seed")
-    first = runs.drop_duplicates("model").set_index("model")
-    said = {
-        name: records.read_predictions(*first.loc[name, ["experiment", "tier", "key"]])[1] for name in [model, *others]
-    }
-    name = table["dataset"].iloc[0]
-    hard_pair = find(name).hard_pair if name in DATASETS else ()
-    rows = {}
-    for other in others:
-        for metric in metrics:
-            found = paired_bootstrap(said[model], said[other], metric, hard_pair=hard_pair)
-            rows[f"{model} - {other}", metric] = (found.estimate, found.low, found.high, len(said[model].truth))
-    index = pd.MultiIndex.from_tuples(rows, names=["", "metric"])
-    return pd.DataFrame(rows.values(), index, columns=["difference", "low", "high", "cells"])
 
 
 def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:

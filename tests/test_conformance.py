@@ -154,7 +154,7 @@ def test_a_model_of_twenty_lines_stands_beside_the_others_in_figure_and_table(tm
     }
     assert {"CountsAlone", "L1 logistic regression", "control: majority"} <= set(looks)
     assert list(looks.values()).count(looks["CountsAlone"]) == 1
-    table = tables.few_shot(every[every["tier"] == "quick"], {}, "accuracy").reset_index()
+    table = tables.few_shot(every[every["tier"] == "quick"], {}, ["accuracy"]).reset_index()
     rows = table[table["model"] == "CountsAlone"]
     assert len(rows) == 1
     assert len(table) > 3

@@ -9,7 +9,7 @@ import pytest
 
 from bench import figures, tables
 from bench.errors import BenchError
-from bench.experiments import describe, paired_differences
+from bench.experiments import describe
 from bench.models import MODELS
 from bench.published import few_shot
 from bench.records import read
@@ -52,7 +52,7 @@ def test_failures_are_listed_and_not_drawn(recorded):
     assert set(failed["model"]) == {"l1_logistic"} and len(failed) == 3
     assert failed["status"].str.contains("500-fold cross-validation needs a class with 500 cells").all()
     assert "l1_logistic" not in set(figures.runs_of(recorded)["model"])
-    assert "L1 logistic regression" not in str(tables.few_shot(recorded, {}, "accuracy"))
+    assert "L1 logistic regression" not in str(tables.few_shot(recorded, {}, ["accuracy"]))
 
 
 def test_the_figure_has_a_panel_per_source_and_draws_every_run(recorded):
@@ -75,22 +75,12 @@ def test_the_hover_chart_holds_the_same_runs(recorded):
 
 
 def test_table_means_are_those_of_the_records(recorded):
-    table = tables.few_shot(recorded, {}, "accuracy")
+    table = tables.few_shot(recorded, {}, ["accuracy"])
     majority = recorded.query("model == 'majority' and metric == 'accuracy'")["value"]
-    assert table.loc[("Quick: hao", "control: majority"), "10 %"].startswith(f"{majority.mean():.3f} ± ")
+    assert table.loc[("Quick: hao", "control: majority", "Accuracy"), "10 %"].startswith(f"{majority.mean():.3f} ± ")
     assert tables.mean_of(recorded, model="majority") == pytest.approx(majority.mean())
     with pytest.raises(BenchError, match="No run with accuracy"):
         tables.mean_of(recorded, model="nobody")
-
-
-def test_paired_differences_have_the_sign_and_size_of_the_accuracies(recorded, folder, monkeypatch):
-    monkeypatch.setenv("BENCH_RESULTS", str(folder))
-    table = paired_differences(recorded.query("seed == 0"), "knn", ["majority"], ["accuracy"])
-    row = table.loc[("knn - majority", "accuracy")]
-    first = recorded.query("seed == 0 and metric == 'accuracy'").drop_duplicates("model").set_index("model")["value"]
-    assert row["difference"] == pytest.approx(first["knn"] - first["majority"])
-    assert row["low"] < row["difference"] < row["high"]
-    assert row["cells"] == recorded["n_test"].max()
 
 
 def test_describe_counts_cells_and_goes_on_without_a_data_set_that_cannot_be_had(tmp_path, capsys):

@@ -10,10 +10,13 @@ import jupytext
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from bench import overview, published, records
-from bench.overview import claims, compare, counterparts, effects, quantities
-from bench.overview.claims import CLAIMS, FAILS, HOLDS, MARGIN, NONE, OPEN, Effect
+from bench import effects, overview, published, records
+from bench.effects import Effect
+from bench.overview import claims, counterparts, quantities, training
+from bench.overview.claims import CLAIMS, FAILS, HOLDS, MARGIN, NONE, OPEN
 from bench.tables.interactive import Cell, interactive
 from bench.trials import Grid
 
@@ -100,21 +103,39 @@ def test_every_claim_rests_on_numbers_and_every_case_has_a_published_difference(
 
 
 @pytest.mark.parametrize(
-    ("same", "low", "high", "verdict"),
+    ("same", "value", "error", "verdict"),
     [
-        (False, 0.01, 0.02, HOLDS),
-        (False, -0.02, -0.01, FAILS),
-        (False, -0.01, 0.02, OPEN),
-        (False, np.nan, np.nan, OPEN),
-        (True, -MARGIN / 2, MARGIN / 2, HOLDS),
-        (True, MARGIN, 3 * MARGIN, FAILS),
-        (True, -3 * MARGIN, -MARGIN, FAILS),
-        (True, MARGIN / 2, 2 * MARGIN, OPEN),
+        (False, 0.02, 0.005, HOLDS),
+        (False, -0.02, 0.005, FAILS),
+        (False, 0.02, 0.02, OPEN),
+        (False, 0.02, None, OPEN),
+        (True, 0.0, MARGIN / 3, HOLDS),
+        (True, 3 * MARGIN, MARGIN, FAILS),
+        (True, -3 * MARGIN, MARGIN, FAILS),
+        (True, 0.0, MARGIN, OPEN),
+        (True, 1.5 * MARGIN, MARGIN, OPEN),
     ],
 )
-def test_a_verdict_follows_from_the_interval(same, low, high, verdict):
+def test_a_verdict_follows_from_the_test(same, value, error, verdict):
     claim = claims.Claim("a is above b", "Table 1", claims.LR, claims.SCBERT, same=same)
-    assert claim.verdict(Effect(0.01, low, high, "")) == verdict
+    effect = Effect(value, "", (stats.norm(value, error),) if error else ())
+    assert claim.verdict(*claim.p(effect)) == verdict
+    low, high = effect.interval(claim.level)  # the verdict of a single test is that of the interval shown beside it
+    bottom, top = (-MARGIN, MARGIN) if same else (0, np.inf)
+    inside, outside = bottom < low and high < top, high < bottom or low > top
+    assert (inside, outside) == (verdict == HOLDS, verdict == FAILS)
+
+
+def test_p_values_are_corrected_for_the_comparisons_of_one_table_in_one_tier(comparisons):
+    tested = comparisons[comparisons["p_holm"].notna()]
+    assert set(tested["tier"]) >= {"published", "quick"}
+    for _, group in tested.groupby(["place", "tier"]):
+        assert list(group["p_holm"]) == pytest.approx(multipletests(group["p"], method="holm")[1])
+    decided = comparisons[comparisons["verdict"].isin([HOLDS, FAILS])]
+    assert (decided["p_holm"] < 0.05).all()
+    assert comparisons.loc[comparisons["p_holm"] >= 0.05, "verdict"].eq(OPEN).all()
+    lost = tested[(tested["p"] < 0.05) & (tested["p_holm"] >= 0.05) & (tested["tier"] == "published")]
+    assert set(lost["place"]) == {"Figure 2"}, "three runs against three, ten comparisons"
 
 
 def test_published_verdicts_say_what_the_published_runs_show(comparisons):
@@ -132,24 +153,29 @@ def test_three_seeds_give_a_t_interval_of_the_pairs_and_two_none():
     values = {("l1_logistic", ""): [0.80, 0.82, 0.81], ("scbert", "pretrained"): [0.70, 0.71, 0.73]}
     runs = counterparts.reproduced(made(values))
     a, b = (runs[runs["model"] == model] for model in ("l1_logistic", "scbert"))
-    found = effects.effect(a, b, [], 0.95)
+    found = effects.of_runs(a, b)
     gaps = np.array([0.10, 0.11, 0.08])
     half = 4.302653 * gaps.std(ddof=1) / np.sqrt(3)
-    assert (found.value, found.low, found.high) == pytest.approx((gaps.mean(), gaps.mean() - half, gaps.mean() + half))
+    ends = gaps.mean() - half, gaps.mean() + half
+    assert (found.value, *found.interval(0.95)) == pytest.approx((gaps.mean(), *ends))
+    assert found.differs() == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue)
     assert found.how == "t over 3 seeds"
-    assert np.isnan(effects.effect(a[:2], b[:2], [], 0.95).low)
-    one = effects.effect(a[:1], b, [], 0.95)  # one fit, which no seed changes
+    assert np.isnan(effects.of_runs(a[:2], b[:2]).interval(0.95)).all()
+    one = effects.of_runs(a[:1], b)  # one fit, which no seed changes
     assert (one.value, one.how) == (pytest.approx(0.8 - b["value"].mean()), "t over 3 seeds")
 
 
 def test_few_seeds_fall_back_on_the_scored_cells(committed):
     runs = counterparts.reproduced(committed)
-    runs = runs[
-        (runs["experiment"] == "scbert_annotation") & (runs["tier"] == "quick") & (runs["metric"] == "accuracy")
-    ]
-    found = effects.effect(*(runs[runs["model"] == model] for model in ("l1_logistic", "scbert")), [], 0.95)
-    assert found.how == "bootstrap over cells"
-    assert found.low < found.value < found.high
+    runs = runs[(runs["experiment"] == "scbert_annotation") & (runs["tier"] == "quick") & (runs["seed"] < 2)]
+    for metric in ("accuracy", "macro_f1_seen"):
+        of = runs[runs["metric"] == metric]
+        found = effects.of_runs(*(of[of["model"] == model] for model in ("l1_logistic", "scbert")))
+        low, high = found.interval(0.95)
+        assert found.how == "bootstrap over cells" and len(found.spread) == 2
+        assert low < found.value < high
+        wider = [spread.ppf(0.025) for spread in found.spread]
+        assert low == min(wider), "the widest of the seeds"
 
 
 def test_only_the_paper_tier_has_a_difference_and_tiers_stay_apart():
@@ -179,15 +205,17 @@ def test_changed_settings_are_left_out_or_told_apart():
 
 def test_the_claim_on_batch_sizes_needs_both_sizes_and_three_seeds(committed):
     asked = ("quick", "hao", quantities.SMALL_BATCHES)
-    found = effects.training_effect(committed, *asked)
+    found = training.training_effect(committed, *asked)
     assert found.how == "2 and 2 seeds, no interval"
-    assert np.isnan(found.low)
+    assert np.isnan(found.interval(0.95)).all()
     large = committed["hyperparameters"].str.contains('"batch_size":128')
-    assert effects.training_effect(committed[~large], *asked) is None
-    assert effects.training_effect(committed[:0], *asked) is None
-    spread = effects._spread(np.array([0.70, 0.72, 0.74]), np.array([0.6, 0.7, 0.8]))
+    assert training.training_effect(committed[~large], *asked) is None
+    assert training.training_effect(committed[:0], *asked) is None
+    spread = training.ratio_of_spreads(np.array([0.70, 0.72, 0.74]), np.array([0.6, 0.7, 0.8]))
+    low, high = spread.interval(0.95)
     assert spread.value == pytest.approx(np.log(5))
-    assert spread.low == pytest.approx(np.log(5) - np.log(39) / 2)
+    assert (low, high) == pytest.approx((np.log(5) - np.log(39) / 2, np.log(5) + np.log(39) / 2))
+    assert spread.above(low) == pytest.approx(0.025) and spread.below(high) == pytest.approx(0.025)
 
 
 def _tiers(chapter: str) -> dict:
@@ -377,4 +405,3 @@ def test_comparisons_name_what_decided_them(comparisons):
     assert judged["how"].ne("").all()
     decided = judged[judged["verdict"].isin([HOLDS, FAILS])]
     assert decided[["value", "low", "high"]].notna().all(axis=None)
-    assert compare.MIN_RUNS == effects.MIN_PAIRS == 3

@@ -5,7 +5,9 @@ Every function takes tidy tables and returns a matplotlib or altair figure; none
 
 from bench.figures.bins import recall_per_bin
 from bench.figures.cell_types import per_class
+from bench.figures.claims import claims
 from bench.figures.dots import ablation, masked
+from bench.figures.effects import effect_curves, effects
 from bench.figures.equivalence import equivalence
 from bench.figures.learning_curves import few_shot, few_shot_hover
 from bench.figures.panels import complete_runs, title_of
@@ -36,9 +38,12 @@ __all__ = [
     "VEGA_SHAPES",
     "ablation",
     "abstention",
+    "claims",
     "colour_of",
     "complete_runs",
     "curves",
+    "effect_curves",
+    "effects",
     "equivalence",
     "few_shot",
     "few_shot_hover",

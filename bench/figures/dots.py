@@ -87,8 +87,8 @@ def _dot_rows(panels: dict[str, pd.DataFrame], metrics, reference: str):
     )
     limits = _limits(panels)
     for row, (title, runs) in zip(axes, panels.items(), strict=True):
-        heights = _places(labels[title])
-        _label_rows(row[0], title, labels[title], heights)
+        heights = places_of(labels[title])
+        label_rows(row[0], title, labels[title], heights)
         places = dict(zip(series[title], heights, strict=True))
         for axis, metric in zip(row, metrics, strict=True):
             _draw(axis, runs[runs["metric"] == metric], places, limits.get((title, metric)), reference)
@@ -113,13 +113,14 @@ def _marked(runs: pd.DataFrame) -> pd.Series:
     return runs["constant"].eq(1) & ~runs["series"].map(is_control)
 
 
-def _places(labels: list[str]) -> np.ndarray:
+def places_of(labels: list[str]) -> np.ndarray:
     """Return the heights of rows whose labels may take several lines, the first one 1.2 lines below the title."""
     heights = np.array([text.count("\n") + 1.45 for text in labels])
     return 0.75 + np.cumsum(heights) - heights / 2
 
 
-def _label_rows(axis, title: str, labels: list[str], places: np.ndarray) -> None:
+def label_rows(axis, title: str, labels: list[str], places: np.ndarray) -> None:
+    """Write a block's title and the names of its rows at the left of its first panel."""
     axis.set_yticks([0, *places], [title, *labels])
     axis.set_ylim(places[-1] + 0.9, -0.5)
     axis.yaxis.get_ticklabels()[0].set_fontweight("bold")

@@ -1,10 +1,12 @@
 """Scores against the share of the training cells: the paper's Figures 2 and 3, published beside reproduced."""
 
-from itertools import zip_longest
+from collections.abc import Callable, Sequence
+from itertools import product, zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from bench.figures.runs import own_panels, published_panels
 from bench.figures.style import METRICS, VEGA_SHAPES, colour_of, look_of, natural, style
@@ -25,30 +27,62 @@ def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics=
     """
     style()
     panels = published_panels(published) | own_panels(records)
-    n_columns = min(3, len(panels))
-    n_rows = -(-len(panels) // n_columns)  # per metric
-    figure, axes = plt.subplots(
-        *(len(metrics) * n_rows, n_columns),
-        figsize=(2.9 * n_columns + 0.6, 2.5 * len(metrics) * n_rows + 0.9),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    return grid(panels, metrics, _curves, lambda metric: METRICS.get(metric, metric))
+
+
+def grid(
+    panels: dict[str, pd.DataFrame],
+    metrics,
+    draw: Callable[[Axes, pd.DataFrame], dict],
+    label: Callable[[str], str],
+    more: Sequence = (),
+    height: float = 2.5,
+):
+    """Return panels against the share of the training cells: a block per metric, in it a row per tier if many.
+
+    Parameters
+    ----------
+    panels
+        Rows by panel title, ``Tier: data``, with a column ``metric``.
+    metrics
+        Blocks of the figure.
+    draw
+        Draws the rows of a panel and returns its legend's handles by name.
+    label
+        Of the vertical axis, by metric.
+    more
+        Further handles of the legend.
+    height
+        Of a row, in inches.
+    """
+    lines = _lines(list(panels))
+    n_columns, n_rows = max(map(len, lines)), len(lines) * len(metrics)
+    size = (2.9 * n_columns + 0.6, height * n_rows + 0.9)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     handles = {}
-    for block, metric in enumerate(metrics):
-        rows = axes[block * n_rows : (block + 1) * n_rows]
-        for axis in rows[:, 0]:
-            axis.set_ylabel(METRICS.get(metric, metric))
-        for axis, (title, runs) in zip_longest(rows.flat, panels.items(), fillvalue=("", None)):
-            axis.set_visible(runs is not None)
-            if runs is not None:
+    for row, (metric, titles) in zip(axes, product(metrics, lines), strict=True):
+        row[0].set_ylabel(label(metric))
+        for axis, title in zip_longest(row, titles):
+            axis.set_visible(title is not None)
+            if title is not None:
                 axis.set_title(title)
-                handles |= _curves(axis, runs[runs["metric"] == metric])
+                handles |= draw(axis, panels[title][panels[title]["metric"] == metric])
+                axis.tick_params(labelbottom=True, labelleft=True)
     figure.supxlabel("Share of the training cells (%)", fontsize="medium")
     names = sorted(handles, key=natural)
-    figure.legend([handles[n] for n in names], names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
+    shown, texts = [*map(handles.get, names), *more], [*names, *(handle.get_label() for handle in more)]
+    figure.legend(shown, texts, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
     figure.tight_layout()
     return figure
+
+
+def _lines(titles: list[str], width: int = 3) -> list[list[str]]:
+    """Return titles in lines of at most that many; more than one line hold a tier each."""
+    if len(titles) <= width:
+        return [titles]
+    tiers = dict.fromkeys(title.partition(":")[0] for title in titles)
+    groups = [[title for title in titles if title.partition(":")[0] == tier] for tier in tiers]
+    return [group[start : start + width] for group in groups for start in range(0, len(group), width)]
 
 
 def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], metric: str = "accuracy"):
@@ -95,5 +129,4 @@ def _curves(axes, runs: pd.DataFrame) -> dict:
         axes.vlines(100 * spread.index, low, high, color=colour, lw=1.5, alpha=0.8)
         handles[series] = line
     axes.set(ylim=(0, 1), xticks=[10, 25, 50, 75, 100])
-    axes.tick_params(labelbottom=True)
     return handles

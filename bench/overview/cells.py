@@ -66,7 +66,7 @@ def difference(group: pd.DataFrame) -> Cell:
 
 
 def judged(rows: pd.DataFrame, commands: list[str]) -> Cell:
-    """Return one comparison in one tier: its verdict, the difference with its interval, and the statistic."""
+    """Return one comparison in one tier: its verdict, the difference with its interval, corrected p, the statistic."""
     first, notes = rows.iloc[0], []
     if (rows["missing"] != "").all():
         return missing(first, commands)
@@ -74,7 +74,8 @@ def judged(rows: pd.DataFrame, commands: list[str]) -> Cell:
         ends = "" if np.isnan(row.low) else f" [{row.low:+.3f}, {row.high:+.3f}]"
         value = "" if np.isnan(row.value) else f"{row.value:+.3f}{ends}".replace(" ", NBSP)
         source = "" if row.tier == "published" else row.data
-        notes += filter(None, (value, ", ".join(filter(None, (source, row.how)))))
+        p = "" if np.isnan(row.p_holm) else f"p{NBSP}={NBSP}{row.p_holm:.2g}"
+        notes += filter(None, (value, p, ", ".join(filter(None, (source, row.how)))))
     verdicts = tuple(dict.fromkeys(rows.loc[rows["missing"] == "", "verdict"]))
     return Cell(", ".join(map(_marked, verdicts)), (*notes, *_absent(rows)), choices=verdicts)
 

@@ -2,18 +2,20 @@
 
 Sources: PROTOCOL 1.1-1.9 and the paper's text.  A claim says that one arm is above another, or that two arms are the
 same.  For "the same" a margin is needed, which the paper does not state; `bench.statistics.MARGIN` is this project's.
-A difference with its interval decides: inside the region the claim holds, outside it does not, across its border it is
-open.
+The test of a difference decides: significantly inside the region the claim holds, significantly outside it does not,
+else it is open.  p values are corrected by Holm's method for all comparisons of a published table in a tier.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.effects import Effect
 from bench.overview.quantities import FAMILIES, SMALL_BATCHES, SPREAD, arms_of
 from bench.statistics import MARGIN
 
-LEVEL, LEVEL_SAME = 0.95, 0.9  # of the interval; 90 % for "the same", which is two one-sided tests at 5 %
+ALPHA = 0.05  # of every test, after correction
+LEVEL, LEVEL_SAME = 1 - ALPHA, 1 - 2 * ALPHA  # of the interval shown; two one-sided tests for "the same"
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "not decided", "not testable"
 NONE = "no record yet"
 VERDICTS = (HOLDS, FAILS, OPEN, UNTESTED, NONE)
@@ -22,16 +24,6 @@ LR, SCBERT, SCGPT, MODE = ("l1_logistic", ""), ("scbert", "pretrained"), ("scgpt
 FEW = (0.1, 0.25, 0.5, 0.75)
 EVERY = (*FEW, 1.0)
 BOTH = ("accuracy", "macro_f1")
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Arm a minus arm b: the difference, its interval (nan without) and how that was made."""
-
-    value: float
-    low: float
-    high: float
-    how: str
 
 
 @dataclass(frozen=True)
@@ -51,14 +43,18 @@ class Claim:
         """Level of the interval that decides."""
         return LEVEL_SAME if self.same else LEVEL
 
-    def verdict(self, effect: Effect) -> str:
-        """Return ``holds``, ``does not hold`` or ``not decided``."""
-        if np.isnan(effect.low) or np.isnan(effect.high):
+    def p(self, effect: Effect) -> tuple[float, bool]:
+        """Return the uncorrected p value (nan without a test) and whether the difference lies where it is claimed."""
+        if not self.same:
+            return effect.differs(), effect.value > 0
+        equal, apart = effect.same(MARGIN), min(effect.above(MARGIN), effect.below(-MARGIN))
+        return min(equal, apart), equal <= apart
+
+    def verdict(self, p: float, inside: bool) -> str:
+        """Return ``holds``, ``does not hold`` or ``not decided`` for a corrected p value."""
+        if np.isnan(p) or p >= ALPHA:
             return OPEN
-        bottom, top = (-MARGIN, MARGIN) if self.same else (0, np.inf)
-        if bottom < effect.low and effect.high < top:
-            return HOLDS
-        return FAILS if effect.high <= bottom or effect.low >= top else OPEN
+        return HOLDS if inside else FAILS
 
     def covers(self, quantity) -> bool:
         """Return whether a published quantity, a row of `quantities`, is one that this claim rests on."""

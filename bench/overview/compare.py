@@ -3,18 +3,18 @@
 import numpy as np
 import pandas as pd
 
-from bench.overview.claims import CLAIMS, NONE, UNTESTED, Claim, Effect
+from bench.effects import MIN_PAIRS, Effect, of_published, of_runs
+from bench.overview.claims import CLAIMS, NONE, UNTESTED, Claim
 from bench.overview.counterparts import Lookup, command, data_of, impossible, reproduced
-from bench.overview.effects import effect, published_effect, training_effect
 from bench.overview.quantities import FAMILIES, PLACES, arms_of, quantities
 from bench.overview.quantities import runs_of as published_runs
-from bench.statistics import published_ttest, t_interval
+from bench.overview.training import training_effect
+from bench.statistics import holm, published_ttest, t_interval
 from bench.trials import TIERS
 
-MIN_RUNS = 3  # for an interval or a test
 CASE = ["place", "dataset", "metric", "fraction"]
 EMPTY = {"here": np.nan, "here_half_width": np.nan, "here_n": 0, "setting": "", "missing": "", "command": ""}
-UNKNOWN = Effect(np.nan, np.nan, np.nan, "")
+UNKNOWN = Effect(np.nan, "")
 
 
 def numbers(records: pd.DataFrame) -> pd.DataFrame:
@@ -50,9 +50,10 @@ def comparisons(records: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Columns ``claim`` (its place in `CLAIMS`), says, chapter, place, dataset (published name), metric, fraction, tier
-    (``published`` or a tier), data, value, low, high (of the difference, in the direction that is claimed), how,
-    verdict, missing and command.
+    Columns ``claim`` (its place in `CLAIMS`), says, same (whether that is "no difference"), chapter, place, dataset
+    (published name), metric, fraction, tier (``published`` or a tier), data, value, low, high (of the difference, in
+    the direction that is claimed), how, p, p_holm (corrected for all comparisons of one place and tier), verdict,
+    missing and command.
     """
     runs, table = Lookup(reproduced(records)), quantities()
     behind = {case: list(group.itertuples(index=False)) for case, group in table.groupby(CASE)}
@@ -63,8 +64,17 @@ def comparisons(records: pd.DataFrame) -> pd.DataFrame:
             like = next(quantity for quantity in behind[claim.place, *case] if claim.covers(quantity))
             known = dict(zip(CASE, (claim.place, *case), strict=True)) | {"chapter": like.chapter}
             found = [_published(claim, like), *_reproduced(claim, like, records, runs)]
-            rows += [{"claim": index, "says": claim.says} | known | row for row in found]
-    return pd.DataFrame(rows)
+            rows += [{"claim": index, "says": claim.says, "same": claim.same} | known | row for row in found]
+    return _decided(pd.DataFrame(rows))
+
+
+def _decided(table: pd.DataFrame) -> pd.DataFrame:
+    """Return comparisons with corrected p values and the verdicts that follow, where none is given already."""
+    tested = table[table["verdict"].eq("") & table["p"].notna()]
+    corrected = tested.groupby(["place", "tier"])["p"].transform(holm)
+    table["p_holm"] = corrected.reindex(table.index)
+    decided = [CLAIMS[row.claim].verdict(row.p_holm, row.inside) for row in table.itertuples()]
+    return table.assign(verdict=table["verdict"].where(table["verdict"] != "", decided)).drop(columns="inside")
 
 
 def _here(records: pd.DataFrame, runs: Lookup, quantity, tier: str, data: str) -> list[dict]:
@@ -83,7 +93,7 @@ def _here(records: pd.DataFrame, runs: Lookup, quantity, tier: str, data: str) -
 
 
 def _mean(values: np.ndarray) -> dict:
-    half = t_interval(values).half_width if len(values) >= MIN_RUNS else np.nan
+    half = t_interval(values).half_width if len(values) >= MIN_PAIRS else np.nan
     return {"here": float(values.mean()), "here_half_width": half, "here_n": len(values)}
 
 
@@ -94,20 +104,20 @@ def _test(arms: list[pd.DataFrame]) -> list[dict]:
         return []
     if any(arm["setting"].nunique() > 1 for arm in arms):
         return [EMPTY | {"missing": "several settings, no test"}]
-    if n < MIN_RUNS:
+    if n < MIN_PAIRS:
         return [EMPTY | {"missing": f"{n} run{'s' * (n > 1)} of an arm, no test"}]
     return [EMPTY | {"here": float(published_ttest(*(arm["value"] for arm in arms)).pvalue), "here_n": n}]
 
 
 def _published(claim: Claim, quantity) -> dict:
     if claim.b is None:
-        found = Effect(quantity.value, np.nan, np.nan, quantity.detail)
+        found = Effect(quantity.value, quantity.detail)
     else:
         runs = published_runs(next(place for place in PLACES if place.name == claim.place))
         case = ["dataset", "metric", "fraction"]
         runs = runs[(runs[case] == [getattr(quantity, name) for name in case]).all(axis=1)]
-        found = published_effect(*(_arm(runs, *arm) for arm in (claim.a, claim.b)), claim.level)
-    return _row("published", quantity.dataset, found, UNTESTED if claim.b is None else claim.verdict(found))
+        found = of_published(*(_arm(runs, *arm) for arm in (claim.a, claim.b)))
+    return _row(claim, "published", quantity.dataset, found, UNTESTED if claim.b is None else "")
 
 
 def _arm(runs: pd.DataFrame, model: str, variant: str) -> pd.DataFrame:
@@ -121,13 +131,12 @@ def _reproduced(claim: Claim, quantity, records: pd.DataFrame, runs: Lookup) -> 
         for data in data_of(quantity, tier) or ("",):
             arms = [quantity._replace(variant=arm[1]) for arm in (claim.a, claim.b) if arm]
             if reason := next(filter(None, (impossible(arm, tier, data) for arm in arms)), ""):
-                rows.append(_row(tier, data, UNKNOWN, UNTESTED, missing=reason))
+                rows.append(_row(claim, tier, data, UNKNOWN, UNTESTED, missing=reason))
             elif found := _measured(claim, quantity, tier, data, records, runs):
-                verdict = UNTESTED if quantity.metric == FAMILIES else claim.verdict(found)
-                rows.append(_row(tier, data, found, verdict))
+                rows.append(_row(claim, tier, data, found, UNTESTED if quantity.metric == FAMILIES else ""))
             else:
                 makes = command(quantity, tier, data)
-                rows.append(_row(tier, data, UNKNOWN, NONE, missing=NONE, command=makes))
+                rows.append(_row(claim, tier, data, UNKNOWN, NONE, missing=NONE, command=makes))
     return rows
 
 
@@ -138,9 +147,11 @@ def _measured(claim: Claim, quantity, tier: str, data: str, records: pd.DataFram
     if any(arm.empty for arm in arms):
         return None
     errors = [runs.find(quantity, tier, data, arm, "masked_accuracy_se") for arm in (claim.a, claim.b)]
-    return effect(*arms, errors if quantity.metric == "masked_accuracy" else [], claim.level)
+    return of_runs(*arms, errors if quantity.metric == "masked_accuracy" else ())
 
 
-def _row(tier: str, data: str, found: Effect, verdict: str, missing: str = "", command: str = "") -> dict:
-    place = {"tier": tier, "data": data}
-    return place | vars(found) | {"verdict": verdict, "missing": missing, "command": command}
+def _row(claim: Claim, tier: str, data: str, found: Effect, verdict: str, missing: str = "", command: str = "") -> dict:
+    """Return one comparison; where the verdict is empty, the corrected p value will decide."""
+    (low, high), (p, inside) = found.interval(claim.level), claim.p(found)
+    of = {"tier": tier, "data": data, "value": found.value, "low": low, "high": high, "how": found.how}
+    return of | {"p": p, "inside": inside, "verdict": verdict, "missing": missing, "command": command}

@@ -16,7 +16,7 @@ from bench.overview.cells import (
     reproduced,
     share,
 )
-from bench.overview.claims import CLAIMS, LEVEL, LEVEL_SAME, VERDICTS
+from bench.overview.claims import ALPHA, CLAIMS, LEVEL, LEVEL_SAME, VERDICTS
 from bench.statistics import MARGIN
 from bench.tables.interactive import interactive
 from bench.trials import TIERS
@@ -26,7 +26,7 @@ CSV_NUMBERS += ["half_width", "detail", "tier", "data", "setting", "here", "here
 CSV_NUMBERS += ["difference_half_width", "claims", "missing", "command", "chapter"]
 PUBLISHED_COLUMNS = {"value": "published", "half_width": "published_half_width", "detail": "published_detail"}
 CSV_CLAIMS = ["row", "says", "place", "dataset", "metric", "fraction", "tier", "data", "value", "low", "high", "how"]
-CSV_CLAIMS += ["verdict", "missing", "command", "chapter"]
+CSV_CLAIMS += ["p", "p_holm", "verdict", "missing", "command", "chapter"]
 
 
 def numbers_table(numbers: pd.DataFrame, comparisons: pd.DataFrame, commands: list[str]):
@@ -102,4 +102,6 @@ def facts(numbers: pd.DataFrame, comparisons: pd.DataFrame) -> dict[str, float]:
         counts |= {
             f"{tier}-{verdict.replace(' ', '-')}": int((verdicts["verdict"] == verdict).sum()) for verdict in VERDICTS
         }
+    theirs = ours[ours["tier"] == "published"]
+    counts["published-lost"] = int((theirs["p"].lt(ALPHA) & theirs["p_holm"].ge(ALPHA)).sum())
     return counts | {"margin": MARGIN, "level": 100 * LEVEL, "level-same": 100 * LEVEL_SAME}

@@ -2,8 +2,9 @@
 
 from bench.tables.comparisons import comparisons, models_compared
 from bench.tables.designs import equivalences, pairing
+from bench.tables.effects import effect_sizes, effects
 from bench.tables.html import show
-from bench.tables.project import cost, datasets, failures, provenance, sources, versions
+from bench.tables.project import cost, datasets, failures, gaps, provenance, sources, versions
 from bench.tables.reliability import TARGETS, abstention, calibration, fronts
 from bench.tables.schedules import collapse, gained, gains
 from bench.tables.scores import ablations, few_shot, masked, mean_of, per_class
@@ -20,12 +21,15 @@ __all__ = [
     "comparisons",
     "cost",
     "datasets",
+    "effect_sizes",
+    "effects",
     "equivalences",
     "failures",
     "few_shot",
     "fronts",
     "gained",
     "gains",
+    "gaps",
     "masked",
     "mean_of",
     "models_compared",

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bench.figures import runs_of
-from bench.figures.style import natural
+from bench.figures.style import label_of, natural
 
 
 def cost(records: pd.DataFrame) -> pd.DataFrame:
@@ -62,6 +62,16 @@ def failures(records: pd.DataFrame) -> pd.DataFrame:
     """Return the trials that failed, with their reasons; empty where none did."""
     failed = records[records["status"] != "ok"].drop_duplicates(["tier", "key"])
     return failed[["tier", "dataset", "model", "fraction", "seed", "status"]].reset_index(drop=True)
+
+
+def gaps(records: pd.DataFrame, tiers, model: str) -> str:
+    """Return in words which trials failed, and at which of an experiment's tiers a model has no record yet."""
+    failed, there = failures(records), set(records.loc[records["model"] == model, "tier"])
+    absent = [tier for tier in tiers if tier not in there]
+    text = "No recorded trial failed." if failed.empty else failed.to_string(index=False)
+    if not absent:
+        return f"{text}\n{label_of(model)} is recorded at all tiers."
+    return f"{text}\n{label_of(model)} has no records of these tiers yet: {', '.join(absent)}."
 
 
 def _check(source) -> str:

@@ -13,17 +13,18 @@ MASKED = ("masked_accuracy", "masked_accuracy_all", "predictions_equal_most_comm
 MASKED += ("cells_predicting_most_common_bin",)
 
 
-def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metric: str) -> pd.DataFrame:
-    """Return the mean over runs, rows source x model, columns share of the training cells.
+def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics) -> pd.DataFrame:
+    """Return the mean over runs, rows source x model x metric, columns share of the training cells.
 
     From three runs on it comes with half of its 95 % t interval; of two the interval would be wider than the axis.
     """
     runs = _runs(published_panels(published) | own_panels(records))
-    runs = runs[runs["metric"] == metric]
-    by = ["source", "series", "fraction"]
+    runs = runs[runs["metric"].isin(metrics)].assign(metric=lambda t: t["metric"].map(metrics.index))
+    by = ["source", "series", "metric", "fraction"]
     table = runs.groupby(by, sort=False)["value"].agg(summary_of).unstack("fraction").sort_index(axis=1).fillna("–")
     table.columns = [f"{100 * fraction:g} %" for fraction in table.columns]
-    return in_order(table.assign(runs=_counts(runs, by)), runs)
+    table = in_order(table.assign(runs=_counts(runs, by)), runs)
+    return table.rename(lambda place: METRICS.get(metrics[place], metrics[place]), level="metric")
 
 
 def ablations(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics=ANNOTATION) -> pd.DataFrame:
@@ -99,6 +100,6 @@ def _runs(panels: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _counts(runs: pd.DataFrame, by: list[str]) -> pd.Series:
-    """Return the number of runs behind the cells of each row, such as ``10`` or ``1–10``."""
-    n = runs.groupby(by).size().groupby(by[:2]).agg(["min", "max"])
+    """Return the number of runs behind the cells of each row, such as ``10`` or ``1–10``; columns are the last key."""
+    n = runs.groupby(by).size().groupby(by[:-1]).agg(["min", "max"])
     return n.apply(lambda row: "–".join(str(k) for k in dict.fromkeys(row)), axis=1)

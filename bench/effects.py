@@ -1,0 +1,128 @@
+"""How far two arms are apart, with an interval at any level and one-sided p values at any border.
+
+The best statistic that the runs allow: Welch's for published runs, which pair by no seed; for this project's a t
+distribution over pairs of equal seeds (three or more), with the sampling of the scored cells in quadrature where
+predictions are kept; with fewer pairs a paired bootstrap over the scored cells, the widest of the seeds, which covers
+the choice of cells and not that of seeds; for masked bins the normal distribution of their standard errors over cells.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench import records
+from bench.bootstrap import FAST, Difference, paired_bootstrap
+from bench.datasets import DATASETS, find
+from bench.errors import BenchError
+from bench.statistics import welch
+
+MIN_PAIRS = 3  # of seeds, for an interval over them
+SMALLEST = 1e-12  # standard error: runs may agree to the last digit
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Arm a minus arm b, how that was found, and what is known of its sampling."""
+
+    value: float
+    how: str
+    spread: tuple = ()  # distributions with ppf, cdf and sf, one or one per seed: the widest counts; none without test
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the ends of the interval, nan without."""
+        tail = (1 - level) / 2
+        ends = [(float(s.ppf(tail)), float(s.ppf(1 - tail))) for s in self.spread] or [(np.nan, np.nan)]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def above(self, border: float) -> float:
+        """Return the one-sided p value against a difference at or below a border; nan without."""
+        return max((float(s.cdf(border)) for s in self.spread), default=np.nan)
+
+    def below(self, border: float) -> float:
+        """Return the one-sided p value against a difference at or above a border; nan without."""
+        return max((float(s.sf(border)) for s in self.spread), default=np.nan)
+
+    def differs(self) -> float:
+        """Return the two-sided p value against no difference; nan without."""
+        return float(np.fmin(1, 2 * np.fmin(self.above(0), self.below(0)))) if self.spread else np.nan
+
+    def same(self, margin: float) -> float:
+        """Return the p value of two one-sided tests against a difference of the margin or more; nan without."""
+        return max(self.above(-margin), self.below(margin))
+
+
+def of_published(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
+    """Return mean of a minus mean of b for published runs, with Welch's distribution from two runs each."""
+    first, second = a["value"].to_numpy(), b["value"].to_numpy()
+    value, n = float(first.mean() - second.mean()), (len(first), len(second))
+    if min(n) >= 2:
+        error = np.hypot(stats.sem(first), stats.sem(second))
+        return Effect(value, f"Welch, {n[0]} and {n[1]} runs", (_t(welch(first, second).df, value, error),))
+    if max(n) >= MIN_PAIRS:
+        many = first if n[0] > 1 else second
+        return Effect(value, f"t, {max(n)} runs against one fit", (_t(max(n) - 1, value, stats.sem(many)),))
+    return Effect(value, "one number each")
+
+
+def of_runs(a: pd.DataFrame, b: pd.DataFrame, errors: list[pd.DataFrame] | tuple = ()) -> Effect:
+    """Return a minus b for this project's runs of one tier, data set and share of the training cells.
+
+    Parameters
+    ----------
+    a, b
+        Rows of `bench.figures.runs_of`, one metric each.
+    errors
+        ``masked_accuracy_se`` of the runs of a and of b, for the masked accuracy; else empty.
+    """
+    if max(a["series"].nunique(), b["series"].nunique()) > 1:
+        return Effect(float(a["value"].mean() - b["value"].mean()), "several settings recorded")
+    pairs = _pairs(a, b)
+    if pairs.empty:
+        return Effect(float(a["value"].mean() - b["value"].mean()), "no seed in common")
+    gaps = (pairs["value_a"] - pairs["value_b"]).to_numpy()
+    if errors:
+        error = float(np.sqrt(sum(of_arm["value"].mean() ** 2 for of_arm in errors)))
+        return Effect(float(gaps.mean()), "standard errors over cells", (stats.norm(gaps.mean(), error),))
+    return _over_seeds(gaps, _bootstraps(pairs, a["metric"].iloc[0]))
+
+
+def _over_seeds(gaps: np.ndarray, cells: list[Difference]) -> Effect:
+    """Return the mean difference of pairs, with the best distribution that they and the bootstraps allow."""
+    value, n = float(gaps.mean()), len(gaps)
+    if n >= MIN_PAIRS:
+        of_cells = float(np.mean([found.draws.std() for found in cells])) if cells else 0.0
+        how = f"t over {n} seeds" + (" and cells" if cells else "")
+        return Effect(value, how, (_t(n - 1, value, np.hypot(stats.sem(gaps), of_cells)),))
+    if cells:
+        return Effect(value, "bootstrap over cells", tuple(cells))
+    return Effect(value, f"{n} seed{'s' * (n > 1)}, no interval")
+
+
+def _t(df: float, value: float, error: float):
+    return stats.t(df, value, max(error, SMALLEST))
+
+
+def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per seed of both; a single fit on all cells, which no seed changes, goes with every seed."""
+    columns = ["seed", "value", "key", "experiment", "tier", "dataset"]
+    how = "cross" if min(len(a), len(b)) == 1 and a["fraction"].eq(1).all() else "inner"
+    on = {} if how == "cross" else {"on": "seed"}
+    return a[columns].merge(b[columns], how=how, suffixes=("_a", "_b"), **on)
+
+
+def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Difference]:
+    """Return the bootstrap over cells of each pair whose predictions are kept."""
+    found = []
+    for pair in pairs.itertuples() if metric in FAST else ():
+        hard_pair = find(pair.dataset_a).hard_pair if pair.dataset_a in DATASETS else ()
+        if metric.startswith("hard_") and not hard_pair:
+            continue
+        try:
+            a = records.read_predictions(pair.experiment_a, pair.tier_a, pair.key_a)[1]
+            b = records.read_predictions(pair.experiment_b, pair.tier_b, pair.key_b)[1]
+        except BenchError:  # large predictions are not committed
+            continue
+        found.append(paired_bootstrap(a, b, metric, hard_pair=hard_pair))
+    return found
