@@ -3,7 +3,8 @@
 The best statistic that the runs allow: Welch's for published runs, which pair by no seed; for this project's a t
 distribution over pairs of equal seeds (three or more), with the sampling of the scored cells in quadrature where
 predictions are kept; with fewer pairs a paired bootstrap over the scored cells, the widest of the seeds, which covers
-the choice of cells and not that of seeds; for masked bins the normal distribution of their standard errors over cells.
+the choice of cells and not that of seeds.  From ten donors (batches) among the scored cells on, whole donors are drawn
+in the place of cells.  For masked bins: the normal distribution of their standard errors over cells.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from bench import records
-from bench.bootstrap import FAST, Difference, paired_bootstrap
+from bench.bootstrap import FAST, MIN_DONORS, Difference, paired_bootstrap
 from bench.datasets import DATASETS, find
 from bench.errors import BenchError
 from bench.statistics import welch
@@ -62,7 +63,7 @@ def of_published(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
         return Effect(value, f"Welch, {n[0]} and {n[1]} runs", (_t(welch(first, second).df, value, error),))
     if max(n) >= MIN_PAIRS:
         many = first if n[0] > 1 else second
-        return Effect(value, f"t, {max(n)} runs against one fit", (_t(max(n) - 1, value, stats.sem(many)),))
+        return Effect(value, f"t, {max(n)} runs against one", (_t(max(n) - 1, value, stats.sem(many)),))
     return Effect(value, "one number each")
 
 
@@ -93,10 +94,10 @@ def _over_seeds(gaps: np.ndarray, cells: list[Difference]) -> Effect:
     value, n = float(gaps.mean()), len(gaps)
     if n >= MIN_PAIRS:
         of_cells = float(np.mean([found.draws.std() for found in cells])) if cells else 0.0
-        how = f"t over {n} seeds" + (" and cells" if cells else "")
+        how = f"t over {n} seeds" + (f" and {cells[0].unit}s" if cells else "")
         return Effect(value, how, (_t(n - 1, value, np.hypot(stats.sem(gaps), of_cells)),))
     if cells:
-        return Effect(value, "bootstrap over cells", tuple(cells))
+        return Effect(value, f"bootstrap over {cells[0].unit}s", tuple(cells))
     return Effect(value, f"{n} seed{'s' * (n > 1)}, no interval")
 
 
@@ -124,5 +125,6 @@ def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Difference]:
             b = records.read_predictions(pair.experiment_b, pair.tier_b, pair.key_b)[1]
         except BenchError:  # large predictions are not committed
             continue
-        found.append(paired_bootstrap(a, b, metric, hard_pair=hard_pair))
+        clusters = a.batch if a.batch is not None and len(set(a.batch)) >= MIN_DONORS else None
+        found.append(paired_bootstrap(a, b, metric, hard_pair=hard_pair, clusters=clusters))
     return found

@@ -27,6 +27,8 @@ class Predictions:
     predicted
         Type the model gives each cell, shape (n_cells,). By default the most probable one, the alphabetically first
         on a tie; a model whose probabilities saturate at 1 says here which one it means.
+    batch
+        Donor, study or condition of every cell, shape (n_cells,), where the data set has one.
 
     Raises
     ------
@@ -38,6 +40,7 @@ class Predictions:
     probabilities: np.ndarray
     classes: np.ndarray
     predicted: np.ndarray | None = None
+    batch: np.ndarray | None = None
 
     def __post_init__(self):
         truth, classes = _labels("truth", self.truth), _labels("classes", self.classes)
@@ -48,6 +51,10 @@ class Predictions:
         object.__setattr__(self, "probabilities", probabilities[:, order])
         object.__setattr__(self, "classes", classes[order])
         object.__setattr__(self, "predicted", self._predicted())
+        if self.batch is not None:
+            object.__setattr__(self, "batch", _labels("batch", self.batch))
+            if self.batch.shape != truth.shape:
+                raise BenchError(f"batch has {len(self.batch)} names for {len(truth)} cells; expected one each.")
 
     def _predicted(self) -> np.ndarray:
         if self.predicted is None:
@@ -66,7 +73,8 @@ class Predictions:
 
     def take(self, cells: np.ndarray) -> "Predictions":
         """Return the predictions of some cells (indices or mask; an index may repeat)."""
-        return Predictions(self.truth[cells], self.probabilities[cells], self.classes, self.predicted[cells])
+        batch = None if self.batch is None else self.batch[cells]
+        return Predictions(self.truth[cells], self.probabilities[cells], self.classes, self.predicted[cells], batch)
 
 
 def _labels(name: str, values: Sequence[str]) -> np.ndarray:

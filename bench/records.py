@@ -135,7 +135,8 @@ def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, 
                 classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
                 probabilities /= probabilities.sum(axis=1, keepdims=True)
                 truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
-                return kept["cells"], Predictions(truth, probabilities, classes, predicted)
+                batch = kept["batches"][kept["batch"]] if "batch" in kept else None
+                return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
     raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
 
 
@@ -171,6 +172,10 @@ def check_writable() -> None:
 
 def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None:
     labels, truth = np.unique(predictions.truth, return_inverse=True)
+    batch = {}
+    if predictions.batch is not None:
+        batch["batches"], codes = np.unique(predictions.batch, return_inverse=True)
+        batch["batch"] = codes.astype(np.int16)
     np.savez_compressed(
         file,
         cells=cells.astype(str),
@@ -179,6 +184,7 @@ def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None
         truth=truth.astype(np.int16),
         predicted=np.searchsorted(predictions.classes, predictions.predicted).astype(np.int16),
         probabilities=predictions.probabilities.astype(np.float16),
+        **batch,
     )
 
 

@@ -118,7 +118,8 @@ def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Prediction
         probabilities = np.asarray(model.predict_proba(cells))
         own = getattr(type(model), "predict", Annotator.predict)
         predicted = None if own is Annotator.predict else np.asarray(model.predict(cells))  # not to infer twice
-    predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted)
+    batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
+    predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted, batch)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]
     return rows + _diagnostics(model), scored.obs_names.to_numpy(), predictions, getattr(model, "audit_", "")
 

@@ -1,5 +1,6 @@
 """Which cells are trained on and which are scored (`SPLITS`), and which training cells a run gets (`SUBSETS`)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ SPLITS = {
     "random": "80 % train, 20 % scored, stratified, random_state 2022: the paper's split of Zheng68K and liver",
     "authors": "the data set's own obs['split']: multiple sclerosis, myeloid, pancreas",
     "held_out:GROUP": "every cell of one batch (donor, study or condition) is scored, all others are trained on",
+    "held_out:*": "each batch held out in turn, a trial for each",
 }
 SUBSETS = {
     "paired": "the same cells for every model, stratified, nested: the 10 % are part of the 25 %; the default",
@@ -25,6 +27,15 @@ class Split:
 
     train: np.ndarray
     test: np.ndarray
+
+
+def expand(adata: AnnData, names: Sequence[str]) -> list[str]:
+    """Return names of splits with ``held_out:*`` replaced by one name per batch, in alphabetical order."""
+    found = []
+    for name in names:
+        each = sorted(set(_column(adata, "batch", name))) if name == "held_out:*" else []
+        found += [f"held_out:{group}" for group in each] or [name]
+    return list(dict.fromkeys(found))
 
 
 def split(adata: AnnData, name: str) -> Split:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bench.datasets import find, load
 from bench.errors import BenchError, unknown
 from bench.models import describe
 from bench.models.registry import MODELS, Spec
-from bench.splits import SUBSETS
+from bench.splits import SUBSETS, expand
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
 TIERS = ("quick", "standin", "paper")
@@ -66,7 +67,7 @@ class Grid:
     seeds: list[int] = field(default_factory=lambda: [0])
     label: str | None = None
     batch: str | None = None
-    split: str | None = None  # None: the data set's own
+    split: str | list[str] | None = None  # one or several, see bench.splits; None: the data set's own
     subset: str = "paired"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model, or by model@variant
 
@@ -121,15 +122,15 @@ class Grid:
 
     def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
         dataset = find(name, self.label, self.batch)
-        digest = load(name, self.label, self.batch).uns["bench"]["hash"]
-        shared = (Path(name).name, digest, self.split or dataset.split, self.subset)
-        for fraction in sorted(self.fractions):
-            for spec in specs:
-                # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
-                once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
-                for seed in self.seeds[:1] if once else self.seeds:
-                    trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec))
-                    yield Task(trial, self.experiment, self.tier, (name, self.label, self.batch), spec)
+        adata = load(name, self.label, self.batch)
+        named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
+        for fraction, split, spec in product(sorted(self.fractions), expand(adata, named), specs):
+            shared = (Path(name).name, adata.uns["bench"]["hash"], split, self.subset)
+            # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
+            once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
+            for seed in self.seeds[:1] if once else self.seeds:
+                trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec))
+                yield Task(trial, self.experiment, self.tier, (name, self.label, self.batch), spec)
 
 
 _LISTS = {

@@ -9,6 +9,7 @@ from bench.figures.claims import claims
 from bench.figures.dots import ablation, masked
 from bench.figures.effects import effect_curves, effects
 from bench.figures.equivalence import equivalence
+from bench.figures.held_out import held_out
 from bench.figures.learning_curves import few_shot, few_shot_hover
 from bench.figures.panels import complete_runs, title_of
 from bench.figures.pareto import pareto
@@ -47,6 +48,7 @@ __all__ = [
     "equivalence",
     "few_shot",
     "few_shot_hover",
+    "held_out",
     "keep",
     "label_of",
     "masked",

@@ -16,7 +16,7 @@ LOOKS = {  # verdict -> marker, fill, colour; no model's colour
     "does not hold": ("X", "#A50F15", "#A50F15"),
 }
 LIMITS = (-0.22, 0.32)  # of a difference; beyond, an arrow at the edge says how much
-STEP, GAP, LABEL = 1.0, 2.2, 2.5  # comparisons of a claim, claims, least room for a claim's words
+STEP, GAP, LABEL = 1.0, 2.4, 4  # comparisons of a claim, claims, least room for a claim's words
 
 
 def claims(comparisons: pd.DataFrame):
@@ -36,7 +36,7 @@ def claims(comparisons: pd.DataFrame):
     height = max(places.values()) + GAP
     figure, axes = plt.subplots(
         *(1, len(tiers)),
-        figsize=(9.6, 0.082 * height + 1.1),
+        figsize=(8.6, 0.09 * height + 1.1),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -54,7 +54,7 @@ def claims(comparisons: pd.DataFrame):
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
     middles = [np.mean(ends) for ends in centres.values()]
-    axes[0, 0].set_yticks(middles, [fill(says, 46) for says in centres], fontsize=8)
+    axes[0, 0].set_yticks(middles, [fill(says, 36) for says in centres], fontsize=9)
     for axis in axes[0]:
         axis.set_xlabel("difference in the direction claimed")
     handles = [
@@ -85,7 +85,7 @@ def _draw(axis, row: pd.Series, y: float) -> None:
         text, x, side = (
             (f"← {row['value']:.2f}", 0.02, "left") if row["value"] < 0 else (f"{row['value']:.2f} →", 0.98, "right")
         )
-        axis.text(x, y, text, transform=axis.get_yaxis_transform(), color=colour, ha=side, va="center", fontsize=6.5)
+        axis.text(x, y, text, transform=axis.get_yaxis_transform(), color=colour, ha=side, va="center", fontsize=7.5)
         return
     axis.hlines(y, row["low"], row["high"], color=colour, lw=1.1, zorder=2)
     axis.plot(row["value"], y, marker, color=colour, mfc=fill_colour, ms=3.8, mew=0.9, zorder=3)

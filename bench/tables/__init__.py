@@ -3,6 +3,7 @@
 from bench.tables.comparisons import comparisons, models_compared
 from bench.tables.designs import equivalences, pairing
 from bench.tables.effects import effect_sizes, effects
+from bench.tables.held_out import groups_of, held_out, per_group
 from bench.tables.html import show
 from bench.tables.project import cost, datasets, failures, gaps, provenance, sources, versions
 from bench.tables.reliability import TARGETS, abstention, calibration, fronts
@@ -30,11 +31,14 @@ __all__ = [
     "gained",
     "gains",
     "gaps",
+    "groups_of",
+    "held_out",
     "masked",
     "mean_of",
     "models_compared",
     "pairing",
     "per_class",
+    "per_group",
     "provenance",
     "sensitivity",
     "show",

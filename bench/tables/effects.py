@@ -86,10 +86,17 @@ def _tested(found: dict[tuple, tuple[Effect, str]]) -> pd.DataFrame:
 
 
 def effect_sizes(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `effects` as readers see them: shares in percent, metrics by their names."""
-    names = {metric: METRICS.get(metric, metric) for metric in table.index.unique("metric")}
+    """Return the rows of `effects` as readers see them: shares in percent, metrics by their names, ends in one cell."""
+    names = {m: METRICS.get(m, m).removesuffix(" (as published)") for m in table.index.unique("metric")}
     shares = {share: f"{100 * share:g} %" for share in table.index.unique("training cells")}
     shown = table.rename(names, level="metric").rename(shares, level="training cells")
     if len(shares) == 1:
         shown = shown.droplevel("training cells")
-    return shown.assign(**{"p, Holm": shown["p, Holm"].map("{:.2g}".format).replace("nan", "–")})
+    ends = [
+        f"{low:+.3f} to {high:+.3f}" if np.isfinite(low) else "–"
+        for low, high in zip(shown["low"], shown["high"], strict=True)
+    ]
+    p = ["–" if np.isnan(p) else f"{p:.2g}" for p in shown["p, Holm"]]
+    return shown.assign(**{"95 % interval": ends, "p, Holm": p})[
+        ["difference", "95 % interval", "p, Holm", "says", "by"]
+    ]
