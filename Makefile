@@ -4,7 +4,7 @@ JOBS ?= -1
 BIN := .venv/bin
 EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
 EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
-EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity
+EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors
 
 .PHONY: book test standin figure lock clean
 

@@ -60,7 +60,8 @@ def of_published(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
     value, n = float(first.mean() - second.mean()), (len(first), len(second))
     if min(n) >= 2:
         error = np.hypot(stats.sem(first), stats.sem(second))
-        return Effect(value, f"Welch, {n[0]} and {n[1]} runs", (_t(welch(first, second).df, value, error),))
+        df = welch(first, second).df if error > SMALLEST else min(n) - 1
+        return Effect(value, f"Welch, {n[0]} and {n[1]} runs", (_t(df, value, error),))
     if max(n) >= MIN_PAIRS:
         many = first if n[0] > 1 else second
         return Effect(value, f"t, {max(n)} runs against one", (_t(max(n) - 1, value, stats.sem(many)),))

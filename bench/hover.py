@@ -1,7 +1,7 @@
 """Altair charts that readers can hover over, in the built book and in JupyterLab, without a network.
 
 The book's page shows a drawing with a text alternative at once; `_static/hover.js` then puts the live chart in its
-place, with the Vega libraries that `bench.sphinx_offline` writes beside it. JupyterLab draws the specification itself.
+place, with the Vega libraries that `bench.book.offline` writes beside it. JupyterLab draws the specification itself.
 """
 
 import base64
@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 
-IN_BOOK = "BENCH_BOOK"  # environment variable which `bench.sphinx_offline` sets for the kernels it starts
+IN_BOOK = "BENCH_BOOK"  # environment variable which `bench.book.offline` sets for the kernels it starts
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from bench.trials import Grid
 
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = [Path(c["file"]).name for p in TOC["parts"] if p["caption"] == "Experiments" for c in p["chapters"]]
+PARTS = ("The paper's experiments", "Beyond the paper")
+CHAPTERS = [Path(c["file"]).name for p in TOC["parts"] if p["caption"] in PARTS for c in p["chapters"]]
 EXPERIMENTS = [name for name in CHAPTERS if "models" in notebooks.known_parameters(name)]  # others have own tests
 TINY = {
     "dataset": "hao",

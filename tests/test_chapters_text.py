@@ -14,7 +14,9 @@ from jupytext.config import load_jupytext_config
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 LISTED = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
-EXPERIMENTS = [c["file"] for part in TOC["parts"] if part["caption"] == "Experiments" for c in part["chapters"]]
+PARTS, READS_ONLY = ("The paper's experiments", "Beyond the paper"), {"chapters/calibration_and_cost"}
+EXPERIMENTS = [c["file"] for part in TOC["parts"] if part["caption"] in PARTS for c in part["chapters"]]
+EXPERIMENTS = [name for name in EXPERIMENTS if name not in READS_ONLY]
 PAGES = [path for path in [ROOT / "index.md", *sorted((ROOT / "chapters").glob("*.md"))] if path.exists()]
 NOTEBOOKS = [path for path in PAGES if "\nkernelspec:" in path.read_text(encoding="utf-8").partition("\n---\n")[0]]
 

@@ -80,6 +80,17 @@ def test_penalties_are_those_of_the_protocol():
     assert table["liver", "100 %"] == "10, 100, 100" and len(table) == 7
 
 
+def test_half_of_figure_2_rests_on_equal_variances(facts):
+    table = findings.figure2_tests()
+    runs = few_shot("zheng68k").query("fraction == 0.75 and metric == 'accuracy'")
+    arms = [runs.loc[runs["model"] == model, "value"] for model in ("scbert", "l1_logistic")]
+    raw = [stats.ttest_ind(*arms, equal_var=equal).pvalue for equal in (True, False)]
+    assert table.loc[(0.75, "accuracy"), "p, printed"] == pytest.approx(raw[0], rel=1e-2)
+    pooled, welch = (table.loc[(0.75, "accuracy"), name] for name in ("pooled, Holm", "Welch, Holm"))
+    assert raw[0] < pooled < 0.05 < welch and raw[1] < 0.05
+    assert [facts[f"few-{name}"] for name in ("tests", "printed", "pooled", "welch")] == [8, 6, 6, 3]
+
+
 def test_the_choice_of_an_epoch_adds_no_more_than_the_bound():
     n, p = 13_690, np.mean(table2_runs("accuracy")["pretrained"])
     said = np.random.default_rng(0).binomial(n, p, size=(20_000, EPOCHS)) / n  # epochs equally good, other cells each

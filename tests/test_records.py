@@ -100,6 +100,18 @@ def test_predictions_come_back_with_their_cells_label_and_half_precision_probabi
         assert file["probabilities"].dtype == np.float16
 
 
+def test_the_batch_of_scored_cells_is_kept_where_there_is_one():
+    truth, probabilities = ["T", "B", "T"], np.eye(2)[[0, 1, 0]]
+    for batch in (None, ["D2", "D1", "D2"]):
+        said = Predictions(truth, probabilities, ["T", "B"], batch=batch)
+        records.write([row("1" * 16 if batch else "2" * 16)], np.array(["a", "b", "c"]), said)
+    with_batch, without = (records.read_predictions("few_shot", "quick", key * 16)[1] for key in "12")
+    assert with_batch.batch.tolist() == ["D2", "D1", "D2"] and without.batch is None
+    assert with_batch.take(np.array([1, 0])).batch.tolist() == ["D1", "D2"]
+    with pytest.raises(BenchError, match="batch has 2 names for 3 cells"):
+        Predictions(truth, probabilities, ["T", "B"], batch=["D1", "D2"])
+
+
 def test_missing_predictions_are_named():
     with pytest.raises(BenchError, match="No predictions for trial 0000000000000000"):
         records.read_predictions("few_shot", "quick", "0" * 16)

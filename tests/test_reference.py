@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from bench import notebooks, records
+from bench.book.reference import fields
 from bench.cli import main
 from bench.datasets.contract import CONTRACT
-from bench.sphinx_reference import fields
 from bench.trials import Grid, Trial
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"

@@ -4,7 +4,9 @@ Colours: Okabe & Ito 2008 and, where its eight do not suffice, Tol 2021 ("muted"
 """
 
 import re
+from itertools import product
 from typing import NamedTuple
+from zlib import crc32
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -38,7 +40,7 @@ VEGA_SHAPES |= {"_": "triangle-down", "x": "cross", "+": "triangle-right", "*": 
 VEGA_SHAPES |= {"d": "diamond", "<": "triangle-left", ">": "triangle-right"}
 VEGA_SHAPES |= {"p": "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"}
 VEGA_SHAPES |= {"h": "M0,-1L0.87,-0.5L0.87,0.5L0,1L-0.87,0.5L-0.87,-0.5Z"}
-OTHERS = [("#56B4E9", "v"), ("#000000", "P"), ("#7F3C8D", "*")]  # for models from outside
+OTHERS = list(product(("#56B4E9", "#000000", "#7F3C8D", "#661100"), ("v", "P", "*", ">")))  # for models from outside
 METRICS = {
     "accuracy": "Accuracy",
     "macro_f1_seen": "Macro F1 (as published)",
@@ -99,7 +101,7 @@ def look_of(series: str) -> Look:
     """Return how a series of `runs_of` is drawn: the colour of its model, the marker and line of its variant."""
     model, variant = _parts(series)
     if model is None:
-        return Look(*OTHERS[sum(series.encode()) % len(OTHERS)])
+        return Look(*OTHERS[crc32(series.partition(" (")[0].encode()) % len(OTHERS)])
     colour, marker = MODELS[model][1:]
     return Look(colour, *VARIANTS[variant][1:]) if variant else Look(colour, marker)
 

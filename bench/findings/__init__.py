@@ -11,6 +11,7 @@ from bench.figures.style import METRICS, series_of
 from bench.findings.intervals import (
     MARGIN,
     equivalences,
+    figure2_tests,
     published_coverage,
     refits,
     runs_needed,
@@ -36,6 +37,7 @@ __all__ = [
     "evaluated_twice",
     "facts",
     "families",
+    "figure2_tests",
     "penalties",
     "published_coverage",
     "refits",
@@ -92,7 +94,18 @@ def _of_choices() -> dict[str, float]:
     few = few.loc[few["fraction"] == 0.1, "value"]
     p = summary().query("experiment == 'fig2_ttest' and metric == 'accuracy' and fraction == 0.1")["value"].item()
     lead = refits().loc["Zheng68K", "mean accuracy"] - widths().loc["scBERT", "mean accuracy"]
-    numbers = {"penalty-low": searched.min(), "penalty-high": searched.max(), "epochs": EPOCHS}
+    drawn = figure2_tests().lt(0.05).sum()
+    counts = {
+        "few-tests": len(figure2_tests()),
+        "few-printed": drawn["p, printed"],
+        "few-pooled": drawn["pooled, Holm"],
+    }
+    numbers = counts | {
+        "few-welch": drawn["Welch, Holm"],
+        "penalty-low": searched.min(),
+        "penalty-high": searched.max(),
+        "epochs": EPOCHS,
+    }
     numbers |= {"selection": selection_bound(), "lead": lead, "few-p": p}
     return numbers | {"few-low": few.min(), "few-middle": few.median(), "few-high": few.max()}
 

@@ -8,8 +8,17 @@ import pandas as pd
 from scipy import stats
 
 from bench.figures.style import METRICS, series_of
-from bench.published import COUNTERPART, TITLES, scbert, summary
-from bench.statistics import MARGIN, Equivalence, equivalence, published_interval, t_interval
+from bench.published import COUNTERPART, TITLES, few_shot, scbert, summary
+from bench.statistics import (
+    MARGIN,
+    Equivalence,
+    equivalence,
+    holm,
+    published_interval,
+    published_ttest,
+    t_interval,
+    welch,
+)
 from bench.tables import comparisons
 
 PUBLISHED_RUNS = 10
@@ -19,6 +28,19 @@ def stale_tests() -> pd.DataFrame:
     """Return the eight tests of Table 2 as printed, and again from the printed runs, with how far the two p differ."""
     table = comparisons(scbert.table2(), summary(), "scbert", "pretrained", scbert.SCORES)
     return table.assign(**{"printed is off by": (table["p, printed"] / table["p, recomputed"] - 1).abs()})
+
+
+def figure2_tests() -> pd.DataFrame:
+    """Return the tests drawn in Figure 2: as printed, and corrected, both as published (pooled) and by Welch."""
+    runs = few_shot("zheng68k")
+    drawn = runs[(runs["fraction"] < 1) & runs["metric"].isin(["accuracy", "macro_f1"])]
+    printed = summary().query("experiment == 'fig2_ttest'").set_index(["fraction", "metric"])["value"]
+    rows = {}
+    for case, group in drawn.groupby(["fraction", "metric"]):
+        arms = [group.loc[group["model"] == model, "value"] for model in ("scbert", "l1_logistic")]
+        rows[case] = printed[case], published_ttest(*arms).pvalue, welch(*arms).pvalue
+    table = pd.DataFrame.from_dict(rows, "index", columns=["p, printed", "pooled, Holm", "Welch, Holm"])
+    return table.assign(**{name: holm(table[name]) for name in ("pooled, Holm", "Welch, Holm")})
 
 
 def widths() -> pd.DataFrame:

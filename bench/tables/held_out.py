@@ -29,13 +29,15 @@ def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.D
     rows = rows[rows["split"].eq(RANDOM) | rows["split"].str.startswith(PREFIX)]
     names = [series_of(*pair) for pair in zip(rows["model"], rows["variant"], strict=True)]
     rows = rows.assign(series=names, group=rows["split"].str.removeprefix(PREFIX))
-    if rows["split"].eq(RANDOM).all():
-        raise BenchError('No group is held out in these records; run the chapter with -p split "held_out:*".')
     found = {}
     for title, runs in by_source(rows).items():
+        if runs["split"].eq(RANDOM).all():
+            continue
         table = runs.pivot_table(index="series", columns="group", values="value", observed=True)
         table = table[[name for name in (RANDOM, *sorted(set(table) - {RANDOM})) if name in table]]
         found[title] = table.loc[sorted(table.index, key=natural)]
+    if not found:
+        raise BenchError('No group is held out in these records; run the chapter with -p split "held_out:*".')
     return found
 
 

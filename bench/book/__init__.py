@@ -1,0 +1,1 @@
+"""What makes the built book: Sphinx extensions, each a file; none is needed to run an experiment."""
