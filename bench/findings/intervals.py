@@ -39,7 +39,8 @@ def figure2_tests() -> pd.DataFrame:
     for case, group in drawn.groupby(["fraction", "metric"]):
         arms = [group.loc[group["model"] == model, "value"] for model in ("scbert", "l1_logistic")]
         rows[case] = printed[case], published_ttest(*arms).pvalue, welch(*arms).pvalue
-    table = pd.DataFrame.from_dict(rows, "index", columns=["p, printed", "pooled, Holm", "Welch, Holm"])
+    index = pd.MultiIndex.from_tuples(rows, names=["training cells", "metric"])
+    table = pd.DataFrame(list(rows.values()), index, columns=["p, printed", "pooled, Holm", "Welch, Holm"])
     return table.assign(**{name: holm(table[name]) for name in ("pooled, Holm", "Welch, Holm")})
 
 
