@@ -48,7 +48,7 @@ COLUMNS = {
     "status": "ok, or failed: reason",
 }
 GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
-COMMITTED_PREDICTIONS = 50_000  # bytes; larger files of predictions are not committed
+COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
 ROOT = Path(bench.__file__).resolve().parents[1]
 
 
