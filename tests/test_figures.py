@@ -71,7 +71,7 @@ def test_the_hover_chart_holds_the_same_runs(recorded):
     published = few_shot("zheng68k").query("metric == 'accuracy'")
     ours = recorded.query("metric == 'accuracy'")
     assert len(values) == len(published) + len(ours)
-    assert values["source"].str.startswith(("published", "this project")).all()
+    assert values["source said"].str.startswith(("published", "this project")).all()
 
 
 def test_table_means_are_those_of_the_records(recorded):
@@ -113,3 +113,19 @@ def test_a_name_is_left_out_only_where_the_row_above_stands_for_it():
     rows = [cells[i : i + 4] for i in range(0, len(cells), 4)]
     assert rows[:2] == [["a", "quick", "baron", "0"], ["", "standin", "baron", "1"]]
     assert rows[2:] == [["b", "quick", "hao", "2"], ["", "standin", "hao", "3"]]
+
+
+def test_a_table_outside_the_book_brings_the_style_that_reading_needs(monkeypatch, recorded):
+    table = tables.few_shot(recorded, {}, ["accuracy"])
+    monkeypatch.delenv("BENCH_BOOK", raising=False)
+    assert tables.show(table).data.startswith("<style>")
+    monkeypatch.setenv("BENCH_BOOK", "1")
+    assert "<style>" not in tables.show(table).data
+
+
+def test_gaps_say_which_trials_are_ones_own_and_which_tiers_are_missing(recorded):
+    said = tables.gaps(recorded.assign(origin="own"), ["quick", "paper"], "knn")
+    n = recorded.drop_duplicates(["tier", "key"]).shape[0]
+    assert said.startswith(f"{n} of the {n} trials shown are your own")
+    assert said.endswith("k nearest neighbours has no records of these tiers yet: paper.")
+    assert "your own" not in tables.gaps(recorded.assign(origin="committed"), ["quick"], "knn")

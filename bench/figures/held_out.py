@@ -15,7 +15,7 @@ def held_out(tables: dict[str, dict[str, pd.DataFrame]]):
     ----------
     tables
         By metric, what `bench.tables.held_out.groups_of` returns.  The dotted line of a model continues its random
-        split, so that what it loses on a group is the way from the line to its mark.
+        split, so that what it loses on a group is the way from the line to its mark.  Controls are left out.
     """
     style()
     blocks = next(iter(tables.values()))
@@ -31,30 +31,34 @@ def held_out(tables: dict[str, dict[str, pd.DataFrame]]):
         squeeze=False,
         layout="constrained",
     )
+    lowest = min(of.loc[_models_of(of)].min(axis=None) for by_title in tables.values() for of in by_title.values())
     handles = {}
     for row, title in zip(axes, blocks, strict=True):
         places = places_of(labels[title])
         label_rows(row[0], title, labels[title], places)
         for axis, (metric, of) in zip(row, tables.items(), strict=True):
             axis.set_title(METRICS.get(metric, metric) if title == next(iter(blocks)) else "")
-            handles |= _models(axis, of[title], places)
+            handles |= _draw(axis, of[title].loc[_models_of(of[title])], places)
+            axis.set_xlim(np.floor(10 * lowest - 0.1) / 10, 1.005)
     names = sorted(handles, key=natural)
     figure.legend([handles[n] for n in names], names, loc="outside lower center", ncols=4)
     return figure
 
 
-def _models(axis, table: pd.DataFrame, places: np.ndarray) -> dict:
+def _models_of(table: pd.DataFrame) -> list[str]:
+    return [name for name in table.index if not is_control(name)]
+
+
+def _draw(axis, table: pd.DataFrame, places: np.ndarray) -> dict:
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color="0.9", lw=0.8)
     axis.set_axisbelow(True)
-    axis.set_xlim(-0.02, 1.02)
     handles = {}
     for series, values in table.iterrows():
         colour, marker, _ = look_of(series)
-        if "random" in values and not is_control(series):
+        if "random" in values:
             axis.plot([values["random"]] * 2, [places[0], places[-1]], color=colour, lw=1, ls=":", zorder=1)
         y = places[-len(values) :]
-        marker = {"_": "|"}.get(marker, marker)
         handles[series] = axis.plot(values, y, marker, color=colour, ms=6, ls="none", zorder=3)[0]
     return handles

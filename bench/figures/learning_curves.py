@@ -92,8 +92,9 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
     panels = published_panels(published) | own_panels(records)
     runs = pd.concat(runs.assign(panel=title) for title, runs in panels.items())
     runs = runs[runs["metric"] == metric]
-    columns = ["panel", "series", "fraction", "value", "seed", "n_train", "seconds", "chosen_C", "source"]
-    runs = runs.reindex(columns=columns).assign(fraction=lambda t: 100 * t["fraction"])
+    runs = runs.reindex(columns=list(TOLD)).assign(fraction=lambda t: 100 * t["fraction"])
+    told = {f"{column} said": runs[column].map(_said) for column in TOLD}
+    runs = runs[["panel", "series", "fraction", "value"]].assign(**told)
     names = sorted(set(runs["series"]), key=natural)
     colours, shapes = [colour_of(name) for name in names], [VEGA_SHAPES[look_of(name).marker] for name in names]
     chart = alt.Chart(runs).mark_point(filled=True, size=55, opacity=0.75)
@@ -102,7 +103,7 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
         y=alt.Y("value:Q", title=METRICS.get(metric, metric), scale=alt.Scale(zero=False)),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=names, range=colours)),
         shape=alt.Shape("series:N", title=None, scale=alt.Scale(domain=names, range=shapes)),
-        tooltip=[alt.Tooltip(f"{column}:{'N' if column in _TEXT else 'Q'}") for column in columns],
+        tooltip=[alt.Tooltip(f"{column} said:N", title=title) for column, title in TOLD.items()],
     )
     legend = alt.Legend(orient="bottom", columns=3)
     chart = chart.encode(color=chart.encoding.color.copy(), shape=chart.encoding.shape.copy())
@@ -112,7 +113,13 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
     )
 
 
-_TEXT = ("panel", "series", "source")
+TOLD = {"panel": "data", "series": "model", "fraction": "training cells (%)", "value": "score", "seed": "seed"}
+TOLD |= {"n_train": "training cells", "seconds": "seconds", "chosen_C": "penalty C", "source": "from"}
+
+
+def _said(value) -> str:
+    """Return a value as the pointer shows it; published runs lack some."""
+    return value if isinstance(value, str) else "–" if pd.isna(value) else f"{value:.4g}"
 
 
 def _curves(axes, runs: pd.DataFrame) -> dict:

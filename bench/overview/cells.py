@@ -1,10 +1,13 @@
 """How one published number, or one comparison behind a claim, reads in its cells; no cell is left blank."""
 
+import os
+
 import numpy as np
 import pandas as pd
 
 from bench.figures.style import METRICS, series_of
 from bench.figures.style import TIERS as TIER_TITLES
+from bench.hover import IN_BOOK
 from bench.overview.claims import CLAIMS, FAILS, HOLDS, NONE, OPEN, UNTESTED
 from bench.overview.quantities import arms_of
 from bench.published import COUNTERPART, TITLES
@@ -133,7 +136,7 @@ def _no_claim(quantity) -> str:
 
 def page(row: pd.Series) -> Cell:
     """Return the paper's table or figure, a link to the chapter that re-executes it."""
-    return Cell(row["place"], link=f"{row['chapter']}.html")
+    return Cell(row["place"], link=f"{row['chapter']}.{'html' if os.environ.get(IN_BOOK) else 'md'}")
 
 
 def _value(value: float, half: float, statistic: str, sign: str = "") -> str:

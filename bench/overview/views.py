@@ -18,6 +18,7 @@ from bench.overview.cells import (
 )
 from bench.overview.claims import ALPHA, CLAIMS, LEVEL, LEVEL_SAME, VERDICTS
 from bench.statistics import MARGIN
+from bench.tables.html import box
 from bench.tables.interactive import interactive
 from bench.trials import TIERS
 
@@ -86,7 +87,7 @@ def commands_table(numbers: pd.DataFrame, commands: list[str]):
     )
     head = "<tr><th scope='col'>command</th><th scope='col'>numbers it makes</th></tr>"
     table = f'<table class="bench-table bench-text"><thead>{head}</thead><tbody>{rows}</tbody></table>'
-    return HTML(f'<div class="bench-table-box" tabindex="0" role="region" aria-label="commands">{table}</div>')
+    return HTML(box(table, "commands"))
 
 
 def facts(numbers: pd.DataFrame, comparisons: pd.DataFrame) -> dict[str, float]:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.tables.html import box
+
 
 class Cell(NamedTuple):
     """What one cell shows, and what it is sorted and chosen by."""
@@ -48,10 +50,10 @@ def interactive(table: pd.DataFrame, name: str, title: str, *, menus=(), tidy: p
     lines = _lines(cells.map(lambda cell: cell.text), None) if tidy is None else _lines(tidy, row)
     data = json.dumps(lines, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     label = html.escape(title, quote=True)
+    whole = f'<table class="bench-table bench-text"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return HTML(
         f'<div class="bench-interactive" data-name="{html.escape(name)}" data-title="{label}">'
-        f'<div class="bench-table-box" tabindex="0" role="region" aria-label="{label}">'
-        f'<table class="bench-table bench-text"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f"{box(whole, label)}"
         f'<script type="application/json">{data}</script></div>'
     )
 

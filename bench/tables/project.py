@@ -4,6 +4,7 @@ import pandas as pd
 
 from bench.figures import runs_of
 from bench.figures.style import label_of, natural
+from bench.records import own_folder
 
 
 def cost(records: pd.DataFrame) -> pd.DataFrame:
@@ -11,7 +12,12 @@ def cost(records: pd.DataFrame) -> pd.DataFrame:
     runs = runs_of(records).drop_duplicates(["tier", "key"])
     runs = runs[runs["fraction"] == runs.groupby(["tier", "dataset"])["fraction"].transform("max")]
     by = runs.groupby(["tier", "dataset", "series"], sort=False)[["n_train", "seconds", "peak_memory_mb"]]
-    table = by.median().rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"})
+    table = (
+        by.median()
+        .round({"n_train": 0})
+        .astype({"n_train": "Int64"})
+        .rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"})
+    )
     places = {name: place for place, name in enumerate(sorted(set(runs["series"]), key=natural))}
     return table.sort_index(level=2, key=lambda names: names.map(places), sort_remaining=False).sort_index(
         level=[0, 1], sort_remaining=False, kind="stable"
@@ -65,10 +71,13 @@ def failures(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def gaps(records: pd.DataFrame, tiers, model: str) -> str:
-    """Return in words which trials failed, and at which of an experiment's tiers a model has no record yet."""
+    """Return in words which trials are the user's own, which failed, and at which tiers a model has no record yet."""
     failed, there = failures(records), set(records.loc[records["model"] == model, "tier"])
     absent = [tier for tier in tiers if tier not in there]
     text = "No recorded trial failed." if failed.empty else failed.to_string(index=False)
+    trials = records.drop_duplicates(["tier", "key"])["origin"]
+    if own := int((trials == "own").sum()):
+        text = f"{own} of the {len(trials)} trials shown are your own, in {own_folder()}.\n{text}"
     if not absent:
         return f"{text}\n{label_of(model)} is recorded at all tiers."
     return f"{text}\n{label_of(model)} has no records of these tiers yet: {', '.join(absent)}."
