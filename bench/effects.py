@@ -87,10 +87,10 @@ def of_runs(a: pd.DataFrame, b: pd.DataFrame, errors: list[pd.DataFrame] | tuple
     if errors:
         error = float(np.sqrt(sum(of_arm["value"].mean() ** 2 for of_arm in errors)))
         return Effect(float(gaps.mean()), "standard errors over cells", (stats.norm(gaps.mean(), error),))
-    return _over_seeds(gaps, _bootstraps(pairs, a["metric"].iloc[0]))
+    return over_seeds(gaps, _bootstraps(pairs, a["metric"].iloc[0]))
 
 
-def _over_seeds(gaps: np.ndarray, cells: list[Difference]) -> Effect:
+def over_seeds(gaps: np.ndarray, cells: list[Difference]) -> Effect:
     """Return the mean difference of pairs, with the best distribution that they and the bootstraps allow."""
     value, n = float(gaps.mean()), len(gaps)
     if n >= MIN_PAIRS:

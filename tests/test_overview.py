@@ -206,8 +206,17 @@ def test_changed_settings_are_left_out_or_told_apart():
 def test_the_claim_on_batch_sizes_needs_both_sizes_and_three_seeds(committed):
     asked = ("quick", "hao", quantities.SMALL_BATCHES)
     found = training.training_effect(committed, *asked)
-    assert found.how == "2 and 2 seeds, no interval"
-    assert np.isnan(found.interval(0.95)).all()
+    sizes = {size: committed["hyperparameters"].str.contains(f'"batch_size":{size},') for size in (8, 128)}
+    sensitivity = committed[(committed["experiment"] == "sensitivity") & (committed["metric"] == "validation_accuracy")]
+    best = {size: sensitivity[rows[sensitivity.index]].groupby("seed")["value"].max() for size, rows in sizes.items()}
+    gaps = best[8] - best[128]
+    assert (found.value, found.differs()) == pytest.approx((gaps.mean(), stats.ttest_1samp(gaps, 0).pvalue))
+    assert found.how == f"t over {len(gaps)} seeds"
+    few = committed[committed["seed"] < 2]
+    assert training.training_effect(few, *asked).how == "2 seeds, no interval"
+    spread = training.training_effect(few, "quick", "hao", quantities.SPREAD)
+    assert spread.how == "2 and 2 seeds, no interval"
+    assert np.isnan(spread.interval(0.95)).all()
     large = committed["hyperparameters"].str.contains('"batch_size":128')
     assert training.training_effect(committed[~large], *asked) is None
     assert training.training_effect(committed[:0], *asked) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.effects import MIN_PAIRS, Effect, of_published
+from bench.effects import MIN_PAIRS, Effect, over_seeds
 from bench.errors import BenchError
 from bench.figures.epochs import by_setting, ends_of, slow
 from bench.overview.quantities import FAMILIES, SMALL_BATCHES
@@ -28,10 +28,11 @@ def training_effect(table: pd.DataFrame, tier: str, dataset: str, metric: str) -
         return Effect(float(slow(last).mean()), f"{len(last)} runs, no test")
     if not set(BATCHES) <= set(groups):
         return None
-    small, large = (groups[size]["best"] for size in BATCHES)
+    small, large = (groups[size].set_index("seed")["best"] for size in BATCHES)
+    if metric == SMALL_BATCHES:
+        return over_seeds((small - large).dropna().to_numpy(), [])
+    found = ratio_of_spreads(small.to_numpy(), large.to_numpy())
     few = f"{len(small)} and {len(large)} seeds, no interval" if min(len(small), len(large)) < MIN_PAIRS else ""
-    found = of_published(small.to_frame("value"), large.to_frame("value")) if metric == SMALL_BATCHES else None
-    found = found or ratio_of_spreads(small.to_numpy(), large.to_numpy())
     return replace(found, how=few, spread=()) if few else found
 
 
