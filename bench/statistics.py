@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from bench.errors import BenchError
 
 PUBLISHED_N, PUBLISHED_QUANTILE = 10, 2.262  # the paper's constant: t_{0.975, 9} = 2.26216, to four digits
+ALPHA = 0.05  # of every test, after correction where there are several
 MARGIN = 0.01  # of accuracy and F1 within which this project calls two arms the same; argued in chapters/findings.md
 STARS = {1e-4: "****", 1e-3: "***", 1e-2: "**", 5e-2: "*"}
 

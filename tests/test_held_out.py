@@ -111,6 +111,13 @@ def test_what_is_lost_is_the_random_split_minus_the_mean_over_groups():
         tables.held_out(made().query("split == 'random'"))
 
 
+def test_two_settings_of_a_model_are_two_rows():
+    other = made().query("model == 'l1_logistic'").assign(hyperparameters='{"Cs": [9.0]}', value=0.5)
+    table = pd.concat([made(), other.assign(key=other["key"] + "9")], ignore_index=True)
+    names = [name for name in tables.groups_of(table)["Stand-in: baron"].index if name.startswith(LR)]
+    assert names == [f"{LR} (Cs=None)", f"{LR} (Cs=[9.0])"]
+
+
 def test_groups_stand_in_rows_with_their_cells():
     shown = tables.per_group(made()).loc["Stand-in: baron"]
     assert list(shown.index) == ["random split", "a", "b", "c"]

@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from bench.figures.dots import LINE_IN, label_rows, places_of
 from bench.figures.learning_curves import grid
 from bench.figures.style import METRICS, look_of, natural, style
-from bench.statistics import MARGIN
+from bench.statistics import ALPHA, MARGIN
 
-FILLED, HOLLOW = "differs: p < 0.05 (Holm)", "not shown to differ"
+FILLED, HOLLOW = f"differs: p < {ALPHA:g} (Holm)", "not shown to differ"
 
 
 def effects(table: pd.DataFrame, label: str):
@@ -83,8 +83,8 @@ def effect_curves(table: pd.DataFrame):
             x = 100 * of["training cells"].to_numpy() + 1.6 * (offset - (len(series) - 1) / 2)
             axis.vlines(x, of["low"], of["high"], color=colour, lw=1.5, alpha=0.8)
             handles[name] = axis.plot(x, of["difference"], color=colour, lw=1.2, ls=dashes, marker=marker, ms=5)[0]
-            hollow = (of["p, Holm"] < 0.05).map({True: colour, False: "white"})
-            axis.scatter(x, of["difference"], marker=marker, s=26, c=list(hollow), edgecolors=colour, zorder=3)
+            inside = [colour if p < ALPHA else "white" for p in of["p, Holm"]]
+            axis.scatter(x, of["difference"], marker=marker, s=26, c=inside, edgecolors=colour, zorder=3)
         axis.set(ylim=limits, xticks=[10, 25, 50, 75, 100])
         return handles
 
@@ -94,7 +94,7 @@ def effect_curves(table: pd.DataFrame):
 
 def _difference_in(metric: str) -> str:
     name = METRICS.get(metric, metric).removesuffix(" (as published)")
-    return f"Difference in\n{name[0].lower() * (not name.startswith('F1')) or name[0]}{name[1:]}"
+    return "Difference in\n" + (name if name.startswith("F1") else name[0].lower() + name[1:])
 
 
 def _rows(axis, rows: pd.DataFrame, places: dict[str, float]) -> None:
@@ -109,8 +109,8 @@ def _rows(axis, rows: pd.DataFrame, places: dict[str, float]) -> None:
     for name, row in rows.iterrows():
         colour, marker, _ = look_of(name)
         axis.hlines(places[name], row["low"], row["high"], color=colour, lw=1.6)
-        fill = colour if row["p, Holm"] < 0.05 else "white"
-        axis.plot(row["difference"], places[name], marker, color=colour, mfc=fill, ms=6.5, mew=1.3, zorder=3)
+        inside = colour if row["p, Holm"] < ALPHA else "white"
+        axis.plot(row["difference"], places[name], marker, color=colour, mfc=inside, ms=6.5, mew=1.3, zorder=3)
 
 
 def _margin(axis, span, line) -> None:

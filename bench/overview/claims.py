@@ -12,9 +12,8 @@ import numpy as np
 
 from bench.effects import Effect
 from bench.overview.quantities import FAMILIES, SMALL_BATCHES, SPREAD, arms_of
-from bench.statistics import MARGIN
+from bench.statistics import ALPHA, MARGIN
 
-ALPHA = 0.05  # of every test, after correction
 LEVEL, LEVEL_SAME = 1 - ALPHA, 1 - 2 * ALPHA  # of the interval shown; two one-sided tests for "the same"
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "not decided", "not testable"
 NONE = "no record yet"

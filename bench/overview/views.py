@@ -16,8 +16,8 @@ from bench.overview.cells import (
     reproduced,
     share,
 )
-from bench.overview.claims import ALPHA, CLAIMS, LEVEL, LEVEL_SAME, VERDICTS
-from bench.statistics import MARGIN
+from bench.overview.claims import CLAIMS, LEVEL, LEVEL_SAME, VERDICTS
+from bench.statistics import ALPHA, MARGIN
 from bench.tables.html import box
 from bench.tables.interactive import interactive
 from bench.trials import TIERS

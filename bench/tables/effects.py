@@ -7,9 +7,8 @@ from bench.effects import Effect, of_published, of_runs
 from bench.errors import BenchError, unknown
 from bench.figures.runs import own_panels, published_panels
 from bench.figures.style import METRICS, is_control, natural
-from bench.statistics import MARGIN, holm
+from bench.statistics import ALPHA, MARGIN, holm
 
-ALPHA = 0.05
 BOTH = ("accuracy", "macro_f1_seen")
 HIGHER, LOWER, SAME, OPEN = "higher", "lower", f"same within {MARGIN:g}", "open"
 INDEX = ["", "compared", "training cells", "metric"]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError
-from bench.figures.runs import by_source, complete, runs_of
-from bench.figures.style import is_control, natural, series_of
+from bench.figures.runs import by_source, complete, runs_of, with_series
+from bench.figures.style import is_control, natural
 from bench.records import read_predictions
 from bench.statistics import t_interval
 
@@ -14,7 +14,7 @@ ENOUGH = 3  # groups, for an interval over them
 
 
 def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.DataFrame]:
-    """Return one score per model and split, the mean over seeds, by tier and data set.
+    """Return one score per series and split, the mean over seeds, by tier and data set.
 
     Returns
     -------
@@ -27,8 +27,8 @@ def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.D
     """
     rows = runs_of(complete(records[records["metric"] == metric]))
     rows = rows[rows["split"].eq(RANDOM) | rows["split"].str.startswith(PREFIX)]
-    names = [series_of(*pair) for pair in zip(rows["model"], rows["variant"], strict=True)]
-    rows = rows.assign(series=names, group=rows["split"].str.removeprefix(PREFIX))
+    of_split = rows.assign(dataset=rows["dataset"] + " " + rows["split"])  # settings are told apart within a split
+    rows = rows.assign(series=with_series(of_split)["series"], group=rows["split"].str.removeprefix(PREFIX))
     found = {}
     for title, runs in by_source(rows).items():
         if runs["split"].eq(RANDOM).all():
@@ -64,15 +64,15 @@ def per_group(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
     That share are cells of types which no other group has; it is nan where predictions are not kept.
     """
-    tables = []
+    tables = {}
     for title, table in groups_of(records, metric).items():
         scores = table.loc[[name for name in table.index if not is_control(name)]].T
         trials = by_source(complete(records[records["metric"] == metric]))[title].drop_duplicates("split")
         cells = trials.set_index(trials["split"].str.removeprefix(PREFIX))
         scores["cells"] = cells["n_test"].reindex(scores.index).astype(int)
         scores["of unseen types"] = [_unseen(cells.loc[name]) for name in scores.index]
-        tables.append(scores.rename({RANDOM: "random split"}))
-    return pd.concat(dict(zip(groups_of(records, metric), tables, strict=True)), names=["", "held out"])
+        tables[title] = scores.rename({RANDOM: "random split"})
+    return pd.concat(tables, names=["", "held out"])
 
 
 def _unseen(trial: pd.Series) -> float:
