@@ -52,7 +52,7 @@ def abstention(said: Said, targets: tuple[float, ...] = TARGETS) -> pd.DataFrame
 
 
 def fronts(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracy, seconds and peak memory per panel and model, medians over runs, and who is on which front."""
+    """Return accuracy, seconds and peak memory as `bench.figures.pareto.of_models` does, and who is on which front."""
     models = of_models(runs)
     for cost, name in zip(COSTS, ("front, seconds", "front, memory"), strict=True):
         for _, own in models.groupby("panel", sort=False):
