@@ -8,6 +8,7 @@ Columns of every table: experiment, dataset, model, variant, fraction, run, metr
 prediction: its counterpart among this project's metrics is `macro_f1_seen`.
 """
 
+from functools import cache
 from importlib.resources import files
 
 import numpy as np
@@ -91,22 +92,22 @@ COMPUTED = ("recomputed here", "histogram total", "68450-54760")  # sources that
 
 def per_run() -> pd.DataFrame:
     """Return the 452 numbers per run that a notebook of the paper prints."""
-    return _read("published_per_run.csv", "printed")
+    return _read("published_per_run.csv", "printed").copy()
 
 
 def digitised() -> pd.DataFrame:
     """Return the 720 points measured from figure 3 and supplementary figure 6."""
-    return _read("digitised_per_run.csv", "digitised")
+    return _read("digitised_per_run.csv", "digitised").copy()
 
 
 def summary() -> pd.DataFrame:
     """Return the 231 published means, intervals, tests, chosen C, sizes and parameter counts."""
-    return _read("published_summary.csv", "printed")
+    return _read("published_summary.csv", "printed").copy()
 
 
 def derived() -> pd.DataFrame:
     """Return the 62 numbers derived from published ones: class counts, pooled SDs, learning rates."""
-    return _read("derived.csv", "derived")
+    return _read("derived.csv", "derived").copy()
 
 
 def few_shot(dataset: str) -> pd.DataFrame:
@@ -142,6 +143,7 @@ def _one_point_per_run(points: pd.DataFrame) -> pd.DataFrame:
     return points[points.origin.eq("printed") | ~points.run.isin(counted_twice)]
 
 
+@cache
 def _read(name: str, origin: str) -> pd.DataFrame:
     with files("bench.published").joinpath(name).open(encoding="utf-8") as file:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
