@@ -163,3 +163,8 @@ def test_the_installed_command_prints_a_sentence_and_no_traceback():
     assert process.returncode == 2
     assert process.stderr.startswith("bench: Unknown data set 'haoo'")
     assert "Traceback" not in process.stderr
+
+
+def test_the_package_is_the_command_too():
+    done = subprocess.run([sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: bench ")

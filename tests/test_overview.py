@@ -261,6 +261,17 @@ def test_a_command_makes_the_record_that_its_number_lacks(numbers):
             assert (model if variant in ("", "pretrained") else f"{model}@{variant}") in models, row.command
 
 
+@pytest.mark.parametrize(("in_book", "suffix"), [("1", "html"), ("", "md")])
+def test_names_of_tables_lead_to_chapters_in_the_book_and_in_a_notebook(
+    numbers, comparisons, monkeypatch, in_book, suffix
+):
+    monkeypatch.setenv("BENCH_BOOK", in_book)
+    html = overview.claims_table(comparisons, overview.commands_of(numbers, comparisons)).data
+    pages = re.findall(r'href="(\w+)\.(\w+)"', html)
+    assert {kind for _, kind in pages} == {suffix}
+    assert all((ROOT / "chapters" / f"{page}.md").exists() for page, _ in pages)
+
+
 def test_no_cell_of_either_table_is_blank_and_what_is_missing_leads_to_its_command(numbers, comparisons):
     commands = overview.commands_of(numbers, comparisons)
     listed = overview.commands_table(numbers, commands).data
@@ -272,8 +283,6 @@ def test_no_cell_of_either_table_is_blank_and_what_is_missing_leads_to_its_comma
         assert not {"nan", "None", "–"} & set(texts)
         for anchor in set(re.findall(r'href="#([\w-]+)"', table.data)):
             assert f'id="{anchor}"' in listed
-        pages = set(re.findall(r'href="(\w+)\.html"', table.data))
-        assert all((ROOT / "chapters" / f"{page}.md").exists() for page in pages)
 
 
 def test_the_csv_holds_every_row_with_all_digits(numbers, comparisons):
