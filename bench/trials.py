@@ -78,6 +78,9 @@ class Grid:
                 object.__setattr__(self, name, [value])
         if self.tier not in TIERS:
             raise unknown("tier", self.tier, TIERS)
+        named = self.split if isinstance(self.split, (list, tuple)) else [self.split or "random"]
+        if not named or not all(isinstance(name, str) for name in named):
+            raise BenchError(f"split={self.split!r} should be a name, or a list such as ['random', 'held_out:*'].")
         if self.subset not in SUBSETS:
             raise unknown("subset", self.subset, SUBSETS)
         for name, (kind, example) in _LISTS.items():

@@ -13,6 +13,7 @@ from bench.datasets import load
 from bench.errors import BenchError
 from bench.experiments import run_grid
 from bench.figures.runs import runs_of
+from bench.notebooks import parse
 from bench.splits import expand
 from bench.trials import Grid
 
@@ -56,6 +57,17 @@ def test_each_group_becomes_a_trial():
         task.trial.key for split in donors for task in Grid("e", "quick", "baron", ["majority"], split=split).tasks()
     }
     assert alone == {task.trial.key for task in Grid("e", "quick", "baron", ["majority"], split="held_out:*").tasks()}
+
+
+@pytest.mark.parametrize("split", [5, [], ["random", None], {"held_out": "human1"}])
+def test_a_split_that_is_no_name_is_refused_before_anything_runs(split):
+    with pytest.raises(BenchError, match=r"should be a name, or a list such as \['random', 'held_out:\*'\]"):
+        Grid("e", "quick", "baron", ["majority"], split=split)
+
+
+def test_a_list_of_splits_is_read_from_the_command_line():
+    assert parse("split", "[random, 'held_out:*']") == ["random", "held_out:*"]
+    assert parse("split", "held_out:*") == "held_out:*"
 
 
 def test_a_data_set_without_groups_says_which_column_is_missing():
