@@ -1,4 +1,4 @@
-// Puts live charts where bench.hover left drawings; loads Vega only on pages that have a chart.
+// Puts live charts where bench.report.hover left drawings; loads Vega only on pages that have a chart.
 (() => {
   const library = new URL("vega.js", document.currentScript.src);
 

@@ -1,4 +1,4 @@
-// Tables of bench.tables.interactive: sort by header, filter by words and menus, download the shown rows as CSV.
+// Tables of bench.report.tables.interactive: sort by header, filter by words and menus, download the shown rows as CSV.
 (() => {
   const element = (tag, properties, ...children) => {
     const made = Object.assign(document.createElement(tag), properties);

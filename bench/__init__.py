@@ -1,3 +1,37 @@
 """A re-executable evaluation of single-cell foundation models on cell-type annotation."""
 
+import sys
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+
 __version__ = "0.1.0"
+
+# Paths of the first version, on the book's page of functions then: they lead to the rooms where the modules are now.
+MOVED = {
+    "bench.bootstrap": "bench.statistics.bootstrap",
+    "bench.effects": "bench.report.effects",
+    "bench.errors": "bench.core.errors",
+    "bench.experiments": "bench.protocol.experiments",
+    "bench.figures": "bench.report.figures",
+    "bench.metrics": "bench.statistics.metrics",
+    "bench.notebooks": "bench.protocol.notebooks",
+    "bench.predictions": "bench.statistics.predictions",
+    "bench.records": "bench.protocol.records",
+    "bench.splits": "bench.datasets.splits",
+    "bench.tables": "bench.report.tables",
+    "bench.trials": "bench.protocol.trials",
+}
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Import a module of `MOVED` as the very module that it has become."""
+
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name in MOVED else None
+
+    def exec_module(self, module):
+        sys.modules[module.__name__] = import_module(MOVED[module.__name__])
+
+
+sys.meta_path.append(_Moved())

@@ -4,15 +4,25 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bench.errors import BenchError
-from bench.interrupts import interrupts_delivered
+from bench.core.errors import BenchError
+from bench.core.families import families, imported, with_part
+from bench.core.interrupts import interrupts_delivered
+from bench.training.command import of_cells
 
 
 class _Commands(click.Group):
-    """Print an error of ours as a sentence, without a traceback."""
+    """Commands of this module and of the families; an error of ours is printed as a sentence, without a traceback."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), *_of_families()])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        found = super().get_command(context, name)
+        return found or (imported(_of_families()[name]) if name in _of_families() else None)
 
     def invoke(self, context: click.Context):
         try:
@@ -27,6 +37,37 @@ class _Commands(click.Group):
             sys.exit(130)
 
 
+class _PerFamily(click.Command):
+    """A command with switches that families add (``OPTIONS_weights``), and their names in its help (``FAMILIES``)."""
+
+    def __init__(self, *args, part: str, **more):
+        super().__init__(*args, **more)
+        self.part = part
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        options = [
+            click.Option([f"--{name.replace('_', '-')}", name], is_flag=True, help=option.help)
+            for family in families().values()
+            for name, option in getattr(family, f"{self.name}_options").items()
+        ]
+        return [*super().get_params(context)[:-1], *options, *super().get_params(context)[-1:]]  # help stays last
+
+    def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        self.help = self.help.replace("FAMILIES", ", ".join(family.name for family in with_part(self.part)))
+        super().format_help_text(context, formatter)
+
+
+def _of_families() -> dict[str, str]:
+    """Return the path of each command that a family adds."""
+    return {name: path for family in families().values() for name, path in family.commands.items()}
+
+
+def _switched(command: str, given: dict[str, bool]) -> dict[str, Any]:
+    """Return the settings that the switches given stand for, by their names in families."""
+    options = {n: o for family in families().values() for n, o in getattr(family, f"{command}_options").items()}
+    return {k: v for name, chosen in given.items() if chosen for k, v in options[name].settings.items()}
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="scfm-bench")
 def main() -> None:
@@ -37,16 +78,16 @@ def main() -> None:
 def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
     from bench.datasets.load import DATASETS, find
-    from bench.models.registry import MODELS
-    from bench.notebooks import chapters
-    from bench.records import read
+    from bench.models.registry import known
+    from bench.protocol.notebooks import chapters
+    from bench.protocol.records import read
 
     click.secho("Data sets", bold=True)
     for name in DATASETS:
         dataset = find(name)
         click.echo(f"  {name:<12}{dataset.title}; split {dataset.split}")
     click.secho("Models", bold=True)
-    for name, target in MODELS.items():
+    for name, target in known().items():
         click.echo(f"  {name:<18}{target}")
     click.secho("Chapters, with trials recorded per tier (own + committed)", bold=True)
     trials = read().drop_duplicates(["experiment", "tier", "key"])
@@ -73,28 +114,27 @@ def data(name: str, path: Path | None, label: str | None, batch: str | None) -> 
         click.echo(f"{column}: " + ", ".join(f"{value} {n:,}" for value, n in counts.items()))
 
 
-@main.command()
+@main.command(cls=_PerFamily, part="converter")
 @click.argument("name")
 @click.option("--path", type=click.Path(path_type=Path), help="File or folder, if downloaded, or of your own.")
 @click.option("--genes", type=click.Path(path_type=Path), help="With a file of your own: its gene symbols, one a line.")
-@click.option("--continual", is_flag=True, help="Accept scGPT's continual pretraining, which is not the paper's.")
 @click.option("--data", help="A data set or an .h5ad file: which of its genes the weights know.")
-def weights(name: str, path: Path | None, genes: Path | None, continual: bool, data: str | None) -> None:
+def weights(name: str, path: Path | None, genes: Path | None, data: str | None, **switches: bool) -> None:
     """Fetch, check and convert pretrained weights, or describe a file of them.
 
-    NAME is a model (scbert, scgpt), whose published weights are fetched unless --path names a checkpoint of your own;
-    or the name of weights (scbert_panglao, scgpt_human); or a .safetensors file.
+    NAME is a model (FAMILIES), whose published weights are fetched unless --path names a checkpoint of your own; or the
+    name of weights, see bench list; or a .safetensors file.
 
-    Example: bench weights scgpt --path scGPT_human --data my.h5ad
+    Example: bench weights MODEL --path FOLDER --data my.h5ad
     """
     from bench.weights import describe, of_model, published, resolve
-    from bench.weights.sources import CONVERTERS
     from bench.weights.vocabulary import coverage_of
 
-    if name in CONVERTERS:
-        file = of_model(name, path, genes, continual=continual)
-    elif genes or continual:
-        option = "--genes" if genes else "--continual"
+    options = _switched("weights", switches)
+    if name in {family.name for family in with_part("converter")}:
+        file = of_model(name, path, genes, **options)
+    elif genes or options:
+        option = "--genes" if genes else f"--{next(iter(options))}"
         raise BenchError(f"{option} goes with a checkpoint of your own: bench weights MODEL --path FILE")
     else:
         file = published(name, path) if path else resolve(name)
@@ -105,31 +145,18 @@ def weights(name: str, path: Path | None, genes: Path | None, continual: bool, d
         click.echo(f"{data}: {coverage_of(file, data)}")
 
 
-def _of_cells(command):
-    """Add the options that say on which cells to train."""
-    options = [
-        click.option("--recipe", default="quick", show_default=True, help="quick or standin."),
-        click.option("--data", multiple=True, metavar="DATA[:SPLIT,...]", help="Cells in the place of the recipe's."),
-        click.option("--label", help="Column of obs with the cell type, for an .h5ad file."),
-        click.option("--batch", help="Column of obs with donor, study or condition, for an .h5ad file."),
-        click.option("-p", "settings", nargs=2, multiple=True, metavar="NAME VALUE", help="Another setting."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-@main.command()
+@main.command(cls=_PerFamily, part="recipes")
 @click.argument("model")
-@_of_cells
-@click.option("--no-gene2vec", is_flag=True, help="scBERT without gene vectors, as in the ablation.")
+@of_cells
 @click.option("--device", help="cpu, cuda or cuda:1; a GPU if there is one.")
-def pretrain(model: str, recipe: str, no_gene2vec: bool, device: str | None, settings, **cells) -> None:
-    """Pretrain MODEL (scbert, scgpt) by masked expression; what is there is found, and an interrupted run goes on.
+def pretrain(
+    model: str, recipe: str, device: str | None, settings, data, label: str | None, batch: str | None, **switches: bool
+) -> None:
+    """Pretrain MODEL (FAMILIES) by masked expression; what is there is found, and an interrupted run goes on.
 
     DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that they can be scored later.
 
-    Example: bench pretrain scbert --data my.h5ad:random --label cell_type
+    Example: bench pretrain MODEL --data my.h5ad:random --label cell_type
 
     For two processes put before it: torchrun --nproc-per-node 2 --no-python
     """
@@ -137,7 +164,8 @@ def pretrain(model: str, recipe: str, no_gene2vec: bool, device: str | None, set
     from bench.training.pretrain import best_device, summary
     from bench.training.pretrain import pretrain as train
 
-    name, asked = chosen(model, recipe, dict(settings) | ({"gene2vec": False} if no_gene2vec else {}), **cells)
+    settings = dict(settings) | _switched("pretrain", switches)
+    name, asked = chosen(model, recipe, settings, data, label, batch)
     try:
         file = train(name, asked, device=device or best_device(name, asked))
     except KeyboardInterrupt:
@@ -145,28 +173,6 @@ def pretrain(model: str, recipe: str, no_gene2vec: bool, device: str | None, set
         sys.exit(130)
     if os.environ.get("RANK", "0") == "0":
         click.echo("\n".join(summary(file)))
-
-
-@main.command()
-@_of_cells
-@click.option("--dim", default=200, show_default=True, help="Length of the vectors.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npy", help="In the cache unless given.")
-def gene2vec(recipe: str, dim: int, out: Path | None, settings, **cells) -> None:
-    """Train gene vectors (Gene2vec) on the cells that a pretraining of the same options trains on.
-
-    DATA is a data set or an .h5ad file; cells that the SPLITs score are left out.
-    """
-    from bench.datasets.sources import cache_folder
-    from bench.training.choice import chosen
-    from bench.training.gene2vec import train_file
-
-    asked = chosen("scbert", recipe, dict(settings), **cells)[1]
-    store = asked.cells()
-    rows, _ = store.split(asked.validation_share, asked.seed)
-    out = out or cache_folder() / "weights" / f"gene2vec-{store.content[:8]}-{dim}.npy"
-    file = train_file(out, store, rows=rows, dim=dim, seed=asked.seed)
-    click.echo(f"vectors  {file}: {store.n_genes:,} genes, {dim} dimensions, from {len(rows):,} cells")
-    click.echo(f"card     {file.with_suffix('.json')}")
 
 
 @main.command()
@@ -205,7 +211,7 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
 
     Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
     """
-    from bench import notebooks
+    from bench.protocol import notebooks
 
     asked = {name: notebooks.parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
@@ -238,7 +244,7 @@ def verify(folder: Path, only: str) -> None:
 @click.option("--tier", help="With --commit: this tier only.")
 def records(experiment: str | None, commit: bool, tier: str | None) -> None:
     """Show what is recorded, and why trials failed."""
-    from bench import records as store
+    from bench.protocol import records as store
 
     if commit:
         if not experiment:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 from sklearn.preprocessing import normalize
 
-from bench.errors import BenchError, unknown
+from bench.core.errors import BenchError, unknown
 
 MAX_TOKEN = 5
 LIBRARIES = ("panglao", "all")

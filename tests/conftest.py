@@ -85,7 +85,7 @@ def tiny_scbert(small, tmp_path_factory):
     """Return a writer of weights files of small random scBERTs over the 60 most variable genes of `small`."""
     import torch
 
-    from bench.models.scbert import Architecture, ScBERTNetwork
+    from bench.models.scbert.network import Architecture, ScBERTNetwork
     from bench.weights import save
 
     values = log1p_cp10k(small.X).toarray()
@@ -110,7 +110,7 @@ def tiny_scgpt(small, tmp_path_factory):
     """Return a writer of weights files of small random scGPTs that know 400 of the 500 genes of `small`, and others."""
     import torch
 
-    from bench.models.scgpt import Architecture, ScGPTNetwork
+    from bench.models.scgpt.network import Architecture, ScGPTNetwork
     from bench.weights import save
 
     rng = np.random.default_rng(0)

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 
+from bench.protocol.records import COLUMNS
 from bench.published import COUNTERPART
 from bench.published.scbert import baseline, table2, table3
-from bench.records import COLUMNS
 
 TRIAL = {"split": "random", "subset": "paired", "recipe": "published", "protocol": "1.1", "fraction": 1.0, "class": ""}
 TRIAL |= {"experiment": "made_up", "tier": "standin", "dataset": "pbmc_facs", "status": "ok", "commit": "0" * 12}
@@ -31,7 +31,7 @@ def row(model, variant, seed, metric, value, settings=None, **more) -> dict:
 
 
 def table_of(rows: list[dict]) -> pd.DataFrame:
-    """Return rows as `bench.records.read` would."""
+    """Return rows as `bench.protocol.records.read` would."""
     return pd.DataFrame(rows).reindex(columns=[*COLUMNS, "origin"])
 
 

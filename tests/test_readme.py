@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import records, tables
+from bench.protocol import records
 from bench.published import per_run
+from bench.report import tables
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from bench.core.errors import BenchError
 from bench.datasets.sources import Source
-from bench.errors import BenchError
 
 VALUES = ("counts", "log1p")
 CONTRACT = {
@@ -36,7 +36,7 @@ class Dataset:
     citation: str = ""  # key in chapters/references.bib
     label_origin: str = "not stated"  # how the cell types were assigned
     values: str = "counts"  # or "log1p": some published sets come already log-normalised and are used as given
-    split: str = "random"  # default split, see bench.splits
+    split: str = "random"  # default split, see bench.datasets.splits
     published_subset: str = "stratified"  # how the paper drew few-shot subsets here
     hard_pair: tuple[str, str] | tuple[()] = ()  # two types that are hard to tell apart
     version: int = 1  # raise when `read` changes

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 TIMEOUT_S = (10, 60)  # to connect; between two blocks of data
 PAUSE_S = 1.0  # before asking again

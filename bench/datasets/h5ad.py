@@ -12,8 +12,8 @@ import h5py
 import pandas as pd
 from anndata import AnnData, read_h5ad
 
+from bench.core.errors import BenchError, unknown
 from bench.datasets.contract import Dataset
-from bench.errors import BenchError, unknown
 
 
 @dataclass(frozen=True)

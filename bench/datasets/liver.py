@@ -15,10 +15,10 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from bench.core.errors import BenchError, unknown
 from bench.datasets.contract import Dataset
 from bench.datasets.panglao import GENE_ORDER, gene_order
 from bench.datasets.sources import Source, fetch, verify_counts
-from bench.errors import BenchError, unknown
 
 SERIES = "https://ftp.ncbi.nlm.nih.gov/geo/series/GSE115nnn/GSE115469/suppl/"
 VALUES = Source(name="GSE115469_Data.csv.gz", licence="not stated", url=f"{SERIES}GSE115469_Data.csv.gz")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from anndata import AnnData, read_h5ad
 
+from bench.core.errors import unknown
 from bench.datasets.contract import Dataset, check
 from bench.datasets.h5ad import user_dataset
 from bench.datasets.sources import cache_folder
-from bench.errors import unknown
 
 DATASETS = {
     name: f"bench.datasets.{name}"

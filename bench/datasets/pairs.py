@@ -13,9 +13,9 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData, concat
 
+from bench.core.errors import unknown
 from bench.datasets.h5ad import read_file
 from bench.datasets.sources import Source, fetch, verify_counts
-from bench.errors import unknown
 
 
 def read_pair(

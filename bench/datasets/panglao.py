@@ -8,8 +8,8 @@ conversion of the original checkpoint reports, so that the order is checked agai
 import hashlib
 from pathlib import Path
 
+from bench.core.errors import BenchError
 from bench.datasets.sources import Source, fetch
-from bench.errors import BenchError
 
 N_GENES = 16_906
 NAMES_SHA256 = "4c09ba1912e184682fe5e7f32e2b443bdfb7883d0d0191551b38c6c2f155600f"  # joined by newline, none at the end

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from bench.core.errors import BenchError
 from bench.datasets.download import by_hand, from_drive, from_url, from_wheel
-from bench.errors import BenchError
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from anndata import AnnData
 
+from bench.core.errors import BenchError, unknown
 from bench.datasets.contract import Dataset
 from bench.datasets.h5ad import read_file
 from bench.datasets.sources import Source, cache_folder, fetch, verify_counts
-from bench.errors import BenchError, unknown
 
 PACKED = Source(
     name="Zheng68K.h5ad.gz",

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from bench.errors import BenchError
-from bench.models.contract import Annotator, labels_of
-from bench.predictions import Predictions
-from bench.runner import without_labels
+from bench.core.errors import BenchError
+from bench.models.contract import Annotator, labels_of, without_labels
+from bench.statistics.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from anndata import AnnData
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.core.settings import parse
 from bench.models.candidate import Candidate
 from bench.models.contract import labels_of
 from bench.models.registry import Spec, create, describe
-from bench.notebooks import parse
 from bench.weights import resolve
 
 N_ALONE = 20  # cells that are predicted one by one

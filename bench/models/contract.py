@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from anndata import AnnData
 
-from bench.errors import unknown
+from bench.core.errors import unknown
+from bench.datasets.names import hidden_names
 
 
 @runtime_checkable
@@ -73,3 +74,13 @@ class Annotator:
 def labels_of(train: AnnData) -> np.ndarray:
     """Return the (n_cells,) cell types of training cells as strings."""
     return train.obs["cell_type"].astype(str).to_numpy()
+
+
+def without_labels(cells: AnnData) -> AnnData:
+    """Return the cells as a model may see them at prediction: expression, genes and batch.
+
+    Cells are renamed, because some sets write the cell type into the name; a cell always gets the same new name.
+    """
+    obs = cells.obs[[column for column in ("batch",) if column in cells.obs]].copy()
+    obs.index = hidden_names(cells.obs_names)
+    return AnnData(cells.X, obs=obs, var=cells.var, uns=dict(cells.uns))

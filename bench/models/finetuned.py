@@ -14,12 +14,12 @@ from anndata import AnnData
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from bench.errors import BenchError, unknown
+from bench.core.errors import BenchError, unknown
+from bench.datasets.names import overlap
 from bench.models.contract import Annotator, labels_of
 from bench.training.device import device_of
 from bench.training.finetune import History, Schedule, finetune, predict
 from bench.training.labelled import Cells
-from bench.training.store import overlap
 from bench.weights import Checkpoint
 
 CLASS_WEIGHTS = ("inverse", "none")
@@ -117,16 +117,26 @@ def validation_share(share: float) -> float:
     return share
 
 
-def told(checkpoint: Checkpoint, key: str, model: str = "scbert") -> str:
-    """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``, for example."""
-    if (other := checkpoint.metadata.get("model", model)) != model:
-        raise BenchError(f"{checkpoint.path} holds weights of {other}; set the override 'weights' to some of {model}.")
+def told(checkpoint: Checkpoint, key: str, family: str, option: str = "") -> str:
+    """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``, for example.
+
+    Parameters
+    ----------
+    checkpoint, key
+        The weights, and what is asked for.
+    family
+        Whose weights they should be.
+    option
+        What to add to the command that converts them anew.
+    """
+    if (other := checkpoint.metadata.get("model", family)) != family:
+        raise BenchError(f"{checkpoint.path} holds weights of {other}; set the override 'weights' to some of {family}.")
     try:
         return checkpoint.metadata[key]
     except KeyError:
         raise BenchError(
-            f"{checkpoint.path} does not say its {key}; convert it with: bench weights {model} --path {checkpoint.path}"
-            + (" --genes GENES.txt" if model == "scbert" else "")
+            f"{checkpoint.path} does not say its {key}; convert it with: "
+            f"bench weights {family} --path {checkpoint.path}{option}"
         ) from None
 
 

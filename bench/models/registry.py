@@ -2,22 +2,24 @@
 
 import inspect
 from dataclasses import dataclass, fields, is_dataclass
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from bench.errors import BenchError, unknown
+from bench.core.errors import BenchError, unknown
+from bench.core.families import FAMILIES, families, imported
+from bench.core.settings import as_type
 
-MODELS = {
-    "majority": "bench.models.controls:Majority",
-    "random": "bench.models.controls:Random",
-    "shuffled_labels": "bench.models.controls:ShuffledLabels",
-    "l1_logistic": "bench.models.l1_logistic:L1Logistic",
-    "knn": "bench.models.knn:KNN",
-    "scbert": "bench.models.scbert_annotator:ScBERT",
-    "scbert_head": "bench.models.scbert_head:ScBERTHead",
-    "scgpt": "bench.models.scgpt_annotator:ScGPT",
+BASELINES = {
+    "majority": "bench.models.baselines.controls:Majority",
+    "random": "bench.models.baselines.controls:Random",
+    "shuffled_labels": "bench.models.baselines.controls:ShuffledLabels",
+    "l1_logistic": "bench.models.baselines.l1_logistic:L1Logistic",
+    "knn": "bench.models.baselines.knn:KNN",
 }
+# of this project, which vouches for their versions
+MODELS = dict(BASELINES)
+for _path in FAMILIES.values():
+    MODELS |= imported(_path).annotators
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -39,25 +41,33 @@ class Spec:
         return self.recipe in getattr(self.cls, "leaking_recipes", ())
 
 
+def known() -> dict[str, str]:
+    """Return the import path of every model that has a name, those of this project first."""
+    points = {point.name: point.value for point in entry_points(group="bench.models")}
+    of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
+    return MODELS | {name: path for name, path in (of_families | points).items() if name not in MODELS}
+
+
 def find(name: str) -> type:
     """Return the class of a model.
 
     Parameters
     ----------
     name
-        A key of ``MODELS``, a name under the entry point group ``bench.models``, or an import path ``module:Class``.
+        A key of ``MODELS``, a name under the entry point group ``bench.models`` or in a family under
+        ``bench.families``, or an import path ``module:Class``.
 
     Raises
     ------
     BenchError
         If there is no such model, or it lacks ``fit`` or ``predict_proba``.
     """
-    outside = {point.name: point.value for point in entry_points(group="bench.models")}
-    module, colon, attribute = (MODELS.get(name) or outside.get(name) or name).partition(":")
+    path = known().get(name, name)
+    module, colon, _ = path.partition(":")
     if not (module and colon):
-        raise unknown("model", name, [*MODELS, *outside, "an import path such as my_module:MyModel"])
+        raise unknown("model", name, [*known(), "an import path such as my_module:MyModel"])
     try:
-        model = getattr(import_module(module), attribute)
+        model = imported(path)
     except (ImportError, AttributeError) as error:
         raise BenchError(
             f"Model {name!r} cannot be imported: {error}. Expected module:Class, with the module on PYTHONPATH."
@@ -94,7 +104,7 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     for key, value in overrides.items():
         if key not in hyperparameters:
             raise unknown(f"hyper-parameter of {name}", key, [*hyperparameters, *OPTIONS])
-        hyperparameters[key] = _as_type(f"{name}.{key}", value, hyperparameters[key])
+        hyperparameters[key] = as_type(f"{name}.{key}", value, hyperparameters[key])
     recipe = _one_of(f"recipe of {name}", options.pop("recipe", ""), getattr(cls, "recipes", ("default",)))
     return Spec(name, cls, variant, recipe, hyperparameters, **options)
 
@@ -126,18 +136,3 @@ def _defaults(cls: type) -> dict[str, Any]:
         for p in parameters
         if p.name not in ("variant", *OPTIONS) and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
-
-
-def _as_type(name: str, value: Any, default: Any) -> Any:
-    """Return the value in the type of its default; JSON and YAML know no tuples and write 1 for 1.0."""
-    if default is None or value is None:
-        return value
-    wanted = type(default)
-    if wanted is tuple and isinstance(value, (list, tuple)):
-        return tuple(_as_type(name, item, default[0]) if default else item for item in value)
-    number = wanted in (int, float) and isinstance(value, (int, float)) and not isinstance(value, bool)
-    if number and wanted(value) == value:
-        return wanted(value)
-    if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
-        return value
-    raise BenchError(f"{name}={value!r} should be of type {wanted.__name__}, as its default {default!r}.")

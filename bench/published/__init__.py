@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from bench.errors import BenchError, unknown
+from bench.core.errors import BenchError, unknown
 
 COLUMNS = ["experiment", "dataset", "model", "variant", "fraction", "run", "metric", "class", "statistic", "value"]
 COLUMNS += ["origin", "source", "note"]

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
 from bench.published import digitised, per_run, summary
-from bench.statistics import published_interval, published_ttest
+from bench.statistics.intervals import published_interval, published_ttest
 
 RUNS = {  # experiment of the summary -> experiments of its runs
     "table1": ("table1_lr",),

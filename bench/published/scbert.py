@@ -6,7 +6,7 @@ tables hold as a metric of scBERT, is a model of its own here: ``mode_per_cell``
 
 import pandas as pd
 
-from bench.errors import unknown
+from bench.core.errors import unknown
 from bench.published import per_run, summary
 
 SCORES = ("accuracy", "macro_f1", "hard_accuracy", "hard_f1")

@@ -11,7 +11,7 @@ has the lowest macro F1 there is, as many of the lowest are called constant.
 
 import pandas as pd
 
-from bench.errors import unknown
+from bench.core.errors import unknown
 from bench.published import digitised, few_shot, summary
 
 DATASETS = ("ms", "hpancreas", "myeloid")

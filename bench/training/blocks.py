@@ -16,14 +16,14 @@ from anndata import AnnData, read_h5ad
 from anndata.abc import CSCDataset
 from anndata.io import read_elem, sparse_dataset
 
+from bench.core.errors import BenchError
 from bench.datasets import Dataset, check, find, load
 from bench.datasets.contract import _check_genes, _check_values, _unique_cells
 from bench.datasets.h5ad import _fixes_split, read_file, user_dataset
 from bench.datasets.load import _read
+from bench.datasets.names import cell_ids, hidden_names
 from bench.datasets.sources import cache_folder, sha256_of
-from bench.errors import BenchError
-from bench.splits import split
-from bench.training.store import cell_ids, hidden_names
+from bench.datasets.splits import split
 
 BLOCK_VALUES = 2**21  # of a dense block: 8 MB
 BLOCK_NAMES = 2**12

@@ -1,8 +1,8 @@
 """Unlabelled cells as tokens on disk, for pretraining: memory does not grow with the number of cells.
 
 A store is written once, block by block, and found again by what it is made of: data sets, splits left out, genes, and
-the kind of tokens.  Tokens are made by the code that makes them for prediction: `bench.preprocess` for scBERT's,
-`bench.binning` for scGPT's.
+the kind of tokens.  Tokens are made by the code that makes them for prediction: levels of expression by
+`bench.preprocess`, others by what a family hands over as `Tokens`.
 
 While a store is written, identifiers and a mask are in memory, 9 bytes a cell; names and labels too, about 300 bytes a
 cell, where splits are left out or a data set is known by name.
@@ -11,33 +11,72 @@ cell, where splits are left out or a data set is known by name.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from filelock import FileLock
 
-from bench.binning import SPECIAL, binned
+from bench.core.errors import BenchError, unknown
 from bench.datasets import panglao
-from bench.errors import BenchError, unknown
+from bench.datasets.names import cell_ids, hidden_names, overlap
 from bench.preprocess import LIBRARIES, gene_tokens
 from bench.training.blocks import Selection, Stream, open_stream
-from bench.training.store import CARD, FILES, Cells, cell_ids, hidden_names, is_whole, overlap
+from bench.training.store import CARD, FILES, Cells, is_whole
 
 __all__ = ["Cells", "Selection", "build", "cell_ids", "hidden_names", "overlap"]
 
 FORMAT = 1  # raise when the same request would be written differently
 MAX_GENES = 2**16
-BINS = "bins"
 
 
-def build(
-    folder: Path, selections: list[Selection], genes: list[str], library: str, *, seed: int | None = None
-) -> Cells:
+class Tokens(Protocol):
+    """A kind of tokens."""
+
+    library: str  # its name in the card of a store
+
+    def settings(self) -> dict[str, Any]:
+        """Return what else the card says of it; it is part of the store's content."""
+
+    def check(self, genes: Sequence[str]) -> None:
+        """Raise a BenchError if these genes cannot be columns."""
+
+    def __call__(self, X: sp.csr_matrix, stream: Stream, genes: list[str], ids: np.ndarray) -> sp.csr_matrix:
+        """Return (n_cells, n_genes) uint8 tokens of some cells of a stream, whose identifiers are given."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The whole part of log2(1 + CP10K), at most 5; the library size is counted over some genes."""
+
+    library: str  # "panglao", or "all" of the data set
+
+    def settings(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def check(self, genes: Sequence[str]) -> None:
+        """Raise a BenchError if the library is unknown, or some genes are not counted in it."""
+        if self.library not in LIBRARIES:
+            raise unknown("library", self.library, LIBRARIES)
+        foreign = sorted(set(genes) - set(panglao.gene_order())) if self.library == "panglao" else []
+        if foreign:
+            raise BenchError(
+                f"{len(foreign):,} of the {len(genes):,} genes are not among the Panglao genes, e.g. {foreign[:3]}, "
+                "and would always be zero; leave them out, or use library='all'."
+            )
+
+    def __call__(self, X: sp.csr_matrix, stream: Stream, genes: list[str], ids: np.ndarray) -> sp.csr_matrix:
+        """Return the tokens."""
+        return gene_tokens(X, stream.genes, stream.values, genes, self.library)
+
+
+def build(folder: Path, selections: list[Selection], genes: list[str], tokens: str | Tokens) -> Cells:
     """Return the store of some data sets, written into the folder if it is not there yet.
 
     Parameters
@@ -48,11 +87,9 @@ def build(
         Data sets, in the order of the cells; different ones.
     genes
         Columns, fewer than 65,536 different symbols; those that a data set lacks are token 0 in it.
-    library
-        For scBERT's tokens the genes over which the library size is counted: ``panglao`` (scBERT's 16,906) or ``all``
-        of the data set; ``bins`` for scGPT's.
-    seed
-        Of bins, where values are tied; tokens of scBERT need none.
+    tokens
+        A kind of tokens, or the genes over which `Levels` count the library size: ``panglao``, or ``all`` of the data
+        set.
 
     Raises
     ------
@@ -60,15 +97,16 @@ def build(
         If the request is wrong, a file cannot be read, or the disk is full; nothing half written is left behind.
     """
     folder = Path(folder)
-    _check_request(selections, genes, library, seed)
+    tokens = Levels(tokens) if isinstance(tokens, str) else tokens
+    _check_request(selections, genes, tokens)
     streams = [_checked(open_stream(selection), genes) for selection in selections]
-    card = _card(selections, streams, genes, library, seed)
+    card = _card(selections, streams, genes, tokens)
     target = folder / f"cells-{card['content']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{target.name}.lock"):  # two runs that need the same cells: one waits
             if not is_whole(target):
-                _replace(target, card, _blocks(streams, card))
+                _replace(target, card, _blocks(streams, card["genes"], tokens))
     except OSError as error:
         raise BenchError(
             f"Cells cannot be written to {folder}: {error.strerror or error}. Nothing half written was left there; "
@@ -77,11 +115,7 @@ def build(
     return Cells(target)
 
 
-def _check_request(selections: list[Selection], genes: list[str], library: str, seed: int | None) -> None:
-    if library not in (*LIBRARIES, BINS):
-        raise unknown("library", library, (*LIBRARIES, BINS))
-    if (library == BINS) != (seed is not None):
-        raise BenchError(f"seed={seed!r} does not go with library={library!r}: bins need one, other tokens none.")
+def _check_request(selections: list[Selection], genes: list[str], tokens: Tokens) -> None:
     datasets = [str(selection.dataset) for selection in selections]
     for kind, names in (("data sets", datasets), ("genes", list(genes))):
         if not names:
@@ -93,13 +127,7 @@ def _check_request(selections: list[Selection], genes: list[str], library: str, 
         raise BenchError(
             f"{len(genes):,} genes do not fit the store, which holds fewer than {MAX_GENES:,}; give fewer."
         )
-    if library == "panglao":
-        foreign = sorted(set(genes) - set(panglao.gene_order()))
-        if foreign:
-            raise BenchError(
-                f"{len(foreign):,} of the {len(genes):,} genes are not among the Panglao genes, e.g. {foreign[:3]}, "
-                "and would always be zero; leave them out, or use library='all'."
-            )
+    tokens.check(genes)
 
 
 def _checked(stream: Stream, genes: list[str]) -> Stream:
@@ -111,31 +139,24 @@ def _checked(stream: Stream, genes: list[str]) -> Stream:
     return stream
 
 
-def _card(selections: list[Selection], streams: list[Stream], genes: list[str], library: str, seed: int | None) -> dict:
+def _card(selections: list[Selection], streams: list[Stream], genes: list[str], tokens: Tokens) -> dict:
     sources = [
         asdict(selection) | {"dataset": s.name, "hash": s.digest, "values": s.values, "n_cells": int(s.kept.sum())}
         for selection, s in zip(selections, streams, strict=True)
     ]
-    card = {"format": FORMAT, "library": library, "selections": sources, "genes": list(genes)}
-    card |= {} if seed is None else {"seed": seed}
+    card = {"format": FORMAT, "library": tokens.library, "selections": sources, "genes": list(genes)}
+    card |= tokens.settings()
     return card | {"content": sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:16]}
 
 
-def _blocks(streams: list[Stream], card: dict) -> Iterator[tuple[sp.csr_matrix, np.ndarray, int]]:
+def _blocks(streams: list[Stream], genes: list[str], tokens: Tokens) -> Iterator[tuple[sp.csr_matrix, np.ndarray, int]]:
     """Yield tokens, identifiers and the data set's number of a few cells at a time."""
     for number, stream in enumerate(streams):
         for start, X in stream.blocks():
             rows = np.flatnonzero(stream.kept[start : start + X.shape[0]])
             if rows.size:
                 ids = stream.ids[start + rows]
-                yield _tokens(X[rows], stream, card, ids), ids, number
-
-
-def _tokens(X: sp.csr_matrix, stream: Stream, card: dict, ids: np.ndarray) -> sp.csr_matrix:
-    genes = card["genes"]
-    if card["library"] != BINS:
-        return gene_tokens(X, stream.genes, stream.values, genes, card["library"])
-    return binned(X, stream.genes, [*genes, *SPECIAL], ids=ids, seed=card["seed"])  # special ones have no values
+                yield tokens(X[rows], stream, genes, ids), ids, number
 
 
 def _replace(target: Path, card: dict, blocks: Iterable) -> None:

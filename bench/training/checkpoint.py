@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench import atomic
-from bench.errors import BenchError
+from bench.core import atomic
+from bench.core.errors import BenchError
 from bench.weights import save
 
 FILES = (".cells.npy", ".json", ".safetensors")  # in the order they appear in: there are no weights without the others

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from bench.errors import BenchError, unknown
-from bench.models.registry import _as_type
+from bench.core.errors import BenchError, unknown
+from bench.core.families import family_of
+from bench.core.settings import as_type
 from bench.training.blocks import Selection
-from bench.training.recipes import RECIPES, Pretraining
+from bench.training.recipes import Pretraining, named
 
 
 def chosen(
@@ -26,7 +27,7 @@ def chosen(
     Parameters
     ----------
     model, recipe
-        Such as ``scbert`` and ``quick``: the parts of a key of ``RECIPES``.
+        Such as ``scbert`` and ``quick``: a family, and what follows its name in that of a recipe.
     settings
         Fields of the model's recipe; values may be text, as on a command line.
     data
@@ -36,7 +37,7 @@ def chosen(
 
     Returns
     -------
-    The key of ``RECIPES`` if nothing differs from it, else ``MODEL_own``; and the recipe.
+    The recipe's own name if nothing differs from it, else ``MODEL_own``; and the recipe.
 
     Raises
     ------
@@ -49,13 +50,13 @@ def chosen(
         if name not in known:
             raise _foreign(model, name, known)
         value = _parsed(value) if isinstance(value, str) else value
-        given[name] = _selections(value) if name == "selections" else _as_type(name, value, getattr(found, name))
+        given[name] = _selections(value) if name == "selections" else as_type(name, value, getattr(found, name))
     if data:
         given["selections"] = tuple(selection(text, label, batch) for text in data)
     elif label or batch:
         raise BenchError("Columns (label, batch) go with cells of your own; name their .h5ad file as data.")
     found = replace(found, **given)
-    return next((name for name, other in RECIPES.items() if other == found), f"{model}_own"), found
+    return next((name for name, other in named().items() if other == found), f"{model}_own"), found
 
 
 def selection(text: str, label: str | None = None, batch: str | None = None) -> Selection:
@@ -75,13 +76,11 @@ def selection(text: str, label: str | None = None, batch: str | None = None) -> 
 
 
 def _named(model: str, recipe: str) -> Pretraining:
-    models = {name.partition("_")[0] for name in RECIPES}
-    if model not in models:
-        raise unknown("model that is pretrained here", model, models)
-    recipes = [name.removeprefix(f"{model}_") for name in RECIPES if name.startswith(f"{model}_")]
+    of_model = family_of(model, "recipes", "model that is pretrained here").load("recipes")
+    recipes = {name.removeprefix(f"{model}_"): found for name, found in of_model.items()}
     if recipe not in recipes:
         raise unknown(f"recipe of {model}", recipe, recipes)
-    return RECIPES[f"{model}_{recipe}"]
+    return recipes[recipe]
 
 
 def _settings(recipe: Pretraining) -> list[str]:
@@ -90,7 +89,7 @@ def _settings(recipe: Pretraining) -> list[str]:
 
 def _foreign(model: str, name: str, known: list[str]) -> BenchError:
     """Return the error for a setting that the model has not, though another one may have it."""
-    others = sorted({other.model for other in RECIPES.values() if name in _settings(other)})
+    others = sorted({other.model for other in named().values() if name in _settings(other)})
     if not others:
         return unknown(f"setting of pretraining {model}", name, known)
     return BenchError(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.training.device import autocast, device_of_module
 from bench.training.labelled import Cells
 from bench.training.step import Fit, step_within_memory

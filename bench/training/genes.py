@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.training.blocks import Selection, open_stream
 from bench.training.cells import MAX_GENES, build
 
 
 def most_variable(folder: Path, selections: Sequence[Selection], n_genes: int) -> list[str]:
-    """Return the genes with the largest variance of scBERT's tokens, averaged over data sets, in alphabetical order.
+    """Return the genes whose level of expression varies most, averaged over data sets, in alphabetical order.
+
+    Levels are those of `bench.preprocess.tokens`.
 
     Parameters
     ----------

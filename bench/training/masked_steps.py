@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.training.checkpoint import Run
 from bench.training.objective import Objective
 from bench.training.recipes import Pretraining

@@ -1,7 +1,7 @@
 """Pretraining by masked expression: resumable, in one process or several, with a card of what was done.
 
 Source: PROTOCOL 1.5 of the paper.  Known deviation: one warm-up and one cosine over all steps (a short pretraining
-would end within the published warm-up).  What models do not share is in `OBJECTIVES`.
+would end within the published warm-up).  What models do not share is in their family's objective.
 Every random number depends on the seed and the step alone, so that a resumed run, and one of several processes, has the
 losses of an uninterrupted one.
 """
@@ -17,22 +17,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from bench.core.errors import BenchError
+from bench.core.families import families
+from bench.core.provenance import commit, versions
 from bench.datasets.sources import cache_folder
-from bench.errors import BenchError
-from bench.provenance import commit, versions
 from bench.training.checkpoint import Run, Unfinished
 from bench.training.masked_steps import N_VALIDATION, evaluate, step
 from bench.training.objective import Objective
-from bench.training.recipes import RECIPES, Pretraining
-from bench.training.scbert_objective import ScBERTObjective
-from bench.training.scgpt_objective import ScGPTObjective
+from bench.training.recipes import Pretraining, named
 from bench.training.stop import Stop
 from bench.training.store import Cells
 from bench.training.world import World
 
 CHECKPOINT_S = 60.0  # seconds between two checkpoints
 EVALUATIONS = 10  # of the validation cells, in the course of a run
-OBJECTIVES = {"scbert": ScBERTObjective, "scgpt": ScGPTObjective}
 
 __all__ = ["N_VALIDATION", "best_device", "pretrain", "pretrained", "summary"]
 
@@ -69,7 +67,13 @@ def pretrain(name: str, recipe: Pretraining, *, device: str = "cpu", checkpoint_
     unfinished = Unfinished(_target(name, recipe, cells), recipe.identity(cells))
     with unfinished.locked() if world.leads else nullcontext():
         if not world.share(unfinished.target.is_file()):
-            _train(unfinished, name, OBJECTIVES[recipe.model](recipe, cells, world.device), world, checkpoint_s)
+            _train(
+                unfinished,
+                name,
+                families()[recipe.model].load("objective")(recipe, cells, world.device),
+                world,
+                checkpoint_s,
+            )
     world.wait()
     return unfinished.target
 
@@ -82,7 +86,7 @@ def pretrained(name: str) -> Path:
     BenchError
         If weights of the true size are not in the cache and there is no GPU.
     """
-    return pretrain(name, RECIPES[name], device=best_device(name, RECIPES[name]))
+    return pretrain(name, named()[name], device=best_device(name, named()[name]))
 
 
 def best_device(name: str, recipe: Pretraining) -> str:
@@ -91,12 +95,10 @@ def best_device(name: str, recipe: Pretraining) -> str:
         return "cuda"
     if recipe.n_genes or _is_there(name, recipe):
         return "cpu"
-    model, _, rest = name.partition("_")
-    size = rest.removesuffix("_no_gene2vec")
-    command = f"bench pretrain {model} --recipe {size}{' --no-gene2vec' * (size != rest)} --device cuda"
+    command = f"bench pretrain {recipe.model} --recipe {name.removeprefix(f'{recipe.model}_')} --device cuda"
     raise BenchError(
         f"Weights {name} are not in the cache, and pretraining them takes days without a GPU. On a machine with one: "
-        f"{command if name in RECIPES else 'the same command'} (or insist with --device cpu)."
+        f"{command if name in named() else 'the same command'} (or insist with --device cpu)."
     )
 
 
@@ -108,7 +110,8 @@ def summary(path: Path) -> list[str]:
         + (f" (without those that {', '.join(one['excluded'])} scores)" if one["excluded"] else " (all: none to score)")
         for one in card["cells"]
     ]
-    told = OBJECTIVES[card.get("model", "scbert")].told(card["curve"][-1])
+    model = card.get("model", path.name.partition("_")[0])  # the first cards did not say it
+    told = families()[model].load("objective").told(card["curve"][-1])
     return [
         f"weights  {path}",
         f"card     {path.with_suffix('.json')}",

@@ -1,19 +1,16 @@
 """Tokens of many cells in a folder that is mapped into memory, not read: only the rows asked for cost memory.
 
-Cells have identifiers that a model can compute again at prediction, so that it sees whether a cell that it is to score
-was trained on (`overlap`).  Known limit: the same cell in two data sets of different names has two identifiers.
+Cells have identifiers (`bench.datasets.names.cell_ids`) by which a model sees whether it was trained on one.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.model_selection import train_test_split
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 CARD = "card.json"
 FILES = {"indptr": "<i8", "gene": "<u2", "token": "u1", "ids": "<u8", "dataset": "<u2"}  # raw arrays; CSR by cell
@@ -27,7 +24,7 @@ class Cells:
     genes
         Symbols of the columns.
     ids
-        Identifier of each cell, (n_cells,) uint64, see `cell_ids`.
+        Identifier of each cell, (n_cells,) uint64, see `bench.datasets.names.cell_ids`.
     dataset
         Which of ``datasets`` each cell is from, (n_cells,) uint16.
     content
@@ -89,31 +86,6 @@ class Cells:
             )
         train, validation = train_test_split(np.arange(len(self)), test_size=n_validation, random_state=seed)
         return train, validation
-
-
-def hidden_names(names: Iterable[str]) -> list[str]:
-    """Return the names that cells have when a model predicts: 16 hex digits each, the same for the same name."""
-    return [sha256(str(name).encode()).hexdigest()[:16] for name in names]
-
-
-def cell_ids(dataset_name: str, names: Sequence[str]) -> np.ndarray:
-    """Return identifiers of cells, (n_cells,) uint64, from what a model sees at prediction.
-
-    Parameters
-    ----------
-    dataset_name
-        ``uns["bench"]["name"]``; of a path only the file name counts, so that a file may be moved.
-    names
-        Names of the cells as a model sees them, see `hidden_names`.
-    """
-    prefix = Path(dataset_name).name if dataset_name.endswith(".h5ad") else dataset_name
-    digests = (sha256(f"{prefix}/{name}".encode()).digest()[:8] for name in names)
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
-
-
-def overlap(ids: np.ndarray, dataset_name: str, names: Sequence[str]) -> int:
-    """Return how many of the cells, named as in `cell_ids`, are among the identifiers."""
-    return int(np.isin(cell_ids(dataset_name, names), ids).sum())
 
 
 def is_whole(folder: Path) -> bool:

@@ -6,34 +6,13 @@ of which a result was not compared is a miss.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.core.families import families, imported
 from bench.verify.case import Backend, Case
 
-CASES = {  # name -> function that compares, imported when it is needed
-    "scbert_pretrain": "bench.verify.scbert:masked_language",
-    "scbert_pretrain_nog2v": "bench.verify.scbert:masked_language",
-    "scbert_embed": "bench.verify.scbert:masked_language",
-    "scbert_classify": "bench.verify.scbert:classify",
-    "scbert_finetune": "bench.verify.scbert:finetune",
-    "scbert_mask": "bench.verify.scbert:mask",
-    "scbert_schedule": "bench.verify.scbert:schedule",
-    "scbert_preprocess": "bench.verify.scbert:preprocess",
-    "scbert_redraw": "bench.verify.scbert:redraw",
-    "scgpt_forward": "bench.verify.scgpt:forward",
-    "scgpt_forward_keys_flash": "bench.verify.scgpt:forward",
-    "scgpt_forward_keys_impl": "bench.verify.scgpt:forward",
-    "scgpt_mvc": "bench.verify.scgpt:forward",
-    "scgpt_finetune": "bench.verify.scgpt:finetune",
-    "scgpt_binning": "bench.verify.scgpt_inputs:bins",
-    "scgpt_tokenize": "bench.verify.scgpt_inputs:tokenize",
-    "scgpt_losses": "bench.verify.scgpt_inputs:loss",
-    "lr_liblinear": "bench.verify.lr:liblinear",
-}
-ON_GPU = {"scbert_pretrain", "scbert_pretrain_nog2v", "scbert_embed", "scbert_classify", "scbert_finetune"}
-ON_GPU |= {"scgpt_forward", "scgpt_forward_keys_flash", "scgpt_forward_keys_impl", "scgpt_mvc", "scgpt_finetune"}
+BASELINES = {"lr_liblinear": "bench.models.baselines.golden:liblinear"}
 RESULTS = (
     "output.",
     "output2.",
@@ -62,6 +41,11 @@ class Verdict:
     def passed(self) -> bool:
         """Whether everything was compared and lies within its tolerance."""
         return not self.reason and self.error <= self.tolerance
+
+
+def cases() -> dict[str, str]:
+    """Return the path of the function that compares each known case."""
+    return {case: path for family in families().values() for case, path in family.golden.items()} | BASELINES
 
 
 def verify(folder: Path, only: str = "") -> Iterator[Verdict]:
@@ -93,11 +77,10 @@ def verify(folder: Path, only: str = "") -> Iterator[Verdict]:
 
 def _verdict(folder: Path, name: str, backend: Backend) -> Verdict:
     try:
-        if name not in CASES:
-            raise BenchError(f"nobody here knows this case; known are {', '.join(CASES)}")
-        module, _, function = CASES[name].partition(":")
+        if name not in cases():
+            raise BenchError(f"nobody here knows this case; known are {', '.join(cases())}")
         case = Case(folder, name, backend)
-        getattr(import_module(module), function)(case)
+        imported(cases()[name])(case)
         forgotten = case.outputs(RESULTS) - set(case.compared)
         if forgotten or not case.compared:
             raise BenchError(f"not compared: {', '.join(sorted(forgotten)) or 'anything'}")
@@ -114,7 +97,7 @@ def _ratio(error: float, tolerance: float) -> float:
 
 def _backends(name: str) -> list[Backend]:
     backends = [Backend()]
-    if name in ON_GPU:
+    if any(name in family.on_gpu for family in families().values()):
         import torch
 
         if torch.cuda.is_available():

@@ -4,7 +4,7 @@ from importlib import import_module
 
 from bench.weights.card import describe, identity
 from bench.weights.checkpoints import of_model, own
-from bench.weights.sources import PRETRAINED, WEIGHTS, published, resolve
+from bench.weights.sources import known, pretrained_names, published, resolve
 
 _WITH_TORCH = {
     "Checkpoint": "bench.weights.files",
@@ -15,15 +15,15 @@ _WITH_TORCH = {
 }
 
 __all__ = [
-    "PRETRAINED",
-    "WEIGHTS",
     "Audit",
     "Checkpoint",
     "describe",
     "identity",
+    "known",
     "load_into",
     "of_model",
     "own",
+    "pretrained_names",
     "published",
     "read",
     "resolve",

@@ -11,10 +11,10 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
-from bench.binning import SPECIAL
+from bench.core.errors import BenchError
+from bench.core.families import families, with_part
 from bench.datasets.panglao import NAMES_SHA256
 from bench.datasets.sources import sha256_of
-from bench.errors import BenchError
 
 MAX_HEADER = 100_000_000  # bytes, the format's own limit
 
@@ -78,7 +78,7 @@ def describe(path: Path) -> list[str]:
     if found is None:
         raise BenchError(
             f"{path} is not a whole safetensors file. A torch checkpoint is converted with: "
-            f"bench weights MODEL --path {path} (MODEL is scbert or scgpt)."
+            f"bench weights MODEL --path {path} (MODEL is {' or '.join(f.name for f in with_part('converter'))})."
         )
     told = found.pop("__metadata__", None) or {}
     numbers = sum(math.prod(entry["shape"]) for entry in found.values() if "F" in entry["dtype"])
@@ -86,30 +86,17 @@ def describe(path: Path) -> list[str]:
     lines = [f"{len(found):,} tensors, {size}", f"sha256 {sha256_of(path)}, identity {identity(path)}"]
     if "source_sha256" in told:
         lines.append(f"converted from {told.get('source', '?')}, sha256 {told['source_sha256']}")
-    lines += _of_layers(found, told)
+    family = families().get(told.get("model", ""))
+    of_family = family.load("described")(found, told) if family and family.described else None
     for name in ("origin", "run", "gene2vec", "epoch", "ignored", "renamed", "left_out", "licence"):
         lines += [f"{name.replace('_', ' ')}: {told[name]}"] if told.get(name) else []
-    return [*lines, *_of_genes(told)]
-
-
-def _of_layers(found: dict, told: dict[str, str]) -> list[str]:
-    if told.get("model") != "scgpt" or "encoder.embedding.weight" not in found:
-        return []
-    depth = len({name.split(".")[2] for name in found if name.startswith("transformer_encoder.layers.")})
-    width = found["encoder.embedding.weight"]["shape"][1]
-    return [f"{depth} layers, {told.get('heads', '?')} heads, width {width}"]
+    return [*lines, *(_of_genes(told) if of_family is None else of_family)]
 
 
 def _of_genes(told: dict[str, str]) -> list[str]:
     if "genes" not in told:
         return ["genes: the file does not name them"]
     genes = json.loads(told["genes"])
-    if told.get("library") == "bins":
-        special = [token for token in SPECIAL if token in genes]
-        more = "".join(f"; {key} {told[key]}" for key in ("n_bins", "mask_value", "pad_value") if key in told)
-        return [
-            f"vocabulary: {len(genes):,} tokens, {len(genes) - len(special):,} genes and {', '.join(special)}{more}"
-        ]
     digest = sha256("\n".join(genes).encode()).hexdigest()
     known = "the published order" if digest == NAMES_SHA256 else "another order than the published one"
     return [f"genes: {len(genes):,}, order sha256 {digest} ({known}); library size over: {told.get('library', '?')}"]

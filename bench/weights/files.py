@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench import atomic
+from bench.core import atomic
+from bench.core.errors import BenchError
 from bench.datasets.sources import LFS_POINTER, sha256_of
-from bench.errors import BenchError
 from bench.weights.state_dict import listed, unwrap, without_prefix
 from bench.weights.torch_file import AGAIN, open_archive, open_pickle
 

@@ -1,90 +1,35 @@
 """The published weights, where they are from, and their one conversion to a safetensors file in the user's cache.
 
-A later model adds a line to `CONVERTERS` and one to `WEIGHTS`; several files (scGPT has three) are several sources, the
-one with the tensors first. Weights pretrained in this project add a name to `PRETRAINED`.
-
-scBERT's checkpoint is mirrored byte for byte at https://huggingface.co/btraven/scbert-panglao-pretrain; its authors
-gave Google Drive links in issue 46 of TencentAILabHealthcare/scBERT: file 1_Pgk_o8AtQtoXr_ZLQx0eJYoSWzjxC8f (weights)
-and file 1ZyC2mGxZK1tLdy3sMOmdJERnSuvR9WZ0 (data).
-
-scGPT's whole-human folder is on Google Drive, linked from https://github.com/bowang-lab/scGPT, whose licence is MIT; it
-is mirrored at https://huggingface.co/perturblab/scgpt-human and https://huggingface.co/u-cellm/scGPT-whole-human.
+Which there are, families say (`bench.core.families`): published ones with their files, the one with the tensors first,
+and names of recipes whose weights this project pretrains itself.
 """
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 
 from filelock import FileLock
 
-from bench.atomic import ABANDONED_S
+from bench.core.atomic import ABANDONED_S
+from bench.core.errors import BenchError, unknown
+from bench.core.families import families, imported, with_part
 from bench.datasets.sources import Source, cache_folder, fetch
-from bench.errors import BenchError, unknown
 from bench.weights.card import metadata
+from bench.weights.entries import Published
 
+PRETRAIN = "bench.training.pretrain:pretrained"  # imported with torch, and only for who asks for such weights
 CONVERSION = "1"  # raise when a converter writes other content from the same file: kept conversions are made again
 
 
-@dataclass(frozen=True)
-class Published:
-    """Weights that somebody published: the model they belong to, and their files."""
-
-    model: str  # key of CONVERTERS
-    sources: tuple[Source, ...]  # the one with the tensors first
-    by_hand: str  # where else the files can be had
+def known() -> dict[str, Published]:
+    """Return all published weights by name."""
+    return {name: entry for family in with_part("published") for name, entry in family.load("published").items()}
 
 
-# model -> function (paths, genes or None) -> (tensors by name, metadata)
-CONVERTERS = {"scbert": "bench.weights.scbert:convert", "scgpt": "bench.weights.scgpt:convert"}
-
-_SCGPT_HUMAN = {
-    "best_model.pt": "6cb5d451ab5c4b33eb673adbe4fddc61d2389df1b89b7651a9fe2e557572b922",
-    "args.json": "c18e075e018140cb8b2d9029387b9de26607a5ce6a8ccabd6ead70cd76b95d60",
-    "vocab.json": "acca93d114ca62c3f0f50debbd23e8c87f0714f4737764454f6b2b13f2e8580f",
-}
-
-WEIGHTS = {
-    "scbert_panglao": Published(
-        model="scbert",
-        sources=(
-            Source(
-                name="panglao_pretrain.pth",
-                licence="GPL-3.0 (the repository's licence says it covers the model)",
-                sha256="aa27109136580b24a1b985f63d0ba31f22490d09e71b13d1793cbff38619dfe3",
-                size=87_631_538,
-                url="https://huggingface.co/btraven/scbert-panglao-pretrain/resolve/main/panglao_pretrain.pth",
-            ),
-        ),
-        by_hand="The authors' own copy is at https://drive.google.com/file/d/1_Pgk_o8AtQtoXr_ZLQx0eJYoSWzjxC8f.",
-    ),
-    "scgpt_human": Published(
-        model="scgpt",
-        sources=tuple(
-            Source(
-                name=name,
-                licence="MIT (the licence of the scGPT repository)",
-                sha256=digest,
-                url=f"https://huggingface.co/perturblab/scgpt-human/resolve/main/{name}",
-            )
-            for name, digest in _SCGPT_HUMAN.items()
-        ),
-        by_hand="The same three files are at https://huggingface.co/u-cellm/scGPT-whole-human; the authors link them "
-        "as whole-human on https://github.com/bowang-lab/scGPT.",
-    ),
-}
-
-# recipes of `bench.training.recipes`, whose weights this project pretrains itself
-PRETRAINED = (
-    "scbert_quick",
-    "scbert_quick_no_gene2vec",
-    "scbert_standin",
-    "scbert_standin_no_gene2vec",
-    "scgpt_quick",
-    "scgpt_standin",
-)
+def pretrained_names() -> list[str]:
+    """Return the names of weights that this project pretrains itself."""
+    return [name for family in families().values() for name in family.pretrained]
 
 
 def resolve(text: str | Path) -> Path:
@@ -96,13 +41,11 @@ def resolve(text: str | Path) -> Path:
         If it is neither a name nor the path of a file, or the weights cannot be had.
     """
     text = str(text)
-    if text in PRETRAINED:
-        from bench.training.pretrain import pretrained  # torch only now
-
-        return pretrained(text)
-    if text in WEIGHTS:
+    if text in pretrained_names():
+        return imported(PRETRAIN)(text)
+    if text in known():
         return published(text)
-    names, path = [*WEIGHTS, *PRETRAINED], Path(text).expanduser()
+    names, path = [*known(), *pretrained_names()], Path(text).expanduser()
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:
@@ -116,7 +59,7 @@ def published(name: str, path: Path | None = None) -> Path:
     Parameters
     ----------
     name
-        A key of ``WEIGHTS``.
+        A key of `known`.
     path
         The original file, or a folder that holds it, for a machine without network; needed once.
 
@@ -125,12 +68,12 @@ def published(name: str, path: Path | None = None) -> Path:
     BenchError
         If the files cannot be had or are not the published ones, or do not hold the model's tensors.
     """
-    if name not in WEIGHTS:
-        raise unknown("published weights", name, WEIGHTS)
-    target = target_of(name)
-    if path is None and _kept(target, stamp_of([str(source.sha256) for source in WEIGHTS[name].sources], None)):
+    if name not in known():
+        raise unknown("published weights", name, known())
+    target, entry = target_of(name), known()[name]
+    if path is None and _kept(target, stamp_of([str(source.sha256) for source in entry.sources], None)):
         return target  # the original is not needed any more
-    return converted(name, [_fetch(name, WEIGHTS[name], source, path) for source in WEIGHTS[name].sources])
+    return converted(name, [_fetch(name, entry, source, path) for source in entry.sources])
 
 
 def target_of(stem: str) -> Path:
@@ -140,9 +83,9 @@ def target_of(stem: str) -> Path:
 
 def converted(name: str, files: list[Path]) -> Path:
     """Return published weights, from files that are known to be the published ones."""
-    entry, licence = WEIGHTS[name], WEIGHTS[name].sources[0].licence
+    entry = known()[name]
     stamp = stamp_of([str(source.sha256) for source in entry.sources], None)
-    about = stamp | {"source": ", ".join(source.name for source in entry.sources), "licence": licence}
+    about = stamp | {"source": ", ".join(source.name for source in entry.sources), "licence": entry.sources[0].licence}
     about |= {"model": entry.model, "origin": f"published, {name}"}
     return convert_once(target_of(name), entry.model, files, None, stamp, about)
 
@@ -175,7 +118,6 @@ def convert_once(
     """Return the target, converted unless it is there with the same stamp; ``options`` are the converter's."""
     from bench.weights.files import cannot_write, save  # torch only now
 
-    module, _, function = CONVERTERS[model].partition(":")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(target.with_name(f".{target.stem}.lock")).acquire()  # two runs at once: one waits
@@ -184,7 +126,7 @@ def convert_once(
     with lock:
         if not _kept(target, stamp):
             _remove_abandoned(target.parent)
-            tensors, found = getattr(import_module(module), function)(files, genes, **options)
+            tensors, found = families()[model].load("converter")(files, genes, **options)
             save(target, tensors, found | about)
     return target
 

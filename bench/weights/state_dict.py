@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.errors import BenchError, listed
+from bench.core.errors import BenchError, listed
 
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys under which training scripts put the state dict
 PREFIXES = ("module.", "_orig_mod.")  # put before all names by DistributedDataParallel, and by torch.compile

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.weights.state_dict import listed
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.binning import SPECIAL
-from bench.errors import BenchError, listed
+from bench.core.errors import BenchError, listed
 from bench.weights.card import metadata
 
 ENSEMBL = re.compile(r"ENS[A-Z]*[GT]\d{6,}(\.\d+)?", re.IGNORECASE)  # gene and transcript identifiers of any species
+SPECIAL = re.compile(r"<\w+>")  # tokens that are no genes: <pad>, <cls>, <eoc>
 MOUSE = re.compile(r"[A-Z][a-z0-9.-]*[a-z][a-z0-9.-]*")  # Cd3e, Gapdh; human symbols are upper case, but for orf
 
 
@@ -48,7 +48,7 @@ def coverage(genes: Iterable[str], vocabulary: Sequence[str]) -> Coverage:
         If none of the genes is in the vocabulary, with what their names look like.
     """
     genes = list(map(str, genes))
-    known = set(vocabulary) - set(SPECIAL)
+    known = {token for token in vocabulary if not SPECIAL.fullmatch(token)}
     used = [gene for gene in genes if gene in known]
     dropped = [gene for gene in genes if gene not in known]
     hint = _hint(dropped, known)

@@ -11,10 +11,10 @@ import pytest
 from joblib import parallel_config
 
 from bench.datasets import load
+from bench.datasets.splits import split, subset
+from bench.models.baselines.l1_logistic import L1LogisticConfig, cross_validate_C
 from bench.models.contract import labels_of
-from bench.models.l1_logistic import L1LogisticConfig, cross_validate_C
 from bench.preprocess import features
-from bench.splits import split, subset
 
 ROUNDS = 5
 CS = [0.1, 1.0, 10.0]

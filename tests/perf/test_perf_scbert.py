@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from rates import alternating, ceiling_of_the_gpu, matrix_rate
 
-from bench.models.scbert import Architecture, ScBERTNetwork
+from bench.models.scbert.network import Architecture, ScBERTNetwork
 
 N_EXPRESSED = 1200  # genes of a cell with a token above 0
 ROUNDS = 5

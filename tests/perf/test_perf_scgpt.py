@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from rates import alternating, ceiling_of_the_gpu, matrix_rate
 from torch import Tensor, nn
 
-from bench.binning import SPECIAL, at_most, binned
 from bench.datasets import load
-from bench.models.scgpt import Architecture, ScGPTNetwork
-from bench.training.labelled import Sequences
+from bench.models.layers.sequences import Sequences
+from bench.models.scgpt.binning import SPECIAL, at_most, binned
+from bench.models.scgpt.network import Architecture, ScGPTNetwork
 from bench.training.step import training_step
 
 BATCH, MOST = 32, 3000  # cells of a batch, genes of a cell

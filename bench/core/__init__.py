@@ -1,0 +1,1 @@
+"""What everything stands on: errors, atomic files, interrupts, provenance, keys, settings, families of models."""

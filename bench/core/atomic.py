@@ -1,0 +1,93 @@
+"""Files that are there whole or not at all, whatever happens to the process that writes them."""
+
+import errno
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from bench.core.errors import BenchError
+
+ABANDONED_S = 3600  # a file half written for so long belongs to a process that was killed
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)  # file systems without hard links
+
+
+def write(path: Path, save: Callable[[IO[bytes]], object], *, replace: bool = False) -> None:
+    """Write beside, flush to disk, then link in place: readers and a second writer never see half a file.
+
+    Parameters
+    ----------
+    path
+        Where the file shall be.
+    save
+        Writes the content into the open file that it is given.
+    replace
+        False leaves a file that is there already as it is.
+
+    Raises
+    ------
+    BenchError
+        If the folder is full or may not be written; nothing half written is left behind.
+    """
+    part = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
+            part = Path(file.name)
+            save(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        if replace:
+            os.replace(part, path)
+        else:
+            _link(part, path)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    finally:
+        if part:
+            part.unlink(missing_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file as `write` writes one, in the place of what is there."""
+    content = source.read_bytes()
+    write(target, lambda file: file.write(content), replace=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a BenchError if the folder cannot be written; remove what killed processes left in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in [*folder.glob(".probe-*"), *folder.glob("*/*/.part-*")]:
+            with suppress(FileNotFoundError):  # a second process may clean up at the same time
+                if time.time() - part.stat().st_mtime > ABANDONED_S:
+                    part.unlink()
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:
+            probe.write(bytes(65536))
+            probe.flush()
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def cannot_write(folder: Path, error: OSError) -> BenchError:
+    """Return the sentence for a folder that is full or may not be written."""
+    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
+    return BenchError(
+        f"Results cannot be written to {folder}: {error.strerror or error}. Records made so far are safe; {remedy} "
+        "or name another folder in BENCH_RESULTS, then run the same command again."
+    )
+
+
+def _link(part: Path, path: Path) -> None:
+    try:
+        with suppress(FileExistsError):  # another process was first: its file stays
+            os.link(part, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if not path.exists():
+            os.replace(part, path)

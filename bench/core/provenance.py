@@ -1,0 +1,84 @@
+"""What a number cost and what made it: wall time, memory, commit, versions."""
+
+import platform
+import subprocess
+import threading
+import time
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]  # of a checkout
+
+
+class Cost:
+    """Wall time and peak resident memory of a ``with`` block, of this process and its workers."""
+
+    n_train = n_test = seconds = peak = np.nan
+
+    def __enter__(self):
+        self._done, self.peak = threading.Event(), 0
+        self._watch = threading.Thread(target=self._sample, daemon=True)
+        self._start = time.perf_counter()
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_):
+        self.seconds = time.perf_counter() - self._start
+        self._done.set()
+        self._watch.join()
+
+    def _sample(self):
+        import psutil  # here: a machine that only pretrains needs none
+
+        me = psutil.Process()
+        while True:
+            total = 0
+            for process in (me, *me.children(recursive=True)):
+                try:
+                    total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            self.peak = max(self.peak, total)
+            if self._done.wait(0.05):
+                return
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the columns of cost and provenance."""
+        return {
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            "seconds": round(self.seconds, 3),
+            "peak_memory_mb": round(self.peak / 1e6),
+            "commit": commit(),
+            "versions": versions(),
+        }
+
+
+@lru_cache
+def commit() -> str:
+    """Return the commit of this project, with ``-dirty`` where the package has uncommitted changes."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "--no-optional-locks", "-C", ROOT, *words], capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "bench")
+        return git("rev-parse", "--short=12", "HEAD").strip() + ("-dirty" if changed.strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@lru_cache
+def versions() -> str:
+    """Return the versions of Python and of the packages that decide numbers."""
+    packages = ["numpy", "scipy", "scikit-learn", "anndata"]
+    if find_spec("torch"):  # found without importing it
+        packages.append("torch")
+    return "; ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])

@@ -1,0 +1,1 @@
+"""Models without pretraining, one file each: controls, L1 logistic regression, nearest neighbours."""

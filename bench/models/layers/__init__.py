@@ -1,0 +1,1 @@
+"""Building blocks that networks of several families share: packed sequences, random-feature attention."""

@@ -1,0 +1,133 @@
+"""scBERT as an annotator: published fine-tuning by default, its ablations as variants, open choices as settings.
+
+Source: PROTOCOL 1.1 to 1.3 of the paper: Adam, cosine warm-up restarts per epoch, class weights, last layer, final norm
+and head trained, best epoch by accuracy.  Known deviations: few-shot class weights count the subset and the scored
+cells, not the unused training cells, which a model never sees.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from torch import Tensor
+
+from bench.core.errors import BenchError, unknown
+from bench.models.finetuned import FineTuned, refuse_pretrained_cells
+from bench.models.scbert.inputs import positions
+from bench.models.scbert.network import Architecture, ScBERTNetwork
+from bench.preprocess import gene_tokens
+from bench.training.finetune import Schedule, over_cells
+from bench.training.schedule import cosine_warm_restarts
+from bench.weights import load_into, read, resolve
+
+TRAINABLE = ("last_layer", "all", "head")
+PRECISIONS = ("float32", "bf16")
+
+
+@dataclass(frozen=True)
+class ScBERTConfig:
+    """Hyper-parameters of fine-tuning; the architecture is that of the weights."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    lr: float = 1e-4  # largest rate; epochs 1 to 5 warm up to it from 1e-6
+    trainable: str = "last_layer"  # with final norm and head, as published; "all"; "head" alone, a frozen probe
+    class_weights: str = "inverse"  # of the number of cells; or "none"
+    stabiliser: str = "batch"  # as published; "per_cell" makes predictions independent of their batch
+    validation_share: float = 0.1  # of the training cells, for recipe clean
+    evaluation_batch: int = 64
+    precision: str = "float32"  # or "bf16" on a GPU
+
+
+class ScBERT(FineTuned):
+    """Annotator by a Performer over all genes."""
+
+    Config = ScBERTConfig
+    variants = ("pretrained", "no_pretraining", "no_gene2vec", "shuffled_genes")
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether a prediction depends on the other cells of its batch."""
+        return self.config.stabiliser == "batch"
+
+    def build(self, n_classes: int, seed: int) -> ScBERTNetwork:
+        """Return the network with pretrained, or for ``no_pretraining`` random, weights and a fresh head."""
+        if self.config.trainable not in TRAINABLE:
+            raise unknown("trainable", self.config.trainable, TRAINABLE)
+        network = ScBERTNetwork(self._architecture(), seed=seed, stabiliser=self.config.stabiliser)
+        if self.variant == "no_pretraining":  # gene2vec stays, as published
+            vectors = {name: t for name, t in self._checkpoint.tensors.items() if name.startswith("pos_emb.")}
+            given = replace(self._checkpoint, tensors=vectors)
+            self.audit_ = str(load_into(network, given, allow_missing=("performer.*", "*.weight", "*.bias")))
+        else:
+            self.audit_ = str(load_into(network, self._checkpoint))
+        network.classify_into(n_classes, seed=seed)
+        network.requires_grad_(self.config.trainable == "all")
+        if network.architecture.gene2vec:
+            network.pos_emb.requires_grad_(False)
+        trained = [network.to_out]
+        trained += [network.layers[-1], network.norm] if self.config.trainable == "last_layer" else []
+        for module in trained:
+            module.requires_grad_(True)
+        return network
+
+    def schedule(self) -> Schedule:
+        """Return the published schedule with this configuration's numbers."""
+        c = self.config
+        if c.precision not in PRECISIONS:
+            raise unknown("precision", c.precision, PRECISIONS)
+        rate = partial(cosine_warm_restarts, peak=c.lr, floor=c.lr / 100)
+        return Schedule(c.epochs, c.batch_size, rate, evaluation_batch=c.evaluation_batch, precision=c.precision)
+
+    def tokens(self, cells: AnnData) -> sp.csr_matrix:
+        """Return tokens in the order of the weights' genes, or of one fixed shuffling of them."""
+        genes, library = positions(self._checkpoint)
+        found = gene_tokens(cells.X, cells.var_names.tolist(), cells.uns["bench"]["values"], genes, library)
+        return found[:, self._order] if self.variant == "shuffled_genes" else found
+
+    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
+        """Fine-tune the weights on the training cells; see `FineTuned.fit`."""
+        if not self.weights:
+            raise BenchError(
+                "scbert needs weights, for its genes and gene2vec even without pretraining: set the override 'weights' "
+                "to a file, to scbert_panglao (the published ones), or to scbert_quick (pretrained here in a minute)."
+            )
+        self._checkpoint = read(resolve(self.weights))
+        self._order = np.random.default_rng(seed).permutation(len(positions(self._checkpoint)[0]))
+        return super().fit(train, seed=seed, validation=validation)
+
+    def predict_proba(self, cells: AnnData) -> np.ndarray:
+        """Return (n_cells, n_classes) probabilities.
+
+        Raises
+        ------
+        BenchError
+            If some of the cells were pretrained on.
+        """
+        refuse_pretrained_cells(self._checkpoint, cells)  # no_pretraining too: gene2vec was trained on its cells
+        return super().predict_proba(cells)
+
+    def embed(self, cells: AnnData) -> np.ndarray:
+        """Return (n_cells, dim) means of the encodings over expressed genes, or over all genes of an empty cell."""
+        return over_cells(self.network_, self._mean, self.cells(cells), self.schedule()).numpy()
+
+    def _mean(self, ids: Tensor) -> Tensor:
+        encodings = self.network_.encode(ids).float()
+        weight = torch.where((ids > 0).any(1, keepdim=True), ids > 0, True)[..., None].float()
+        return (encodings * weight).sum(1) / weight.sum(1)
+
+    def _architecture(self) -> Architecture:
+        """Return the sizes of the weights, checked against the variant."""
+        n_genes = len(positions(self._checkpoint)[0])
+        architecture = replace(Architecture.of(self._checkpoint.tensors), n_genes=n_genes)
+        if architecture.gene2vec == (self.variant == "no_gene2vec"):
+            state = "with" if architecture.gene2vec else "without"
+            raise BenchError(
+                f"{self._checkpoint.path} was pretrained {state} gene2vec, which scbert@{self.variant} cannot use; "
+                "give that variant weights of its own: overrides such as {'scbert@no_gene2vec': {'weights': ...}}."
+            )
+        return architecture

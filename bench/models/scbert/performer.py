@@ -1,0 +1,89 @@
+"""Layer of scBERT's Performer: FAVOR+ attention and a feed-forward network, each after a norm, each added to its input.
+
+Source: PROTOCOL 3.1 of the paper.  Children are named so that the state dict has the published names.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.models.layers.favor import KeySummary, Stabiliser, attend, attention, block_size, blocks
+from bench.models.layers.projection import draw_projection
+
+
+class Layer(nn.ModuleList):
+    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int, n_features: int):
+        feed_forward = nn.ModuleDict({"w1": nn.Linear(dim, 4 * dim), "w2": nn.Linear(4 * dim, dim)})
+        attention_block = nn.ModuleDict({"norm": nn.LayerNorm(dim), "fn": Attention(dim, heads, dim_head, n_features)})
+        feed_forward_block = nn.ModuleDict({"norm": nn.LayerNorm(dim), "fn": nn.ModuleDict({"fn": feed_forward})})
+        super().__init__([attention_block, feed_forward_block])
+
+    def forward(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
+        """Return the (cells, positions, dim) encodings after this layer."""
+        norm, attend_to = self[0].values()
+        return self._feed_forward(x + attend_to(norm(x), stabiliser))
+
+    def is_trained(self, x: Tensor) -> bool:
+        """Whether a gradient is wanted of this layer or of what came before."""
+        return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        norm, linear = self[1]["norm"], self[1]["fn"]["fn"]
+        return x + linear["w2"](F.gelu(linear["w1"](norm(x))))
+
+    def in_blocks(self, x: Tensor, stabiliser: Stabiliser, keys: KeySummary | None = None) -> Tensor:
+        """Do the same with intermediate results of a few positions at a time, which then stay in the cache.
+
+        Sums over the keys, where they are known, are not computed again.
+        """
+        norm, at = self[0].values()
+        n_features = len(at.projection)
+        parts = list(blocks(len(x), x.shape[1], at.heads, n_features, block_size(x.device)))
+        known, keys = keys is not None, keys or KeySummary(len(x), at.heads, at.projection)
+        for cells, positions in [] if known else parts:
+            normed = norm(x[cells, positions])
+            keys.add(cells, at.split(at.to_k(normed)), at.split(at.to_v(normed)))
+        context, _ = keys.context(stabiliser)
+        out = torch.empty_like(x)
+        for cells, positions in parts:
+            queries = at.split(at.to_q(norm(x[cells, positions])))
+            read = at.to_out(at.join(attend(queries, at.projection, context[cells])))
+            out[cells, positions] = self._feed_forward(x[cells, positions] + read)
+        return out
+
+
+class Attention(nn.Module):
+    """FAVOR+ attention between linear maps."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int, n_features: int):
+        super().__init__()
+        self.heads = heads
+        inner = heads * dim_head
+        self.fast_attention = nn.Module()
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        projection = draw_projection(n_features, dim_head, generator)
+        self.fast_attention.register_buffer("projection_matrix", projection)
+        self.to_q = nn.Linear(dim, inner, bias=False)
+        self.to_k = nn.Linear(dim, inner, bias=False)
+        self.to_v = nn.Linear(dim, inner, bias=False)
+        self.to_out = nn.Linear(inner, dim)
+
+    @property
+    def projection(self) -> Tensor:
+        """Random features, (n_features, dim_head)."""
+        return self.fast_attention.projection_matrix
+
+    def forward(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
+        """Return what every position reads, (cells, positions, dim)."""
+        q, k, v = (self.split(linear(x)) for linear in (self.to_q, self.to_k, self.to_v))
+        return self.to_out(self.join(attention(q, k, v, self.projection, stabiliser)))
+
+    def split(self, x: Tensor) -> Tensor:
+        """Return (cells, heads, positions, dim_head) of (cells, positions, heads * dim_head)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def join(self, x: Tensor) -> Tensor:
+        """Undo `split`."""
+        return x.transpose(1, 2).flatten(2)

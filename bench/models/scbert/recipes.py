@@ -1,0 +1,58 @@
+"""Pretraining scBERT in this project: settings and the named recipes of the tiers."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from bench.core.errors import unknown
+from bench.datasets.panglao import gene_order
+from bench.datasets.sources import cache_folder
+from bench.training.cells import build
+from bench.training.genes import most_variable
+from bench.training.recipes import BLOOD, SMALL, Pretraining
+from bench.training.store import Cells
+
+
+@dataclass(frozen=True)
+class ScBERTPretraining(Pretraining):
+    """Settings of scBERT: tokens of all genes of a list, of which some are predicted as classes."""
+
+    model: ClassVar[str] = "scbert"
+    protocol: ClassVar[int] = 1
+    sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "dim_head", "n_features")
+
+    gene2vec: bool = True  # frozen vectors, trained on the same cells before
+    dim: int = 200
+    depth: int = 6
+    heads: int = 10
+    dim_head: int = 64
+    n_features: int = 266
+    clip: float = 100.0  # largest norm of the gradient, as published
+    stabiliser: str = "batch"  # shared by the cells of a micro-batch
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.stabiliser not in ("batch", "per_cell"):
+            raise unknown("stabiliser", self.stabiliser, ("batch", "per_cell"))
+
+    @property
+    def library(self) -> str:
+        """Genes over which the library size is counted: a few genes would not measure the depth of a cell."""
+        return "all" if self.n_genes else "panglao"
+
+    def cells(self) -> Cells:
+        """Return the tokens of the cells, written to the cache once; all genes are scBERT's 16,906."""
+        folder = cache_folder() / "cells"
+        genes = most_variable(folder, self.selections, self.n_genes) if self.n_genes else gene_order()
+        return build(folder, list(self.selections), genes, self.library)
+
+
+QUICK = ScBERTPretraining(
+    SMALL, steps=500, n_genes=200, dim=32, depth=2, heads=2, dim_head=16, n_features=44, micro_batch=32, lr=5e-3
+)
+STANDIN = ScBERTPretraining((*BLOOD, SMALL[1]), steps=3000, precision="bf16")
+RECIPES = {
+    "scbert_quick": QUICK,
+    "scbert_quick_no_gene2vec": replace(QUICK, gene2vec=False),
+    "scbert_standin": STANDIN,
+    "scbert_standin_no_gene2vec": replace(STANDIN, gene2vec=False),
+}

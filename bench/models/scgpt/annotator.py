@@ -1,0 +1,203 @@
+"""scGPT as an annotator: published fine-tuning by default, from scratch as variants, open choices as settings.
+
+Source: PROTOCOL 1.7, 1.8 and 3.2 of the paper: Adam with eps 1e-4, rate times 0.9 per epoch, all weights trained; the
+loss on a tenth of the training cells chooses the epoch.  Recipe ``clean`` stratifies these and shuffles every epoch.
+Known deviations: with ``published_rng`` the scored cells are drawn after training, not before.
+"""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from anndata import AnnData
+from sklearn.model_selection import train_test_split
+
+from bench.core.errors import BenchError, unknown
+from bench.datasets.names import cell_ids
+from bench.models.finetuned import FineTuned, refuse_pretrained_cells, stratified, told, validation_share
+from bench.models.layers.sequences import Sequences
+from bench.models.scgpt.binning import CLS, at_most, binned
+from bench.models.scgpt.network import Architecture, ScGPTNetwork
+from bench.training.device import PRECISIONS
+from bench.training.finetune import Schedule, over_cells
+from bench.weights import Checkpoint, load_into, read, resolve
+from bench.weights.vocabulary import coverage
+
+TRAINABLE = ("all", "last_layer", "head")
+FROM_SCRATCH = ("no_pretraining", "no_pretraining_frozen_embeddings", "scratch_tuned")
+FROZEN = ("encoder", "value_encoder")  # what "frozen" means in the paper: its transformer is trained
+
+
+@dataclass(frozen=True)
+class ScGPTConfig:
+    """Hyper-parameters of fine-tuning; the architecture is that of the weights."""
+
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float = 1e-4
+    decay: float = 0.9  # of the rate, per epoch
+    warmup_steps: int = 0  # over which the rate rises from 0
+    shuffle: bool = False  # anew every epoch; published is one order for all of them
+    trainable: str = "all"  # "last_layer" with the head; "head" alone, a frozen probe
+    class_weights: str = "none"  # or "inverse" of the number of cells
+    dropout: float = 0.2
+    validation_share: float = 0.1  # of the training cells
+    max_tokens: int = 3001  # of a cell, with the first one that stands for it
+    evaluation_batch: int = 64
+    precision: str = "float32"  # or "fp16" as published, or "bf16", on a GPU
+    published_rng: bool = False  # ties and subsets from one stream, so that they depend on the order of cells
+    layers: int = 0  # 0 for those of the weights; other sizes only from scratch
+    dim: int = 0
+    hidden: int = 0
+    heads: int = 0
+
+
+class ScGPT(FineTuned):
+    """Annotator by a transformer over the expressed genes."""
+
+    Config = ScGPTConfig
+    variants = ("pretrained", *FROM_SCRATCH)
+    leaking_recipes = ()
+    variant_settings: ClassVar = {
+        "no_pretraining": {"epochs": 30},  # as published
+        "no_pretraining_frozen_embeddings": {"epochs": 30},
+        "scratch_tuned": {  # what scGPT's authors advise: smaller, with warm-up, shuffled
+            **{"layers": 4, "dim": 128, "hidden": 128, "heads": 4},
+            **{"epochs": 30, "lr": 5e-4, "warmup_steps": 200, "shuffle": True},
+        },
+    }
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether a prediction depends on the other cells."""
+        return self.config.published_rng
+
+    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
+        """Fine-tune the weights, or train from scratch, on the training cells; see `FineTuned.fit`."""
+        if not self.weights:
+            raise BenchError(
+                "scgpt needs weights, for its vocabulary even without pretraining: set the override 'weights' to a "
+                "file, to scgpt_human (the published ones), or to scgpt_quick (pretrained here in a minute)."
+            )
+        if self.config.max_tokens < 2:
+            raise BenchError(f"max_tokens={self.config.max_tokens} leaves no gene; give 2 or more, 3001 as published.")
+        self._checkpoint, self._seed = read(resolve(self.weights)), seed
+        self._sizes = self._architecture()
+        self._vocabulary = vocabulary_of(self._checkpoint)
+        self._coverage = coverage(train.var_names, self._vocabulary)
+        if self._coverage.hint and 10 * len(self._coverage.used) < train.n_vars:  # alike by chance
+            raise BenchError(f"Only {self._coverage}")
+        self._stream = np.random.RandomState(seed) if self.config.published_rng else None
+        return super().fit(train, seed=seed, validation=validation)
+
+    def cells(self, cells: AnnData, labels: np.ndarray | None = None) -> Sequences:
+        """Return the bins of cells; those of training cells in the published stream are cut by `split`."""
+        names, stream = cells.var_names.tolist(), self._stream
+        whole = stream is not None and labels is not None
+        if stream is not None and labels is None:  # so that predicting twice gives the same
+            stream = np.random.RandomState(self._seed)
+        draw = {"ids": cell_ids("", cells.obs_names), "seed": self._seed}  # the same if a file is renamed
+        most = None if whole else self.config.max_tokens - 1
+        bins = binned(cells.X, names, self._vocabulary, max_genes=most, published_rng=stream, **draw)
+        labels = np.zeros(cells.n_obs, dtype=int) if labels is None else labels
+        return Sequences(bins, labels, self._vocabulary.index(CLS))
+
+    def split(self, cells: Sequences, seed: int) -> tuple[Sequences, Sequences | None]:
+        """Return the cells to train on, in the order of all epochs, and those to choose the epoch on."""
+        share = validation_share(self.config.validation_share)
+        n_validation = math.ceil(share * len(cells))
+        if self.recipe == "clean":
+            sides = stratified(cells, share, seed)
+        elif n_validation in (0, len(cells)):
+            sides = cells, None
+        else:
+            draw = np.random.RandomState(seed) if self._stream is None else self._stream
+            rows = train_test_split(np.arange(len(cells)), test_size=n_validation, random_state=draw)
+            sides = tuple(cells.take(side) for side in rows)
+        return sides if self._stream is None else tuple(map(self._cut, sides))
+
+    def _cut(self, cells: Sequences | None) -> Sequences | None:
+        if cells is None:
+            return None
+        bins = at_most(cells.tokens, self.config.max_tokens - 1, ids=None, seed=0, published_rng=self._stream)
+        return replace(cells, tokens=bins)
+
+    def build(self, n_classes: int, seed: int) -> ScGPTNetwork:
+        """Return the network with pretrained or random weights and a fresh classifier."""
+        if self.config.trainable not in TRAINABLE:
+            raise unknown("trainable", self.config.trainable, TRAINABLE)
+        network = ScGPTNetwork(self._sizes, seed=seed, equal_layers=self.variant != "scratch_tuned")
+        if self.variant == "pretrained":
+            self.audit_ = str(load_into(network, self._checkpoint))
+        else:
+            digest = self._checkpoint.origin_sha256[:16]
+            self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only the vocabulary, sha256 {digest}"
+        self.audit_ += f"; {self._coverage.told(most=3)}"  # all of their names: bench weights NAME --data DATA
+        network.classify_into(n_classes, seed=seed)
+        network.requires_grad_(self.config.trainable == "all")
+        trained = [network.cls_decoder]
+        trained += [network.transformer_encoder["layers"][-1]] if self.config.trainable == "last_layer" else []
+        for module in trained:
+            module.requires_grad_(True)
+        if self.variant == "no_pretraining_frozen_embeddings":
+            for name in FROZEN:
+                network.get_submodule(name).requires_grad_(False)
+        return network
+
+    def schedule(self) -> Schedule:
+        """Return the published schedule with this configuration's numbers."""
+        c = self.config
+        if c.precision not in PRECISIONS:
+            raise unknown("precision", c.precision, PRECISIONS)
+        same = {name: getattr(c, name) for name in ("epochs", "batch_size", "warmup_steps", "evaluation_batch")}
+        same |= {"precision": c.precision, "shuffle": c.shuffle or self.recipe == "clean"}
+        return Schedule(**same, rate=lambda epoch: c.lr * c.decay**epoch, adam_eps=1e-4, clip=1.0, choose="loss")
+
+    def predict_proba(self, cells: AnnData) -> np.ndarray:
+        """Return (n_cells, n_classes) probabilities.
+
+        Raises
+        ------
+        BenchError
+            If some of the cells were pretrained on.
+        """
+        if self.variant == "pretrained":
+            refuse_pretrained_cells(self._checkpoint, cells)
+        return super().predict_proba(cells)
+
+    def embed(self, cells: AnnData) -> np.ndarray:
+        """Return the (n_cells, dim) outputs at the first token."""
+        return over_cells(self.network_, self.network_.embed, self.cells(cells), self.schedule()).numpy()
+
+    def _architecture(self) -> Architecture:
+        """Return the sizes of the weights, or those asked for."""
+        found = Architecture.of(self._checkpoint.tensors, heads=1)  # whether it is an scGPT, before what it says
+        c = self.config
+        if not 0 <= c.dropout < 1:
+            raise BenchError(f"dropout={c.dropout} should be from 0 to below 1; 0.2 as published.")
+        found = replace(found, heads=int(told(self._checkpoint, "heads", "scgpt")), dropout=c.dropout)
+        asked = {"depth": c.layers, "dim": c.dim, "hidden": c.hidden, "heads": c.heads}
+        asked = {name: size for name, size in asked.items() if size not in (0, getattr(found, name))}
+        if asked and self.variant == "pretrained":
+            raise BenchError(
+                f"Other sizes than those of the weights ({asked}) make sense from scratch only: "
+                f"scgpt@{', scgpt@'.join(FROM_SCRATCH)}."
+            )
+        if asked and min(asked.values()) < 0:
+            raise BenchError(f"Sizes of a network should be 1 or more, or 0 for those of the weights; found {asked}.")
+        return replace(found, **asked)
+
+
+def vocabulary_of(checkpoint: Checkpoint) -> list[str]:
+    """Return the tokens that weights of an scGPT name, in the order of their ids."""
+    vocabulary = json.loads(told(checkpoint, "genes", "scgpt"))
+    embedded = len(checkpoint.tensors["encoder.embedding.weight"])
+    if len(vocabulary) != embedded or CLS not in vocabulary:
+        raise BenchError(
+            f"{checkpoint.path} names {len(vocabulary):,} tokens with{'' if CLS in vocabulary else 'out'} {CLS}, and "
+            f"embeds {embedded:,}; expected one name for each, {CLS} among them. Convert the original files with: "
+            "bench weights scgpt --path FOLDER."
+        )
+    return vocabulary

@@ -1,0 +1,1 @@
+"""From a request to a record: trials and their keys, the runner, records, notebooks."""

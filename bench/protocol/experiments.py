@@ -1,0 +1,124 @@
+"""What a chapter calls: run what its parameters ask for, and return every record of the experiment."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.core.errors import BenchError, unknown
+from bench.core.provenance import commit, versions
+from bench.core.settings import parse
+from bench.datasets import find, load
+from bench.datasets.splits import split
+from bench.protocol import records
+from bench.protocol.runner import run
+from bench.protocol.trials import TIERS, Grid
+
+
+def run_grid(
+    experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: bool, jobs: int = 1, **choices: Any
+) -> pd.DataFrame:
+    """Run the trials of one tier where they are not recorded, and return the records of all tiers.
+
+    Parameters
+    ----------
+    experiment
+        Name of the chapter.
+    tiers
+        For each tier what `bench.protocol.trials.Grid` needs: dataset, models, fractions, seeds ...
+    tier
+        The tier to run.
+    compute
+        False, as in the book, reads records only.
+    jobs
+        Trials at a time; see `bench.protocol.runner.run`.
+    choices
+        Fields of the grid that take the place of the tier's own; None keeps the tier's.  Overrides are merged with the
+        tier's, setting by setting.  Text is read as YAML, because papermill hands lists over as text.
+
+    Raises
+    ------
+    BenchError
+        If a choice is wrong, or nothing is recorded: with the command that makes the records.
+    """
+    if tier not in tiers:
+        raise unknown("tier", tier, tiers)
+    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
+    grid = Grid(experiment, tier, **_merged(tiers[tier], chosen))
+    foreign = set(grid.dataset) - set(Grid(experiment, tier, **tiers[tier]).dataset)
+    if tier == "paper" and foreign:
+        raise BenchError(
+            f"tier='paper' stands for the paper's own data, not {', '.join(sorted(foreign))}; "
+            "use tier='standin' for other data."
+        )
+    if parse("compute", compute):
+        run(grid, jobs=parse("jobs", jobs))
+    return recorded(experiment, tier)
+
+
+def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: bool, **choices: Any) -> pd.DataFrame:
+    """Record size, depth and composition of data sets, as `run_grid` records trials."""
+    if tier not in tiers:
+        raise unknown("tier", tier, tiers)
+    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
+    names = (tiers[tier] | chosen)["dataset"]
+    if parse("compute", compute):
+        records.check_writable()
+        for name in [names] if isinstance(names, str) else names:
+            try:
+                _describe(experiment, tier, (name, chosen.get("label"), chosen.get("batch")))
+            except BenchError as error:  # some files cannot be fetched everywhere; the other sets can be described
+                print(f"{name}: {error}", file=sys.stderr)
+    return recorded(experiment, tier)
+
+
+def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | None]) -> None:
+    adata, dataset = load(*source), find(*source)
+    sides = split(adata, dataset.split)
+    values = {
+        "n_cells": adata.n_obs,
+        "n_genes": adata.n_vars,
+        "n_types": adata.obs["cell_type"].nunique(),
+        "n_batches": adata.obs["batch"].nunique() if "batch" in adata.obs else 0,
+        "median_genes": np.median(np.diff(adata.X.indptr)),
+        "median_counts": np.median(np.asarray(adata.X.sum(axis=1))) if dataset.values == "counts" else np.nan,
+        "n_train": len(sides.train),
+        "n_test": len(sides.test),
+    }
+    rows = [{"metric": metric, "class": "", "value": value} for metric, value in values.items()]
+    for column, metric in (("cell_type", "cells_of_type"), ("batch", "cells_of_batch")):
+        counts = adata.obs[column].value_counts() if column in adata.obs else {}
+        rows += [{"metric": metric, "class": str(group), "value": n} for group, n in counts.items()]
+    digest = adata.uns["bench"]["hash"]
+    shared = {"experiment": experiment, "tier": tier, "dataset": Path(source[0]).name, "dataset_hash": digest}
+    shared |= {"split": dataset.split, "key": digest, "status": "ok", "commit": commit(), "versions": versions()}
+    records.write([shared | row for row in rows])
+
+
+def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
+    """Return the records of an experiment; without any at that tier, raise with the command that makes them."""
+    table = records.read(experiment)
+    if not (table["tier"] == tier).any():
+        raise BenchError(
+            f"Nothing is recorded for {experiment} at tier {tier!r}. "
+            f"Make the records with: bench run chapters/{experiment}.md -p tier {tier}"
+        )
+    return table
+
+
+def _merged(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return a tier's choices with the user's in their place, overrides merged setting by setting.
+
+    The tier's overrides of models that the user did not ask for are left out.
+    """
+    merged = of_tier | chosen
+    models = merged["models"] if isinstance(merged["models"], list) else [merged["models"]]
+    asked = {name for model in map(str, models) for name in (model, model.partition("@")[0])}
+    overrides = {name: settings for name, settings in of_tier.get("overrides", {}).items() if name in asked}
+    own = chosen.get("overrides", {})
+    if not isinstance(own, dict) or not all(isinstance(settings, dict) for settings in own.values()):
+        return merged  # the grid says what is wrong
+    return merged | {"overrides": overrides | {name: overrides.get(name, {}) | own[name] for name in own}}

@@ -1,0 +1,96 @@
+"""Execute a chapter with papermill, with parameters that are checked first."""
+
+import ast
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from bench.core.atomic import cannot_write, check_writable
+from bench.core.errors import BenchError, unknown
+from bench.core.provenance import ROOT
+from bench.protocol.records import own_folder
+
+_ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
+
+
+def chapters() -> dict[str, Path]:
+    """Return the chapters by name."""
+    return {path.stem: path for path in sorted((ROOT / "chapters").glob("*.md"))}
+
+
+def find(name: str) -> Path:
+    """Return the file of a chapter, given its name or its path."""
+    path = Path(name)
+    if path.suffix == ".md" and path.is_file():
+        return path
+    known = chapters()
+    if path.stem not in known:
+        raise unknown("chapter", name, known)
+    return known[path.stem]
+
+
+def parameters_of(notebook) -> dict[str, Any]:
+    """Return the constants of the cell tagged ``parameters``, or nothing where there is no such cell."""
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            statements = ast.parse(cell.source).body
+            return {s.targets[0].id: ast.literal_eval(s.value) for s in statements if isinstance(s, ast.Assign)}
+    return {}
+
+
+def known_parameters(name: str) -> dict[str, Any]:
+    """Return the constants in a chapter's ``parameters`` cell."""
+    import jupytext
+
+    return parameters_of(jupytext.read(find(name)))
+
+
+def check_parameters(name: str, parameters: dict[str, Any]) -> None:
+    """Raise a BenchError if a chapter has no such parameter; papermill itself would only warn."""
+    known = known_parameters(name)
+    for key in parameters:
+        if key not in known:
+            raise unknown(f"parameter of {find(name).name}", key, known)
+
+
+def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
+    """Execute a chapter and return the executed notebook, in ``_build/runs`` beside the results.
+
+    Parameters
+    ----------
+    name
+        A chapter's name or path.
+    parameters
+        In the place of the constants in its ``parameters`` cell; ``compute`` is True unless given.
+
+    Raises
+    ------
+    BenchError
+        If there is no such chapter or parameter, the disk is full or read-only, or the chapter raises.
+    """
+    import jupytext
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # its widgets are not used here
+        import papermill
+
+    path = find(name)
+    notebook = jupytext.read(path)
+    known = parameters_of(notebook)
+    check_parameters(name, parameters or {})
+    asked = ({"compute": True} if "compute" in known else {}) | (parameters or {})
+    tier = asked.get("tier", known.get("tier", "page"))
+    output = own_folder().parent / "runs" / f"{path.stem}-{tier}.ipynb"
+    check_writable(output.parent)
+    try:
+        papermill.execute_notebook(notebook, output, asked, cwd=Path.cwd(), stderr_file=sys.stderr, **_ENGINE)
+    except papermill.PapermillExecutionError as error:
+        if error.ename == KeyboardInterrupt.__name__:  # Ctrl-C reached the kernel first
+            raise KeyboardInterrupt from None
+        # An error of ours says all there is to say; any other needs the traceback, which the notebook keeps.
+        reason = error.evalue if error.ename == BenchError.__name__ else f"{error.ename}: {error.evalue}"
+        raise BenchError(f"{path.name} stopped: {reason}\n(traceback in {output})") from error
+    except OSError as error:
+        raise cannot_write(output.parent, error) from error
+    return output

@@ -1,0 +1,215 @@
+"""Records: tidy rows with value, cost and provenance; one atomic file per trial, concatenated on read.
+
+Own results lie in ``_build/results`` (or ``BENCH_RESULTS``) as ``EXPERIMENT/TIER/KEY.csv`` with the predictions beside
+them in ``KEY.npz``.  Committed records, one CSV per experiment, lie in ``chapters/results`` and serve the book alone.
+A record is never overwritten by a second run of its trial, except that a failure gives way to a later attempt.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.core import atomic
+from bench.core.errors import BenchError
+from bench.core.provenance import ROOT
+from bench.statistics.predictions import Predictions
+
+COLUMNS = {
+    "experiment": "chapter that asked for the trial",
+    "tier": "what the number is worth: quick, standin or paper",
+    "dataset": "name of the data set, or file name of a user's .h5ad",
+    "dataset_hash": "16 hex digits over its checked content",
+    "split": "random, authors or held_out:GROUP",
+    "subset": "how few-shot cells were drawn: paired or published",
+    "model": "name or import path",
+    "variant": "one of the model's variants",
+    "recipe": "one of the model's recipes",
+    "hyperparameters": "canonical JSON, defaults included",
+    "weights_hash": "identity of the weights, 16 hex digits; empty without weights",
+    "weights": "tensors loaded of those in the file, and the start of the published file's SHA-256",
+    "fraction": "share of the training cells used",
+    "seed": "of the draw and of the model",
+    "protocol": "version of the project's protocol and of the model",
+    "sees_scored_cells": "whether the recipe looks at scored cells, as some published ones do",
+    "metric": "see bench.statistics.metrics, or a diagnostic of the model; empty in a failed trial",
+    "class": "cell type, for metrics per class",
+    "epoch": "for diagnostics per epoch, from 1",
+    "value": "of the metric",
+    "n_train": "cells trained on",
+    "n_test": "cells scored",
+    "seconds": "wall time of fit and prediction",
+    "peak_memory_mb": "largest resident memory of the process and its workers, 1 MB = 10^6 bytes",
+    "device": "where it ran",
+    "commit": "of this project, '-dirty' with uncommitted changes",
+    "versions": "of Python and the packages that decide numbers",
+    "key": "of the trial",
+    "status": "ok, or failed: reason",
+}
+GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
+COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
+
+
+def own_folder() -> Path:
+    """Return the folder of the user's own results."""
+    return Path(os.environ.get("BENCH_RESULTS") or ROOT / "_build" / "results").absolute()
+
+
+def committed_folder() -> Path:
+    """Return the folder of the records that are part of the project."""
+    return ROOT / "chapters" / "results"
+
+
+def path_of(experiment: str, tier: str, key: str, suffix: str = ".csv") -> Path:
+    """Return where a trial's own record lies."""
+    return own_folder() / experiment / tier / f"{key}{suffix}"
+
+
+def is_done(experiment: str, tier: str, key: str) -> bool:
+    """Return whether the user's own results hold a trial that did not fail."""
+    path = path_of(experiment, tier, key)
+    return path.exists() and not _has_failed(path)
+
+
+def adopt(experiment: str, tier: str, key: str) -> bool:
+    """Take over a trial that another experiment has run at the same tier; return whether there was one."""
+    found = [path for path in own_folder().glob(f"*/{tier}/{key}.csv") if not _has_failed(path)]
+    for path in found[:1]:
+        target = path_of(experiment, tier, key)
+        if path.with_suffix(".npz").exists():
+            atomic.copy(path.with_suffix(".npz"), target.with_suffix(".npz"))
+        text = _read_csv(path).assign(experiment=experiment).to_csv(index=False).encode()
+        atomic.write(target, lambda file, text=text: file.write(text), replace=True)
+    return bool(found)
+
+
+def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predictions | None = None) -> None:
+    """Write one trial, predictions first, so that a record without its predictions cannot exist.
+
+    Raises
+    ------
+    BenchError
+        If the folder cannot be written or is full; what was there before stays as it was.
+    """
+    first = rows[0]
+    path = path_of(first["experiment"], first["tier"], first["key"])
+    replace = path.exists() and _has_failed(path)
+    if predictions is not None and (replace or not path.exists()):
+        atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, cells, predictions), replace=True)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    atomic.write(path, lambda file: file.write(table.to_csv(index=False).encode()), replace=replace)
+
+
+def read(experiment: str | None = None, *, own: bool = True, committed: bool = True) -> pd.DataFrame:
+    """Return the records of an experiment, or of all; a user's own trial takes the place of the committed one.
+
+    Raises
+    ------
+    BenchError
+        If a file is not a record.
+    """
+    pattern = experiment or "*"
+    mine = sorted(own_folder().glob(f"{pattern}/*/*.csv")) if own else []
+    ours = sorted(committed_folder().glob(f"{pattern}.csv")) if committed else []
+    tables = [_read_csv(p).assign(origin=origin) for origin, ps in (("own", mine), ("committed", ours)) for p in ps]
+    if not tables:
+        return pd.DataFrame(columns=[*COLUMNS, "origin"])
+    return _without_superseded(pd.concat(tables, ignore_index=True))
+
+
+def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
+    known = set(table.loc[table["origin"] == "own", ["experiment", "tier", "key"]].itertuples(index=False, name=None))
+    keys = table[["experiment", "tier", "key"]].itertuples(index=False, name=None)
+    superseded = np.array([key in known for key in keys], dtype=bool) & (table["origin"] == "committed")
+    return table[~superseded].reset_index(drop=True)
+
+
+def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, Predictions]:
+    """Return the names of the scored cells and what was predicted for them."""
+    places = [path_of(experiment, tier, key, ".npz"), committed_folder() / experiment / f"{key}.npz"]
+    for path in places:
+        if path.exists():
+            with np.load(path, allow_pickle=False) as kept:
+                classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
+                probabilities /= probabilities.sum(axis=1, keepdims=True)
+                truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
+                batch = kept["batches"][kept["batch"]] if "batch" in kept else None
+                return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
+    raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+
+
+def commit(experiment: str, tier: str | None = None) -> Path:
+    """Merge the user's own records of an experiment into the committed ones and return the file.
+
+    Values per cell type and predictions stay for complete training sets alone, predictions only in small files: with
+    everything the committed records would be ten times as large.
+    """
+    mine = read(experiment, committed=False)
+    if tier:
+        mine = mine[mine["tier"] == tier]
+    if mine.empty:
+        raise BenchError(f"No own records of {experiment} to commit; make them: bench run chapters/{experiment}.md")
+    tables = [table for table in (mine, read(experiment, own=False)) if len(table)]
+    table = _without_superseded(pd.concat(tables, ignore_index=True))
+    table = table[(table["class"] == "") | ~(table["fraction"] < 1)]
+    order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]
+    table = table.sort_values(order, kind="stable")[list(COLUMNS)]
+    for trial in table[table["fraction"] == 1].drop_duplicates("key").itertuples():
+        kept = path_of(experiment, trial.tier, trial.key, ".npz")
+        if kept.exists() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
+            atomic.copy(kept, committed_folder() / experiment / kept.name)
+    path = committed_folder() / f"{experiment}.csv"
+    atomic.write(path, lambda file: file.write(table.to_csv(index=False, float_format="%.6g").encode()), replace=True)
+    return path
+
+
+def check_writable() -> None:
+    """Raise a BenchError now if the user's own results could not be written later."""
+    atomic.check_writable(own_folder())
+
+
+def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None:
+    labels, truth = np.unique(predictions.truth, return_inverse=True)
+    batch = {}
+    if predictions.batch is not None:
+        batch["batches"], codes = np.unique(predictions.batch, return_inverse=True)
+        batch["batch"] = codes.astype(np.int16)
+    np.savez_compressed(
+        file,
+        cells=cells.astype(str),
+        labels=labels,
+        classes=predictions.classes,
+        truth=truth.astype(np.int16),
+        predicted=np.searchsorted(predictions.classes, predictions.predicted).astype(np.int16),
+        probabilities=predictions.probabilities.astype(np.float16),
+        **batch,
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    text = {c: str for c in COLUMNS if c not in _NUMBERS}
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=text,
+            keep_default_na=False,
+            na_values={c: [""] for c in _NUMBERS},
+            float_precision="round_trip",
+        )
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path} is not a record ({error}); delete it and run the chapter again.") from error
+    if list(table) != list(COLUMNS):
+        odd = sorted(set(table) ^ set(COLUMNS)) or "their order"
+        raise BenchError(f"{path} is not a record of this version: {odd} differ in its columns; delete or move it.")
+    numbers = all(pd.api.types.is_numeric_dtype(table[column]) for column in _NUMBERS)
+    if table.empty or not numbers or not table["status"].fillna("").str.fullmatch("ok|failed: .*").all():
+        raise BenchError(f"{path} is not a complete record; delete it and run the chapter again.")
+    return table.assign(sees_scored_cells=table["sees_scored_cells"] == "True")
+
+
+_NUMBERS = {"fraction", "seed", "epoch", "value", "n_train", "n_test", "seconds", "peak_memory_mb"}
+
+
+def _has_failed(path: Path) -> bool:
+    return _read_csv(path)["status"].str.startswith("failed").any()

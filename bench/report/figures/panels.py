@@ -1,0 +1,58 @@
+"""One row per run on all training cells, under the title of the panel in which it may be compared."""
+
+import pandas as pd
+
+from bench.core.errors import BenchError
+from bench.report.figures.runs import complete, runs_of, with_series
+from bench.report.figures.style import CONTROLS, TIERS, natural
+
+EXPERIMENTS = ("few_shot_pbmc", "few_shot_scgpt", "liver", "scbert_annotation", "scbert_ablations")
+EXPERIMENTS += ("scgpt_no_pretraining",)  # in this order: the first to hold a model says which settings are shown
+SCORES = ("accuracy", "ece")
+SPLITS = {"random": ", random split", "authors": ", authors' split"}
+PANEL = ["tier", "dataset", "split"]
+
+
+def complete_runs(records: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per run on all training cells: ``panel``, ``series``, accuracy, ece, costs, key.
+
+    A panel is a tier, a data set and a split, best tier first; nothing is ever compared across panels.  A trial that
+    several experiments hold counts once.  Where they ran a model with other settings on the same panel, those of the
+    first experiment of ``EXPERIMENTS`` are kept, so that a model is one series unless a single experiment varies it.
+    The column ``control`` marks floors.
+
+    Raises
+    ------
+    BenchError
+        If no record is of a run on all training cells.
+    """
+    rows = complete(runs_of(records[records["metric"].isin(SCORES)]))
+    if rows.empty:
+        raise BenchError('No run on all training cells is recorded; run a chapter with -p fractions "[1.0]".')
+    index = ["experiment", *PANEL, "dataset_hash", "model", "variant", "seed", "key"]
+    scores = rows.pivot_table(index=index, columns="metric", values="value", observed=True).reindex(columns=SCORES)
+    runs = rows.drop_duplicates(index).set_index(index).join(scores).reset_index()
+    runs = _of_first_experiment(runs.drop(columns=["metric", "value", "series"]))
+    runs["panel"] = [title_of(*names) for names in runs[PANEL].itertuples(index=False, name=None)]
+    named = with_series(runs.assign(dataset=runs["panel"]))["series"]
+    return _in_order(runs.assign(series=named, control=runs["model"].isin(CONTROLS)))
+
+
+def title_of(tier: str, dataset: str, split: str) -> str:
+    """Return the name of a panel as readers see it, such as ``Stand-in: baron, human1 held out``."""
+    group = split.removeprefix("held_out:")
+    return f"{TIERS.get(tier, tier)}: {dataset}" + SPLITS.get(split, f", {group} held out")
+
+
+def _of_first_experiment(runs: pd.DataFrame) -> pd.DataFrame:
+    place = runs["experiment"].map({name: i for i, name in enumerate(EXPERIMENTS)}).fillna(len(EXPERIMENTS))
+    first = place.groupby([runs[name] for name in (*PANEL, "model", "variant")]).transform("min")
+    return runs[place == first]
+
+
+def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    places = {"tier": list(TIERS), "series": sorted(set(runs["series"]), key=natural)}
+    by = ["tier", "panel", "series", "seed"]
+    return runs.sort_values(
+        by, key=lambda column: column.map(places[column.name].index) if column.name in places else column
+    ).reset_index(drop=True)

@@ -1,0 +1,150 @@
+"""What the chapter calls: score weights and baselines where that is not recorded, and return the records."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from bench.core.errors import BenchError, unknown
+from bench.core.interrupts import interrupts_delivered
+from bench.core.provenance import Cost
+from bench.core.settings import parse
+from bench.protocol import records
+from bench.protocol.experiments import recorded
+from bench.report.masked.cells import Weights
+from bench.report.masked.request import Request, Task, tasks, trial_of
+
+log = logging.getLogger("bench")
+PANGLAO = "panglao"  # beginning of the file name of the paper's own data, which no data set of the project reads
+
+
+def masked_grid(
+    experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: bool, jobs: int = 1, **choices: Any
+) -> pd.DataFrame:
+    """Score masked positions of held-out cells at one tier where that is not recorded; return all tiers' records.
+
+    Every variant's weights and the baselines are scored on each data set with the masks of each seed; see
+    `score` for the metrics and `cells` for the cells.  Weights that were pretrained in this
+    project add their curve of training: ``epoch`` counts its evaluations.
+
+    Parameters
+    ----------
+    experiment
+        Name of the chapter.
+    tiers
+        For each tier the fields of `Request`: dataset, weights, seeds, max_cells, batch_size, device, baselines_only.
+    tier
+        The tier to run.
+    compute
+        False, as in the book, reads records only.
+    jobs
+        Trials at a time; -1 for one per core.
+    choices
+        Fields that take the place of the tier's own; None keeps the tier's.  Text is read as YAML.
+
+    Raises
+    ------
+    BenchError
+        If a choice is wrong, weights or data cannot be had, or nothing is recorded: with the command that makes it.
+        A trial that fails is a record, not an error.
+    """
+    if tier not in tiers:
+        raise unknown("tier", tier, tiers)
+    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
+    for name in chosen:
+        if name not in Request.__dataclass_fields__:
+            raise unknown("choice", name, Request.__dataclass_fields__)
+    request, usual = Request(**tiers[tier] | chosen), Request(**tiers[tier]).dataset
+    foreign = [d for d in request.dataset if d not in usual and not Path(d).name.lower().startswith(PANGLAO)]
+    if tier == "paper" and foreign:
+        raise BenchError(
+            f"tier='paper' stands for the paper's own data, not {', '.join(map(str, foreign))}; "
+            "use tier='standin' for other data."
+        )
+    if parse("compute", compute):
+        _run(experiment, tier, request, parse("jobs", jobs))
+    return recorded(experiment, tier)
+
+
+def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
+    if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
+        raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
+    records.check_writable()
+    if not request.baselines_only:
+        from bench.training.device import device_of  # torch only now
+
+        device_of(request.device)
+    find = Weights.planned if request.baselines_only else Weights.of
+    given = [find(variant, name) for variant, name in request.weights.items()]
+    for weights in given if not request.baselines_only else ():
+        _record_curve(experiment, tier, weights)
+    planned = tasks(request, given)
+    missing = [task for task in planned if not records.is_done(experiment, tier, task.trial.key)]
+    label = f"{experiment} ({tier})"
+    recorded_already = len(planned) - len(missing)
+    print(f"{label}: {recorded_already} of {len(planned)} trials recorded, {len(missing)} to run", file=sys.stderr)
+    if missing:
+        work = (delayed(_run_task)(task, experiment, tier, request.device) for task in missing)
+        outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
+        with interrupts_delivered():
+            failed = list(filter(None, tqdm(outcomes, total=len(missing), desc=label, unit="trial")))
+        if failed:
+            print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
+
+
+def _run_task(task: Task, experiment: str, tier: str, device: str) -> str:
+    """Run and record one trial; return why it failed, or an empty string."""
+    from bench.report.masked.score import score_task  # torch only now
+
+    cost, rows, audit, status = Cost(), [], "", "ok"
+    cost.n_train, cost.n_test = task.n_train, len(task.scored.rows)
+    try:
+        with cost:
+            rows, audit = score_task(task, device)
+    except Exception as error:  # a result of this trial; the others go on
+        status = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        log.warning("%s\n%s", status, traceback.format_exc())
+        rows = [{"metric": "", "class": "", "value": np.nan}]
+    where = device if task.weights else "cpu"
+    shared = asdict(task.trial) | cost.provenance() | {"experiment": experiment, "tier": tier, "key": task.trial.key}
+    shared |= {"sees_scored_cells": task.trial.model == "mode_per_cell", "weights": audit, "status": status}
+    shared |= {"device": f"{where} ({os.cpu_count()} cores)"}
+    records.write([shared | row for row in rows])
+    return "" if status == "ok" else f"{task.trial.model} on {task.trial.dataset}, {status}"
+
+
+def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
+    """Record loss and masked accuracy in the course of a pretraining of this project, from the card."""
+    if (known := weights.pretraining()) is None:
+        return
+    from bench.training.pretrain import N_VALIDATION  # torch only now
+
+    (recipe, cells), card = known, weights.card()
+    settings = asdict(replace(recipe, selections=()))
+    del settings["selections"]
+    data = {"dataset": ", ".join(Path(name).name for name in cells.datasets), "dataset_hash": cells.content}
+    model = {"model": "scbert", "variant": weights.variant, "recipe": "pretraining", "weights_hash": weights.identity}
+    trial = trial_of(recipe.seed, settings, **data, **model, split="validation_5_percent")
+    if records.is_done(experiment, tier, trial.key):
+        return
+    train, validation = (len(rows) for rows in cells.split(recipe.validation_share, recipe.seed))
+    shared = asdict(trial) | {name: card[name] for name in ("seconds", "commit", "versions")}
+    shared |= {"experiment": experiment, "tier": tier, "key": trial.key, "status": "ok", "class": ""}
+    shared |= {"sees_scored_cells": False, "device": card["hardware"]}
+    shared |= {"n_train": train, "n_test": min(validation, N_VALIDATION)}
+    rows, before = [], 0
+    for epoch, point in enumerate(card["curve"], start=1):
+        trained = float(np.mean(card["losses"][before : point["step"]]))
+        values = {"train_loss": trained, "validation_loss": point["loss"], "masked_accuracy": point["accuracy"]}
+        rows += [{"metric": metric, "epoch": epoch, "value": value} for metric, value in values.items()]
+        before = point["step"]
+    records.write([shared | row for row in rows])

@@ -1,0 +1,91 @@
+"""What this project has beside a published number: the data of each tier, the recorded runs, or how to make them."""
+
+import json
+
+import pandas as pd
+
+from bench.datasets import DATASETS, find
+from bench.published import COUNTERPART, TITLES
+from bench.report.figures.runs import runs_of
+
+DATA = {  # published data set -> tier -> where its experiment is repeated
+    "zheng68k": {"quick": ("hao",), "standin": ("pbmc_facs",), "paper": ("zheng68k",)},
+    "panglao": {"quick": ("baron",), "standin": ("baron", "kang"), "paper": ("panglao_human.h5ad",)},
+    "ms": {"quick": ("kang",), "standin": ("kang",), "paper": ("ms",)},
+    "hpancreas": {"quick": ("baron",), "standin": ("baron",), "paper": ("hpancreas",)},
+    "myeloid": {"quick": (), "standin": (), "paper": ("myeloid",)},
+    "liver": {"quick": ("baron",), "standin": ("baron",), "paper": ("liver",)},
+}
+QUICK_SHARES = (0.1, 0.5, 1.0)  # of the training cells, in the quick tier of the few-shot chapters
+BEYOND_QUICK = {"few_shot_scgpt": "kang", "scgpt_no_pretraining": "kang"}  # data that this tier runs only if asked
+MAIN = {"recipe": "published", "stabiliser": "batch", "evaluation_batch": 64}  # of scBERT, as its chapters say
+
+
+def reproduced(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that may stand beside published ones, one row per run and metric.
+
+    scBERT's runs under a changed recipe or stabiliser are left out; ``setting`` tells other settings apart.
+    """
+    runs = runs_of(records[_main(records)])
+    variant = runs["variant"].where(runs["variant"] != "default", "")
+    return runs.assign(variant=variant, setting=runs["series"].str.extract(r"\((.*)\)$")[0].fillna(""))
+
+
+class Lookup:
+    """The runs of `reproduced`, found by what a published quantity asks for."""
+
+    BY = ("experiment", "tier", "dataset", "model", "variant", "metric", "fraction")
+
+    def __init__(self, runs: pd.DataFrame):
+        self._nothing = runs[:0]
+        self._groups = dict(tuple(runs.groupby(list(self.BY))))
+
+    def find(self, quantity, tier: str, dataset: str, arm: tuple[str, str], metric: str = "") -> pd.DataFrame:
+        """Return the runs of one arm (model, variant) that repeat a quantity, or another metric of the same runs."""
+        metric = metric or COUNTERPART.get(quantity.metric, quantity.metric)
+        key = (quantity.chapter, tier, dataset, *arm, metric, quantity.fraction)
+        return self._groups.get(key, self._nothing)
+
+
+def data_of(quantity, tier: str) -> tuple[str, ...]:
+    """Return the data sets on which a tier repeats a published quantity."""
+    return DATA[quantity.dataset][tier]
+
+
+def impossible(quantity, tier: str, dataset: str = "") -> str:
+    """Return why a tier cannot repeat a quantity, as a short phrase; empty where it can."""
+    if quantity.variant == "reported_by_yang":
+        return "reported by others, not run"
+    if quantity.variant == "20_clusters":
+        return "merged types alone are run"
+    if not data_of(quantity, tier):
+        return f"no data like {TITLES[quantity.dataset]} here"
+    if quantity.metric.startswith("hard_") and dataset in DATASETS and not find(dataset).hard_pair:
+        return f"{dataset} has no hard pair"
+    if tier == "paper" and "no_gene2vec" in quantity.variant:
+        return "weights were not published"
+    return ""
+
+
+def command(quantity, tier: str, dataset: str) -> str:
+    """Return the command that makes the record of a quantity."""
+    text = f"bench run chapters/{quantity.chapter}.md -p tier {tier}"
+    if tier == "paper" and dataset == "panglao_human.h5ad":
+        return f"{text} -p dataset {dataset}"
+    if tier == "quick" and BEYOND_QUICK.get(quantity.chapter) == dataset:
+        shares = "" if quantity.chapter == "scgpt_no_pretraining" else ' -p fractions "[0.1, 0.25, 0.5, 0.75, 1.0]"'
+        return f"{text} -p dataset {dataset}{shares}"
+    if tier == "quick" and quantity.fraction not in QUICK_SHARES:
+        return f'{text} -p fractions "[0.25, 0.75]"'
+    return text
+
+
+def _main(records: pd.DataFrame) -> pd.Series:
+    settings = {text: _is_main(text) for text in set(records["hyperparameters"])}
+    other = records["recipe"].eq("clean") | ~records["hyperparameters"].map(settings).astype(bool)
+    return ~(records["model"].eq("scbert") & other)
+
+
+def _is_main(hyperparameters: str) -> bool:
+    chosen = json.loads(hyperparameters or "{}")
+    return all(chosen.get(name, value) == value for name, value in MAIN.items() if name != "recipe")

@@ -1,0 +1,48 @@
+"""Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
+
+from bench.report.tables.comparisons import comparisons, models_compared
+from bench.report.tables.designs import equivalences, pairing
+from bench.report.tables.effects import effect_sizes, effects
+from bench.report.tables.held_out import groups_of, held_out, per_group
+from bench.report.tables.html import show
+from bench.report.tables.project import cost, datasets, failures, gaps, provenance, sources, versions
+from bench.report.tables.reliability import TARGETS, abstention, calibration, fronts
+from bench.report.tables.schedules import collapse, gained, gains
+from bench.report.tables.scores import ablations, few_shot, masked, mean_of, per_class
+from bench.report.tables.settings import changes
+from bench.report.tables.training import sensitivity, slow_family
+
+__all__ = [
+    "TARGETS",
+    "ablations",
+    "abstention",
+    "calibration",
+    "changes",
+    "collapse",
+    "comparisons",
+    "cost",
+    "datasets",
+    "effect_sizes",
+    "effects",
+    "equivalences",
+    "failures",
+    "few_shot",
+    "fronts",
+    "gained",
+    "gains",
+    "gaps",
+    "groups_of",
+    "held_out",
+    "masked",
+    "mean_of",
+    "models_compared",
+    "pairing",
+    "per_class",
+    "per_group",
+    "provenance",
+    "sensitivity",
+    "show",
+    "slow_family",
+    "sources",
+    "versions",
+]

@@ -1,0 +1,101 @@
+"""How far models are apart, published beside reproduced: one difference a row, with its interval and corrected test."""
+
+import numpy as np
+import pandas as pd
+
+from bench.core.errors import BenchError, unknown
+from bench.report.effects import Effect, of_published, of_runs
+from bench.report.figures.runs import own_panels, published_panels
+from bench.report.figures.style import METRICS, is_control, natural
+from bench.statistics.intervals import ALPHA, MARGIN, holm
+
+BOTH = ("accuracy", "macro_f1_seen")
+HIGHER, LOWER, SAME, OPEN = "higher", "lower", f"same within {MARGIN:g}", "open"
+INDEX = ["", "compared", "training cells", "metric"]
+
+
+def effects(
+    records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics=BOTH, *, to: str = "", of: str = ""
+) -> pd.DataFrame:
+    """Return differences between one series and every other one, controls left out.
+
+    Parameters
+    ----------
+    records
+        Records of one experiment.
+    published
+        Tables of `bench.published` by panel title.
+    metrics
+        Of `bench.statistics.metrics`; a source without one of them has no row for it.
+    to, of
+        Name one: others minus the series ``to``, such as ``L1 logistic regression``; or ``of`` minus the others.
+
+    Returns
+    -------
+    Rows source x compared series x share of the training cells x metric.  ``difference`` with its 95 % interval (nan
+    where the runs give none, see `report.effects`); ``p, Holm`` of the two-sided test, corrected for a tier's rows;
+    ``says``: ``higher`` or ``lower`` if that is below 0.05, ``same`` if two one-sided tests show a difference within
+    the margin, corrected likewise, else ``open``; ``by`` is the statistic.
+
+    Raises
+    ------
+    BenchError
+        If no source has the series.
+    """
+    reference, panels = to or of, published_panels(published) | own_panels(records)
+    found = {}
+    for title, runs in panels.items():
+        runs = runs[runs["metric"].isin(list(metrics)) & ~runs["series"].map(is_control)]
+        tier = "published" if title.startswith("Published") else runs["tier"].iloc[0] if len(runs) else ""
+        for case, pair in _pairs(runs, reference, metrics):
+            effect = (of_published if tier == "published" else of_runs)(*(pair if to else pair[::-1]))
+            found[title, *case] = effect, tier
+    if not found:
+        there = {series for runs in panels.values() for series in runs["series"] if not is_control(series)}
+        raise unknown("series to compare with", reference, there) if there else BenchError("Nothing to compare.")
+    return _tested(found)
+
+
+def _pairs(runs: pd.DataFrame, reference: str, metrics):
+    """Yield (series, share, metric) and the runs of that series and of the reference."""
+    groups = dict(tuple(runs.groupby(["series", "fraction", "metric"])))
+    for series in sorted(set(runs["series"]) - {reference}, key=natural):
+        for share in sorted(set(runs["fraction"].dropna())):
+            for metric in metrics:
+                if (series, share, metric) in groups and (reference, share, metric) in groups:
+                    pair = groups[series, share, metric], groups[reference, share, metric]
+                    yield (series, share, metric), pair
+
+
+def _tested(found: dict[tuple, tuple[Effect, str]]) -> pd.DataFrame:
+    """Return effects as rows, p values corrected tier by tier."""
+    rows = [
+        {"difference": effect.value, "low": low, "high": high, "differs": effect.differs()}
+        | {"same": effect.same(MARGIN), "tier": tier, "by": effect.how}
+        for effect, tier in found.values()
+        for low, high in [effect.interval(1 - ALPHA)]
+    ]
+    table = pd.DataFrame(rows, pd.MultiIndex.from_tuples(found, names=INDEX))
+    for name in ("differs", "same"):
+        table[name] = table.loc[table[name].notna()].groupby("tier")[name].transform(holm)
+    signs = np.where(table["difference"] > 0, HIGHER, LOWER)
+    says = np.select([table["differs"] < ALPHA, table["same"] < ALPHA], [signs, SAME], OPEN)
+    table = table.rename(columns={"differs": "p, Holm"}).assign(says=says)
+    return table[["difference", "low", "high", "p, Holm", "says", "by"]]
+
+
+def effect_sizes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `effects` as readers see them: shares in percent, metrics by their names, ends in one cell."""
+    names = {m: METRICS.get(m, m).removesuffix(" (as published)") for m in table.index.unique("metric")}
+    shares = {share: f"{100 * share:g} %" for share in table.index.unique("training cells")}
+    shown = table.rename(names, level="metric").rename(shares, level="training cells")
+    if len(shares) == 1:
+        shown = shown.droplevel("training cells")
+    ends = [
+        f"{low:+.3f} to {high:+.3f}" if np.isfinite(low) else "–"
+        for low, high in zip(shown["low"], shown["high"], strict=True)
+    ]
+    p = ["–" if np.isnan(p) else f"{p:.2g}" for p in shown["p, Holm"]]
+    return shown.assign(**{"95 % interval": ends, "p, Holm": p})[
+        ["difference", "95 % interval", "p, Holm", "says", "by"]
+    ]

@@ -1,0 +1,83 @@
+"""What a model loses on a donor, study or condition that it was not trained on, beside a random split."""
+
+import numpy as np
+import pandas as pd
+
+from bench.core.errors import BenchError
+from bench.protocol.records import read_predictions
+from bench.report.figures.runs import by_source, complete, runs_of, with_series
+from bench.report.figures.style import is_control, natural
+from bench.statistics.intervals import t_interval
+
+RANDOM, PREFIX = "random", "held_out:"
+ENOUGH = 3  # groups, for an interval over them
+
+
+def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.DataFrame]:
+    """Return one score per series and split, the mean over seeds, by tier and data set.
+
+    Returns
+    -------
+    Tables with a row per model and columns ``random`` and one per group that was held out in turn.
+
+    Raises
+    ------
+    BenchError
+        If no group was held out.
+    """
+    rows = runs_of(complete(records[records["metric"] == metric]))
+    rows = rows[rows["split"].eq(RANDOM) | rows["split"].str.startswith(PREFIX)]
+    of_split = rows.assign(dataset=rows["dataset"] + " " + rows["split"])  # settings are told apart within a split
+    rows = rows.assign(series=with_series(of_split)["series"], group=rows["split"].str.removeprefix(PREFIX))
+    found = {}
+    for title, runs in by_source(rows).items():
+        if runs["split"].eq(RANDOM).all():
+            continue
+        table = runs.pivot_table(index="series", columns="group", values="value", observed=True)
+        table = table[[name for name in (RANDOM, *sorted(set(table) - {RANDOM})) if name in table]]
+        found[title] = table.loc[sorted(table.index, key=natural)]
+    if not found:
+        raise BenchError('No group is held out in these records; run the chapter with -p split "held_out:*".')
+    return found
+
+
+def held_out(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Return by source and model: random split, mean over groups held out in turn, what is lost, the worst group.
+
+    From three groups on the mean has half of its 95 % t interval over groups, which covers the choice of group.
+    """
+    rows = {}
+    for title, table in groups_of(records, metric).items():
+        for series, values in table.iterrows():
+            groups = values.drop(RANDOM, errors="ignore").dropna()
+            random, mean = values.get(RANDOM, np.nan), groups.mean()
+            said = f"{mean:.3f}" + (f" ± {t_interval(groups).half_width:.3f}" if len(groups) >= ENOUGH else "")
+            rows[title, series] = (random, said, random - mean, groups.min(), groups.idxmin(), len(groups))
+    names = ["random split", "held out, mean", "lost", "worst", "held out there", "groups"]
+    return pd.DataFrame.from_dict(rows, "index", columns=names).set_axis(
+        pd.MultiIndex.from_tuples(rows, names=["", "model"])
+    )
+
+
+def per_group(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Return by source and held-out group: a score per model, the scored cells, the share that no model can name.
+
+    That share are cells of types which no other group has; it is nan where predictions are not kept.
+    """
+    tables = {}
+    for title, table in groups_of(records, metric).items():
+        scores = table.loc[[name for name in table.index if not is_control(name)]].T
+        trials = by_source(complete(records[records["metric"] == metric]))[title].drop_duplicates("split")
+        cells = trials.set_index(trials["split"].str.removeprefix(PREFIX))
+        scores["cells"] = cells["n_test"].reindex(scores.index).astype(int)
+        scores["of unseen types"] = [_unseen(cells.loc[name]) for name in scores.index]
+        tables[title] = scores.rename({RANDOM: "random split"})
+    return pd.concat(tables, names=["", "held out"])
+
+
+def _unseen(trial: pd.Series) -> float:
+    try:
+        said = read_predictions(trial["experiment"], trial["tier"], trial["key"])[1]
+    except BenchError:
+        return np.nan
+    return float((~np.isin(said.truth, said.classes)).mean())

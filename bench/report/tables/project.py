@@ -1,0 +1,85 @@
+"""Tables on the project itself: its data sets, records, costs and failures."""
+
+import pandas as pd
+
+from bench.protocol.records import own_folder
+from bench.report.figures import runs_of
+from bench.report.figures.style import label_of, natural
+
+
+def cost(records: pd.DataFrame) -> pd.DataFrame:
+    """Return seconds and peak memory of one fit with its prediction at the largest fraction, the least over runs."""
+    runs = runs_of(records).drop_duplicates(["tier", "key"])
+    runs = runs[runs["fraction"] == runs.groupby(["tier", "dataset"])["fraction"].transform("max")]
+    by = runs.groupby(["tier", "dataset", "series"], sort=False)[["n_train", "seconds", "peak_memory_mb"]]
+    table = by.min().astype({"n_train": "Int64"})
+    table = table.rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"})
+    places = {name: place for place, name in enumerate(sorted(set(runs["series"]), key=natural))}
+    return table.sort_index(level=2, key=lambda names: names.map(places), sort_remaining=False).sort_index(
+        level=[0, 1], sort_remaining=False, kind="stable"
+    )
+
+
+def datasets(records: pd.DataFrame) -> pd.DataFrame:
+    """Return size, depth and split of the data sets that were described, one row each."""
+    columns = ["n_cells", "n_genes", "n_types", "n_batches", "median_counts", "median_genes", "n_train", "n_test"]
+    table = records.pivot_table(index=["tier", "dataset", "split"], columns="metric", values="value", sort=False)
+    return table.reindex(columns=columns).rename(columns=lambda name: name.removeprefix("n_").replace("_", " "))
+
+
+def sources() -> pd.DataFrame:
+    """Return licence, origin of the labels and files of every data set, from the code that reads them."""
+    from bench.datasets.load import DATASETS, find
+
+    rows = {}
+    for dataset in map(find, DATASETS):
+        files = ", ".join(source.name for source in dataset.sources)
+        checks = {_check(source) for source in dataset.sources}
+        rows[dataset.name] = (dataset.title, dataset.label_origin, dataset.licence, files, ", ".join(sorted(checks)))
+    return pd.DataFrame.from_dict(rows, "index", columns=["title", "labels", "licence", "files", "verified by"])
+
+
+def provenance() -> pd.DataFrame:
+    """Return how many trials the records hold, what they took and which commits made them, by experiment and data."""
+    from bench.protocol.records import read
+
+    trials = read().drop_duplicates(["experiment", "tier", "key"])
+    return trials.groupby(["experiment", "tier", "dataset"], sort=True).agg(
+        trials=("key", "size"),
+        failed=("status", lambda status: int((status != "ok").sum())),
+        own=("origin", lambda origin: int((origin == "own").sum())),
+        hours=("seconds", lambda seconds: seconds.sum() / 3600),
+        commits=("commit", lambda commits: ", ".join(dict.fromkeys(commits))),
+    )
+
+
+def versions() -> list[str]:
+    """Return the distinct sets of package versions that made the records."""
+    from bench.protocol.records import read
+
+    return sorted(set(read()["versions"]))
+
+
+def failures(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials that failed, with their reasons; empty where none did."""
+    failed = records[records["status"] != "ok"].drop_duplicates(["tier", "key"])
+    return failed[["tier", "dataset", "model", "fraction", "seed", "status"]].reset_index(drop=True)
+
+
+def gaps(records: pd.DataFrame, tiers, model: str) -> str:
+    """Return in words which trials are the user's own, which failed, and at which tiers a model has no record yet."""
+    failed, there = failures(records), set(records.loc[records["model"] == model, "tier"])
+    absent = [tier for tier in tiers if tier not in there]
+    text = "No recorded trial failed." if failed.empty else failed.to_string(index=False)
+    trials = records.drop_duplicates(["tier", "key"])["origin"]
+    if own := int((trials == "own").sum()):
+        text = f"{own} of the {len(trials)} trials shown are your own, in {own_folder()}.\n{text}"
+    if not absent:
+        return f"{text}\n{label_of(model)} is recorded at all tiers."
+    return f"{text}\n{label_of(model)} has no records of these tiers yet: {', '.join(absent)}."
+
+
+def _check(source) -> str:
+    if source.sha256:
+        return "SHA-256"
+    return "git blob SHA-1" if source.git_blob else "cells and types"

@@ -1,0 +1,86 @@
+"""How far a model's confidence can be trusted: bins of confidence, cells left without a type, shares that stay.
+
+Confidence is the probability of the predicted type, its bins are those of `metrics.ece`.  Sources: Guo et al.
+2017 (arXiv:1706.04599); Wilson 1927 (interval of a share); Geifman & El-Yaniv 2017 (arXiv:1705.08500) for abstention.
+"""
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from bench.statistics.metrics import N_BINS, confidence
+from bench.statistics.predictions import Predictions
+
+ROUNDING = 2**-10  # predictions are kept as float16: a confidence on the upper end of a bin may lie just above it
+
+
+def per_bin(several: list[Predictions]) -> pd.DataFrame:
+    """Return a row per bin that has cells: mean confidence, share right with its 95 % Wilson interval, cells per run.
+
+    Runs of one series are put together; the interval counts each scored cell once however many runs there are, because
+    runs on the same cells err together.
+    """
+    sure, right = (np.concatenate(parts) for parts in zip(*map(confidence, several), strict=True))
+    bins = np.digitize(sure * (1 - ROUNDING), np.linspace(0, 1, N_BINS + 1)[1:-1], right=True)
+    table = pd.DataFrame({"bin": bins, "confidence": sure, "right": right.astype(float)})
+    table = table.groupby("bin").agg(
+        confidence=("confidence", "mean"), right=("right", "mean"), cells=("right", "size")
+    )
+    table["cells"] /= len(several)
+    low, high = proportion_confint(table["right"] * table["cells"], table["cells"], method="wilson")
+    return table.assign(low=low, high=high)
+
+
+def error(predictions: Predictions) -> float:
+    """Return the expected calibration error, 0-1, lower is better: `metrics.ece` of predictions kept as float16.
+
+    Fifteen neighbours have confidences on the ends of the fifteen bins, where rounding would join two bins in one.
+    """
+    bins = per_bin([predictions])
+    return float((bins["cells"] * (bins["right"] - bins["confidence"]).abs()).sum() / bins["cells"].sum())
+
+
+def kept(predictions: Predictions) -> pd.DataFrame:
+    """Return the curve of abstention: share of cells kept, most confident first, and their accuracy, both 0-1.
+
+    Cells of equal confidence are kept or left together: the curve has a row per distinct confidence, ``threshold``.
+    """
+    sure, right = confidence(predictions)
+    table = pd.DataFrame({"threshold": sure, "right": right}).groupby("threshold")["right"].agg(["sum", "size"])
+    table = table[::-1].cumsum()
+    shares = {"share": table["size"] / len(sure), "accuracy": table["sum"] / table["size"]}
+    return pd.DataFrame(shares).reset_index()
+
+
+def area(predictions: Predictions) -> float:
+    """Return the mean accuracy over all shares kept, 0-1, higher is better; equal confidences in random order."""
+    sure, right = confidence(predictions)
+    table = pd.DataFrame({"sure": sure, "right": right})
+    expected = table.groupby("sure")["right"].transform("mean").to_numpy()[np.argsort(-sure, kind="stable")]
+    return float(np.mean(expected.cumsum() / np.arange(1, len(sure) + 1)))
+
+
+def share_kept(
+    several: list[Predictions], target: float, *, n_resamples: int = 500, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the largest share of cells that can be kept at an accuracy, with a 95 % interval; the mean over runs.
+
+    The interval is a percentile bootstrap over the scored cells, the same resample for every run, the threshold set
+    anew in each.  The threshold looks at the truth of the scored cells, so that the share is the best one possible.
+    """
+    n = len(several[0].truth)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    weights = np.vstack([np.ones(n, dtype=int), weights])  # first the cells as they are
+    shares = np.mean([_largest(predictions, weights, target) for predictions in several], axis=0)
+    low, high = np.quantile(shares[1:], [0.025, 0.975])
+    return float(shares[0]), float(low), float(high)
+
+
+def _largest(predictions: Predictions, weights: np.ndarray, target: float) -> np.ndarray:
+    """Return, for each row of weights (n_draws, n_cells), the largest share whose accuracy reaches the target."""
+    sure, right = confidence(predictions)
+    order = np.argsort(-sure, kind="stable")
+    last = np.append(np.diff(sure[order]) != 0, True)  # of cells that are equally confident
+    cells = weights[:, order].cumsum(axis=1)[:, last]
+    hits = (weights[:, order] * right[order]).cumsum(axis=1)[:, last]
+    return np.where(hits >= target * cells - 1e-9, cells, 0).max(axis=1) / cells[:, -1]

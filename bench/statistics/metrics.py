@@ -1,0 +1,179 @@
+"""Scores of predicted cell types: pure functions of truth and probabilities, each with its direction.
+
+Sources: PROTOCOL 1.0 (hard CD8 cells; published macro F1 = scikit-learn's default label set); Guo et al. 2017
+(arXiv:1706.04599) for the expected calibration error, bins closed on the right; Brier 1950 (multiclass, range 0-2).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+from bench.core.errors import BenchError, unknown
+from bench.statistics.predictions import Predictions
+
+N_BINS = 15  # of the calibration error, equal width on [0, 1]
+
+
+def accuracy(predictions: Predictions) -> float:
+    """Return the share of cells with the right type, 0-1."""
+    return float(accuracy_score(predictions.truth, predictions.predicted))
+
+
+def balanced_accuracy(predictions: Predictions) -> float:
+    """Return the mean recall over the types in the truth, 0-1."""
+    return float(np.mean(list(recall(predictions).values())))
+
+
+def macro_f1(predictions: Predictions) -> float:
+    """Return the mean F1 over the types in the truth, 0-1; rare labels a model emits cannot add zeros."""
+    return float(np.mean(list(f1(predictions).values())))
+
+
+def macro_f1_seen(predictions: Predictions) -> float:
+    """Return the mean F1 over the types in truth or prediction, 0-1, as the paper publishes it."""
+    return float(f1_score(predictions.truth, predictions.predicted, average="macro", zero_division=0))
+
+
+def _per_class(score: Callable, predictions: Predictions) -> dict[str, float]:
+    labels = predictions.labels
+    values = score(predictions.truth, predictions.predicted, labels=labels, average=None, zero_division=0)
+    return dict(zip(labels.tolist(), values.tolist(), strict=True))
+
+
+def f1(predictions: Predictions) -> dict[str, float]:
+    """Return the F1 of each type in the truth, 0-1."""
+    return _per_class(f1_score, predictions)
+
+
+def recall(predictions: Predictions) -> dict[str, float]:
+    """Return the recall of each type in the truth, 0-1; the paper calls it class accuracy."""
+    return _per_class(recall_score, predictions)
+
+
+def support(predictions: Predictions) -> dict[str, float]:
+    """Return the number of test cells of each type in the truth."""
+    labels, counts = np.unique(predictions.truth, return_counts=True)
+    return dict(zip(labels.tolist(), counts.astype(float).tolist(), strict=True))
+
+
+def has_pair(predictions: Predictions, hard_pair: Sequence[str]) -> bool:
+    """Return whether a hard pair is given and both of its types occur in the truth.
+
+    Raises
+    ------
+    BenchError
+        If the pair is neither empty nor two different types.
+    """
+    if len(hard_pair) and (isinstance(hard_pair, str) or len(hard_pair) != 2 or len(set(hard_pair)) != 2):
+        raise BenchError(f"hard_pair is {hard_pair!r}; expected two different cell types, or () for none.")
+    return len(hard_pair) == 2 and set(hard_pair) <= set(predictions.labels)
+
+
+def hard_accuracy(predictions: Predictions, hard_pair: Sequence[str]) -> float:
+    """Return the accuracy over the cells of the two hard types, all classes allowed as answers, 0-1."""
+    return accuracy(predictions.take(np.isin(predictions.truth, list(hard_pair))))
+
+
+def hard_f1(predictions: Predictions, hard_pair: Sequence[str]) -> float:
+    """Return the mean F1 of the two hard types over ALL cells (false positives of others count), 0-1."""
+    scores = f1(predictions)
+    return float(np.mean([scores[label] for label in hard_pair]))
+
+
+def confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability of the predicted type, 0-1, and whether it is right, both of shape (n_cells,)."""
+    column = np.searchsorted(predictions.classes, predictions.predicted)
+    sure = predictions.probabilities[np.arange(len(column)), column]
+    return sure, predictions.predicted == predictions.truth
+
+
+def ece(predictions: Predictions) -> float:
+    """Return the expected calibration error of the predicted type, 0-1, over 15 equal-width bins (low, high]."""
+    sure, right = confidence(predictions)
+    bins = np.digitize(sure, np.linspace(0, 1, N_BINS + 1)[1:-1], right=True)
+    gap = np.bincount(bins, weights=right - sure, minlength=N_BINS)
+    return float(np.abs(gap).sum() / len(sure))
+
+
+def brier(predictions: Predictions) -> float:
+    """Return the mean squared error summed over classes, 0-2; a true type the model lacks has probability 0."""
+    hit = predictions.truth[:, None] == predictions.classes  # (n_cells, n_classes)
+    squares = ((predictions.probabilities - hit) ** 2).sum(axis=1)
+    return float(np.mean(squares + ~hit.any(axis=1)))
+
+
+def predicted_types(predictions: Predictions) -> float:
+    """Return how many different types were predicted; one for a constant prediction, that is a collapsed training."""
+    return float(len(np.unique(predictions.predicted)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score: its function, which direction is better, one line for the reader.
+
+    `function` takes `Predictions` (and the pair, if `hard`) and returns a number or {cell type: number}.
+    """
+
+    function: Callable[..., float | dict[str, float]]
+    better: Literal["higher", "lower", "none"]
+    description: str
+    hard: bool = False  # defined only where a pair of hard types is given and present
+
+
+METRICS = {
+    "accuracy": Metric(accuracy, "higher", "share of test cells with the right type"),
+    "balanced_accuracy": Metric(balanced_accuracy, "higher", "mean recall over the types in the test set"),
+    "macro_f1": Metric(macro_f1, "higher", "mean F1 over the types in the test set"),
+    "macro_f1_seen": Metric(macro_f1_seen, "higher", "mean F1 over types in truth or prediction, as published"),
+    "f1": Metric(f1, "higher", "F1 of one type"),
+    "recall": Metric(recall, "higher", "share of the cells of one type that were found"),
+    "support": Metric(support, "none", "test cells of one type"),
+    "hard_accuracy": Metric(hard_accuracy, "higher", "accuracy over the cells of the two hard types", hard=True),
+    "hard_f1": Metric(hard_f1, "higher", "mean F1 of the two hard types over all test cells", hard=True),
+    "ece": Metric(ece, "lower", "gap between confidence and accuracy of the predicted type, 15 bins"),
+    "brier": Metric(brier, "lower", "squared error of the probabilities summed over classes, 0-2"),
+    "predicted_types": Metric(predicted_types, "none", "different types predicted; 1 for a constant prediction"),
+}
+
+
+def evaluate(metric: str, predictions: Predictions, hard_pair: Sequence[str] = ()) -> float | dict[str, float]:
+    """Return one metric by name: a number, or {cell type: number} for a per-class metric.
+
+    Raises
+    ------
+    BenchError
+        If the name is unknown, or a hard metric is asked for without its pair in the truth.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    if not METRICS[metric].hard:
+        return METRICS[metric].function(predictions)
+    if not has_pair(predictions, hard_pair):
+        raise BenchError(
+            f"{metric} needs two hard types that both occur in the truth; got {tuple(hard_pair)!r}. "
+            "Pass hard_pair=(type, type), or choose another metric."
+        )
+    return METRICS[metric].function(predictions, hard_pair)
+
+
+def score(predictions: Predictions, hard_pair: Sequence[str] = ()) -> list[tuple[str, str, float]]:
+    """Return every metric as rows (metric, cell type or "", value), hard ones only where they are defined."""
+    rows = []
+    present = has_pair(predictions, hard_pair)
+    for name, metric in METRICS.items():
+        if metric.hard and not present:
+            continue
+        value = evaluate(name, predictions, hard_pair)
+        rows += [(name, *item) for item in (value if isinstance(value, dict) else {"": value}).items()]
+    return rows
+
+
+def confusion(predictions: Predictions) -> pd.DataFrame:
+    """Return counts of cells: rows `truth` (types in the truth), columns `predicted` (those and all known classes)."""
+    counts = pd.crosstab(predictions.truth, predictions.predicted, rownames=["truth"], colnames=["predicted"])
+    columns = pd.Index(np.union1d(predictions.labels, predictions.classes), name="predicted")
+    return counts.reindex(columns=columns, fill_value=0)

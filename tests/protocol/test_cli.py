@@ -1,0 +1,170 @@
+"""The command line: every command explains itself, starts fast, and says a mistake in one sentence with exit code 2."""
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+from bench.datasets import DATASETS
+from bench.models import MODELS
+from bench.protocol import records
+from bench.protocol.notebooks import chapters
+from bench.protocol.runner import run
+from bench.protocol.trials import Grid
+
+COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "verify", "records")
+
+
+@pytest.fixture(autouse=True)
+def no_committed_records(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+
+
+def bench(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def record(*models: str) -> None:
+    run(Grid("few_shot", "quick", "hao", list(models), [0.1], [0, 1]))
+
+
+def test_help_names_every_command_with_a_sentence():
+    assert set(COMMANDS) == set(main.commands)
+    width = max(map(len, COMMANDS))
+    for arguments in ((), ("-h",), ("--help",)):
+        said = bench(*arguments).output
+        for command in COMMANDS:
+            first_words = main.commands[command].help.split()[:4]
+            assert f"  {command:<{width}}  {' '.join(first_words)}" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_describes_each_option(command):
+    result = bench(command, "--help")
+    assert result.exit_code == 0
+    for option in main.commands[command].params:
+        assert option.param_type_name == "argument" or (option.help and option.opts[0] in result.output)
+
+
+def test_version_is_that_of_the_package():
+    assert bench("--version").output == f"main, version {version('scfm-bench')}\n"
+
+
+def test_list_names_data_sets_models_chapters_and_records():
+    record("majority")
+    result = bench("list")
+    assert result.exit_code == 0
+    for name in (*DATASETS, *MODELS, *chapters()):
+        assert f"  {name} " in result.output
+
+
+def test_list_imports_nothing_heavy():
+    heavy = ("torch", "scanpy", "papermill", "matplotlib", "jupytext")
+    code = "import sys\nfrom bench.cli import main\nmain(['list'], standalone_mode=False)\n"
+    code += f"print('heavy:', [name for name in {heavy} if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.splitlines()[-1] == "heavy: []", process.stderr
+
+
+def test_data_describes_a_data_set():
+    result = bench("data", "hao")
+    assert result.exit_code == 0
+    assert "1,336 cells, 11,180 genes, values counts" in result.output
+    assert "cell_type: " in result.output
+    assert "B cells 150" in result.output
+
+
+def test_records_shows_trials_and_why_some_failed():
+    record("majority", "random")
+    path = next(records.own_folder().rglob("*.csv"))
+    path.write_text(
+        "\n".join(path.read_text().replace(",ok", ",failed: ValueError: too few cells").splitlines()[:2]) + "\n"
+    )
+    result = bench("records", "few_shot")
+    assert result.exit_code == 0
+    assert "few_shot quick     hao majority    own       2" in result.output
+    assert "seed" in result.output
+    assert "failed: ValueError: too few cells" in result.output
+
+
+def test_records_commit_merges_and_names_the_file(tmp_path):
+    record("majority")
+    result = bench("records", "few_shot", "--commit")
+    assert result.exit_code == 0
+    assert result.output == f"written: {tmp_path / 'committed' / 'few_shot.csv'}\n"
+    assert records.read("few_shot", own=False)["key"].nunique() == 2
+
+
+MISTAKES = {
+    ("data", "haoo"): "Unknown data set 'haoo'. Did you mean 'hao'",
+    ("data", "no_such.h5ad"): "no_such.h5ad",
+    ("data", "hao", "--path", "no_such_file"): "no_such_file",
+    ("run", "few_shot_pmbc"): "Unknown chapter 'few_shot_pmbc'. Did you mean 'few_shot_pbmc'",
+    (
+        "run",
+        "few_shot_pbmc",
+        "-p",
+        "sedes",
+        "[0]",
+    ): "Unknown parameter of few_shot_pbmc.md 'sedes'. Did you mean 'seeds'",
+    ("run", "few_shot_pbmc", "-p", "seeds", "[0"): "Parameter seeds='[0' cannot be read",
+    ("check", "no_such_module:Model"): "Model 'no_such_module:Model' cannot be imported",
+    ("check", "knn", "-p", "n_neighbours", "3"): "of knn 'n_neighbours'. Did you mean 'n_neighbors'",
+    ("verify", "no_such_folder"): "no_such_folder is not a folder; it should hold golden cases",
+    ("records",): "Nothing is recorded; see: bench list",
+    ("records", "few_shot"): "Nothing is recorded for few_shot; see: bench list",
+    ("records", "--commit"): "Say which experiment",
+    ("records", "few_shot", "--commit"): "No own records of few_shot to commit",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
+def test_a_mistake_is_one_sentence_with_exit_code_2(arguments):
+    result = bench(*arguments)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    assert result.stderr.startswith("bench: ")
+    assert result.stderr.count("\n") == 1
+    assert MISTAKES[arguments] in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nothing",), ("run",), ("data",), ("verify",), ("check",), ("weights",), ("run", "x", "--jobs", "two")],
+    ids=" ".join,
+)
+def test_wrong_usage_is_explained_with_exit_code_2(arguments):
+    result = bench(*arguments)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+    assert "Error: " in result.stderr
+
+
+def test_a_damaged_record_is_a_sentence_for_every_command_that_reads_it():
+    record("majority")
+    path = next(records.own_folder().rglob("*.csv"))
+    path.write_text("half a rec")
+    for command in ("list", "records"):
+        result = bench(command)
+        assert result.exit_code == 2
+        assert f"bench: {path} is not a record" in result.stderr
+
+
+def test_the_installed_command_prints_a_sentence_and_no_traceback():
+    installed = shutil.which("bench", path=str(sys.prefix) + "/bin") or shutil.which("bench")
+    if not installed:
+        pytest.skip("the package is not installed: pip install -e .")
+    process = subprocess.run([installed, "data", "haoo"], capture_output=True, text=True)
+    assert process.returncode == 2
+    assert process.stderr.startswith("bench: Unknown data set 'haoo'")
+    assert "Traceback" not in process.stderr
+
+
+def test_the_package_is_the_command_too():
+    done = subprocess.run([sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: bench ")

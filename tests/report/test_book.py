@@ -1,0 +1,297 @@
+"""The built book in a real browser, with nothing to load from elsewhere."""
+
+import functools
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+PHONE = {"width": 390, "height": 844}
+OVERVIEW = "chapters/published_and_reproduced"
+MEGABYTE = 1_000_000
+
+# WCAG contrast of every visible text against the nearest opaque background; formulas and code colours included
+CONTRAST = """() => {
+  const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return {rgb: m.slice(0, 3), a: m[3] ?? 1}; };
+  const line = (v) => v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+  const lum = (rgb) => { const [r, g, b] = rgb.map(line);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = (e) => { for (; e; e = e.parentElement) { const b = parse(getComputedStyle(e).backgroundColor);
+    if (b.a > 0.9) return b.rgb; } return [255, 255, 255]; };
+  const low = [];
+  const texts = "article :is(p, li, td, th, h1, h2, h3, dt, dd, figcaption, a, pre span)";
+  for (const e of document.querySelectorAll(texts)) {
+    if (!e.innerText?.trim() || !e.checkVisibility()) continue;
+    const [a, b] = [lum(parse(getComputedStyle(e).color).rgb), lum(behind(e))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) low.push(e.innerText.slice(0, 60));
+  }
+  return low;
+}"""
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """Folder of the book, built strictly."""
+    out = tmp_path_factory.mktemp("book")
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    command += ["build", str(ROOT), "-n", "-W", "--keep-going", "--path-output", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    html = out / "_build" / "html"
+    assert (html / "index.html").exists(), "no index.html: is jupyter-book below version 2?"
+    return html
+
+
+@pytest.fixture(scope="session")
+def site(book):
+    """Address of a local server of the book."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(book)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Open a page of the book; the page's `troubles` collects what went wrong."""
+    contexts = []
+
+    def open_page(name, **settings):
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.troubles = []
+        page.on("console", lambda m: page.troubles.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
+        page.on("requestfailed", lambda r: page.troubles.append(f"failed: {r.url}"))
+        page.on("response", lambda r: page.troubles.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        page.on("request", lambda r: page.troubles.append(f"elsewhere: {r.url}") if not _local(r.url, site) else None)
+        page.goto(f"{site}{name}.html", wait_until="networkidle")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def _local(url, site):
+    return url.startswith((site, "data:", "blob:"))
+
+
+def test_every_page_of_the_contents_is_built(book):
+    assert [name for name in PAGES if not (book / f"{name}.html").exists()] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_loads_whole_and_only_from_here(visit, name):
+    page = visit(name)
+    assert page.troubles == []
+    assert page.locator("article h1").count() == 1
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_light(visit, book, name):
+    page = visit(name)
+    loaded = page.evaluate(
+        "() => performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+        ".map(e => e.decodedBodySize)"
+    )
+    own = (book / f"{name}.html").stat().st_size
+    assert sum(loaded) > own, "the browser has not counted what it loaded"
+    assert sum(loaded) <= 5 * MEGABYTE
+    assert own <= MEGABYTE
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_has_no_serious_accessibility_violation(visit, name, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(visit(name, color_scheme=theme)).response["violations"]
+    serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+    assert [(rule["id"], [node["html"][:100] for node in rule["nodes"][:5]]) for rule in serious] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_figures_have_a_size_and_a_text_alternative(visit, name):
+    page = visit(name)
+    for image in page.locator("article img").all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("e => e.complete && e.naturalWidth > 0 && e.getBoundingClientRect().width > 0")
+        alt = (image.get_attribute("alt") or "").strip()
+        assert alt and not alt.startswith(("../", "_images/")), f"image without text alternative: {alt or '(none)'}"
+    for box in page.locator(".bench-chart").all():
+        chart = box.locator("svg")
+        chart.wait_for(state="visible", timeout=10_000)
+        size = chart.bounding_box()
+        assert size["width"] > 0 and size["height"] > 0
+        assert (box.locator("[role='graphics-document']").get_attribute("aria-label") or "").strip()
+        assert box.locator("img").count() == 0, "the drawing is still there beside the live chart"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_charts_show_values_under_the_pointer(visit, name):
+    page = visit(name)
+    boxes = page.locator(".bench-chart")
+    for i in range(boxes.count()):
+        marks = boxes.nth(i).locator(":is(.mark-symbol, .mark-rect).role-mark path")
+        marks.first.wait_for(state="attached", timeout=10_000)
+        marks.first.hover(force=True)
+        page.locator("#vg-tooltip-element.visible").wait_for(timeout=5_000)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_internal_links_lead_somewhere(visit, name, site, book):
+    page = visit(name)
+    broken = []
+    for href in set(page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")):
+        if not href.startswith(site):
+            continue
+        path, _, anchor = href.removeprefix(site).partition("#")
+        target = book / (path.partition("?")[0] or "index.html")
+        if not target.is_file() or (anchor and target.suffix == ".html" and f'id="{anchor}"' not in target.read_text()):
+            broken.append(href)
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_fits_a_phone(visit, name):
+    page = visit(name, viewport=PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    wider = """() => [...document.querySelectorAll("article *")]
+      .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("svg, math"))
+      .filter(e => { for (let p = e.parentElement; p.tagName != "ARTICLE"; p = p.parentElement)
+        if (["auto", "scroll", "hidden"].includes(getComputedStyle(p).overflowX)) return false; return true; })
+      .map(e => e.outerHTML.slice(0, 80))"""
+    assert page.evaluate(wider) == [], "wider than the phone and not in a box that scrolls"
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_is_readable(visit, name, theme):
+    page = visit(name, color_scheme=theme)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_theme_button_switches(visit):
+    page = visit(PAGES[1], color_scheme="light")
+    root, button = page.locator("html"), page.locator("button.theme-switch-button:visible").first
+    for _ in range(3):  # auto, light, dark in turn
+        button.click()
+        if root.get_attribute("data-mode") == "dark":
+            break
+    assert root.get_attribute("data-theme") == "dark"
+    assert page.evaluate(CONTRAST) == []
+    page.reload(wait_until="networkidle")
+    assert root.get_attribute("data-theme") == "dark", "the choice was forgotten"
+
+
+def test_figures_keep_a_light_ground_in_the_dark(visit):
+    for name in PAGES:
+        page = visit(name, color_scheme="dark")
+        for figure in page.locator("article :is(figure img, .cell_output img, .bench-chart)").all():
+            if figure.evaluate("e => !!e.parentElement.closest('.bench-chart')"):
+                continue
+            assert figure.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)", name
+
+
+def test_search_finds_a_page_by_its_title(visit):
+    title = visit(PAGES[1]).locator("article h1").inner_text().split("#")[0].strip()
+    word = max(title.split(), key=len).strip(".,:;?")
+    page = visit("search")
+    page.goto(f"{page.url}?q={word}", wait_until="networkidle")
+    page.locator("#search-results li a").first.wait_for(timeout=10_000)
+    assert any(PAGES[1] in link.get_attribute("href") for link in page.locator("#search-results li a").all())
+    assert page.troubles == []
+
+
+def test_search_finds_gene2vec(visit):
+    page = visit("search")
+    page.goto(f"{page.url}?q=gene2vec", wait_until="networkidle")
+    page.locator("#search-results li a").first.wait_for(timeout=10_000)
+    found = {link.get_attribute("href").partition("?")[0] for link in page.locator("#search-results li a").all()}
+    assert any("scbert_ablations" in href for href in found), found
+    assert page.troubles == []
+
+
+def test_table_of_the_overview_sorts_and_filters(visit):
+    table = visit(OVERVIEW).locator(".bench-interactive[data-name='numbers']")
+    header, rows = table.get_by_role("columnheader", name="Published"), table.locator("tbody tr:not([hidden])")
+    everything = rows.count()
+    header.get_by_role("button").click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    lowest = rows.first.inner_text()
+    header.get_by_role("button").click()
+    assert header.get_attribute("aria-sort") == "descending"
+    assert rows.first.inner_text() != lowest
+    table.get_by_label("In the paper").select_option("Table 2")
+    assert 0 < rows.count() < everything
+    assert table.locator("output").inner_text() == f"{rows.count()} of {everything} rows"
+
+
+def test_figures_keep_a_readable_size_on_a_phone(visit):
+    for name in ("chapters/few_shot_scgpt", "chapters/masked_pretraining"):
+        page = visit(name, viewport=PHONE)
+        image = page.locator("article figure img").first
+        assert image.bounding_box()["width"] > min(640, image.evaluate("e => e.naturalWidth")) - 1
+        assert image.locator("..").evaluate("e => getComputedStyle(e).overflowX") == "auto"
+
+
+def test_search_dialog_opens_from_the_keyboard(visit):
+    page = visit(PAGES[0])
+    page.keyboard.press("Control+k")
+    page.locator("dialog input[type='search']").wait_for(state="visible", timeout=5_000)
+    assert page.evaluate("document.activeElement.type") == "search"
+
+
+def test_tab_reaches_skip_link_search_and_content(visit):
+    page = visit(PAGES[0])
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                """() => { const e = document.activeElement, s = getComputedStyle(e);
+                return {skip: !!e.closest(".skip-link"), search: e.matches(".search-button, .search-button__button,"
+                + " .search-button-field"), content: !!e.closest("main"), seen: e.getBoundingClientRect().height > 0,
+                outlined: s.outlineStyle != "none" || s.boxShadow != "none"}; }"""
+            )
+        )
+    assert reached[0]["skip"] and reached[0]["seen"], "the first Tab shows the link that skips to the content"
+    assert any(stop["search"] for stop in reached)
+    assert any(stop["content"] for stop in reached)
+    assert all(stop["outlined"] for stop in reached if stop["search"] or stop["content"]), "focus cannot be seen"
+    page.keyboard.press("Control+Home")
+    page.locator(".skip-link a").focus()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main-content")
+
+
+def test_book_opens_without_a_server(browser, book):
+    context = browser.new_context()
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    left = "net::ERR_ABORTED"  # the next page was opened while an icon was on its way; a missing file says otherwise
+    page.on("requestfailed", lambda r: errors.append(f"{r.url}: {r.failure}") if r.failure != left else None)
+    for name in PAGES:
+        page.goto((book / f"{name}.html").as_uri(), wait_until="networkidle")
+    context.close()
+    assert errors == []
