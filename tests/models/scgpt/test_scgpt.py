@@ -14,7 +14,7 @@ from bench.models.layers import packed as packing
 from bench.models.layers.packed import Packed, attend
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.network import HIDDEN_VALUE, LARGEST_VALUE, Architecture, ScGPTNetwork, plain_name
-from bench.training import labelled
+from bench.models.layers import sequences
 from bench.training.step import training_step
 
 CLS_ID = 1
@@ -181,7 +181,7 @@ def test_groups_hold_all_positions_once_and_waste_little(lengths):
 @pytest.mark.parametrize("limit", [1, 100, 400, 2**17])
 @pytest.mark.parametrize("most", [1, 3, 32])
 def test_parts_hold_every_cell_once_within_the_limits(limit, most, monkeypatch):
-    monkeypatch.setitem(labelled.POSITIONS, "cpu", limit)
+    monkeypatch.setitem(sequences.POSITIONS, "cpu", limit)
     lengths = np.random.default_rng(3).integers(1, 200, 60)
     data = Sequences(cells(lengths.tolist()), np.zeros(60, int), CLS_ID)
     rows = np.random.default_rng(4).permutation(60)[:40]
@@ -237,7 +237,7 @@ def test_order_of_genes_does_not_matter_and_their_bins_do():
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("limit", [1, 60, 2**17])
 def test_gradients_of_any_division_into_parts_are_those_of_the_batch(lengths, limit, monkeypatch):
-    monkeypatch.setitem(labelled.POSITIONS, "cpu", limit)
+    monkeypatch.setitem(sequences.POSITIONS, "cpu", limit)
     network, device = made(replace(SMALL, dropout=0.0)), torch.device("cpu")
     data = Sequences(cells(lengths), np.arange(len(lengths)) % 4, CLS_ID)
     whole = Packed.of(data.tokens, CLS_ID), torch.as_tensor(data.labels)
