@@ -53,7 +53,7 @@ class Cost:
             "n_train": self.n_train,
             "n_test": self.n_test,
             "seconds": round(self.seconds, 3),
-            "peak_memory_mb": round(self.peak / 1e6),
+            "peak_memory_mb": np.nan if np.isnan(self.peak) else round(self.peak / 1e6),  # unknown before it runs
             "commit": commit(),
             "versions": versions(),
         }

@@ -54,6 +54,11 @@ class Task:
     source: tuple[str, str | None, str | None]  # name or path of the data, label and batch columns
     spec: Spec
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """Columns of the record that are known before anything runs."""
+        return {"sees_scored_cells": self.spec.sees_scored_cells, "device": self.spec.device}
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
+from in_process import run_task
 
 from bench.core.errors import BenchError
 from bench.datasets import load
@@ -20,7 +21,6 @@ from bench.models.conformance import CHECKS
 from bench.models.contract import without_labels
 from bench.models.registry import Spec
 from bench.protocol import records
-from bench.protocol.runner import run_task
 from bench.protocol.trials import Grid
 from bench.statistics.metrics import evaluate, score
 from bench.statistics.predictions import Predictions

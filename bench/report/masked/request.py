@@ -1,7 +1,7 @@
 """What a chapter asks for, and the trials that it amounts to: keys come from cells, weights and settings alone."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,23 @@ class Task:
     weights: Path | None = None  # of a network
     fit: Rows | None = None  # of a baseline that is fitted
     n_train: float = float("nan")
+    device: str = "cpu"
+    experiment: str = ""
+    tier: str = ""
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Columns of the record that are known before anything runs."""
+        return {"sees_scored_cells": self.trial.model == "mode_per_cell", "device": self.device}
 
 
-def tasks(request: Request, given: list[Weights]) -> list[Task]:
+def tasks(request: Request, given: list[Weights], experiment: str = "", tier: str = "") -> list[Task]:
     """Return one task per trial; baselines that weights share are run once."""
     planned = [
-        task for dataset in request.dataset for weights in given for task in _of_weights(dataset, weights, request)
+        replace(task, experiment=experiment, tier=tier)
+        for dataset in request.dataset
+        for weights in given
+        for task in _of_weights(dataset, weights, request)
     ]
     return list({task.trial.key: task for task in planned}.values())
 
@@ -83,7 +94,7 @@ def _of_weights(dataset: str, weights: Weights, request: Request) -> Iterator[Ta
         network = {"model": "scbert", "variant": weights.variant, "recipe": "published"}
         if not request.baselines_only:
             trial = trial_of(seed, settings, **data, **network, weights_hash=weights.identity)
-            yield Task(trial, scored, request.batch_size, weights.path, n_train=n_train)
+            yield Task(trial, scored, request.batch_size, weights.path, n_train=n_train, device=request.device)
         settings = {"held_out": scored.name, "positions": weights.positions}
         trial = trial_of(seed, settings, **data, model="mode_per_cell", recipe="published")
         yield Task(trial, scored, BASELINE_BATCH)

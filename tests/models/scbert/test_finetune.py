@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from in_process import run_task
 from torch import nn
 
 from bench.core.errors import BenchError
@@ -17,7 +18,6 @@ from bench.models.contract import without_labels
 from bench.models.scbert.head import HeadOnBins
 from bench.models.scbert.network import Head, ScBERTNetwork
 from bench.protocol import records
-from bench.protocol.runner import run_task
 from bench.protocol.trials import Grid
 from bench.training import finetune as loop
 from bench.training.finetune import History, Schedule, evaluate, finetune, predict

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from in_process import run_task
 from scipy import sparse as sp
 from sklearn.model_selection import train_test_split
 
@@ -19,7 +20,6 @@ from bench.models.scgpt.annotator import FROM_SCRATCH, FROZEN
 from bench.models.scgpt.binning import CLS, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
 from bench.protocol import records
-from bench.protocol.runner import run_task
 from bench.protocol.trials import Grid
 from bench.training import finetune as loop
 from bench.training.step import training_step
