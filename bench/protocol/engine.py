@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bench.core.errors import BenchError
 from bench.core.interrupts import interrupts_delivered
-from bench.core.provenance import Cost
+from bench.core.provenance import Cost, processor
 from bench.protocol import records
 from bench.protocol.trials import Trial
 from bench.protocol.workers import Lost, answers
@@ -134,4 +134,5 @@ def _shared(task: Task, cost: Cost, status: str) -> dict[str, Any]:
     """Return the columns that all rows of a trial share."""
     columns = asdict(task.trial) | task.known | cost.provenance()
     columns |= {"experiment": task.experiment, "tier": task.tier, "key": task.trial.key, "status": status}
-    return columns | {"device": f"{columns['device']} ({os.cpu_count()} cores)"}
+    where = {"device": f"{columns['device']} ({os.cpu_count()} cores)", "processor": processor(columns["device"])}
+    return columns | where

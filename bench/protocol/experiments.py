@@ -11,7 +11,7 @@ import pandas as pd
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import commit, versions
 from bench.core.settings import parse
-from bench.datasets import find, load
+from bench.datasets import find, load, reading
 from bench.datasets.splits import split
 from bench.protocol import records
 from bench.protocol.runner import run
@@ -95,6 +95,7 @@ def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | N
     digest = adata.uns["bench"]["hash"]
     shared = {"experiment": experiment, "tier": tier, "dataset": Path(source[0]).name, "dataset_hash": digest}
     shared |= {"split": dataset.split, "key": digest, "status": "ok", "commit": commit(), "versions": versions()}
+    shared |= reading(adata, *source[1:])
     records.write([shared | row for row in rows])
 
 

@@ -10,6 +10,7 @@ from bench.datasets.splits import split, subset
 from bench.models import create
 from bench.models.contract import Annotator, without_labels
 from bench.protocol import records
+from bench.protocol.conditions import conditions
 from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.trials import Grid, Task
 from bench.statistics.metrics import score
@@ -64,8 +65,9 @@ def _fit_and_score(task: Task, cost: Cost) -> Result:
     batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
     predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted, batch)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]
-    weights = {"weights": getattr(model, "audit_", "")}
-    return Result([weights | row for row in rows + _diagnostics(model)], scored.obs_names.to_numpy(), predictions)
+    share = {"train_share": round(train.n_obs / len(rows_of.train), 6)}
+    columns = share | conditions(model, task.spec, train, cells)
+    return Result([columns | row for row in rows + _diagnostics(model)], scored.obs_names.to_numpy(), predictions)
 
 
 def _diagnostics(model) -> list[dict[str, Any]]:

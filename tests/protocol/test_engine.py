@@ -32,7 +32,7 @@ REASONS = {
     "Exits": "failed: SystemExit: no licence",
     "Raises": "failed: RuntimeError: not today",
 }
-COST = ["seconds", "peak_memory_mb"]
+COST = ["seconds", "peak_memory_mb", "threads"]
 
 
 @pytest.fixture(autouse=True)

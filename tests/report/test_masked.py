@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -258,7 +259,12 @@ def test_a_trial_that_fails_is_a_row_and_is_tried_again(tiers, paths, tmp_path):
     assert any("is incomplete or damaged" in reason for reason in status["scbert"])
     assert status["mode_per_cell"] == "ok"
     moved.write_bytes(whole)
-    assert set(run(tiers, **few)["status"]) == {"ok"}
+    table = run(tiers, **few)
+    assert set(table["status"]) == {"ok"}
+    scored_by_network = table[(table["model"] == "scbert") & (table["recipe"] == "published")]
+    assert set(scored_by_network["weights_sha256"]) == {sha256(whole).hexdigest()}
+    assert set(scored_by_network["pretrained_on_scored_cells"]) == {"no"}
+    assert set(table.loc[table["n_test"] == 60, "genes_wanted"]) == {40}
 
 
 def test_keys_do_not_depend_on_where_the_weights_lie(paths, tmp_path):

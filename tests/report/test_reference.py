@@ -105,6 +105,8 @@ def test_the_page_on_formats_shows_every_column_and_every_promise_and_refuses_wh
     for name, meaning in records.COLUMNS.items():
         assert f"<td>{name}</td>" in columns
         assert meaning.split(",")[0].replace("'", "") in columns.replace("'", "")
+    for name, example in {"label": "cell_type", "sees_scored_cells": "no", "processor": "–", "query": "–"}.items():
+        assert re.search(rf"<td>{name}</td>\s*<td>[^<]*</td>\s*<td>{example}</td>", columns), name
     assert predictions.count("float16") == 1
 
 

@@ -12,10 +12,11 @@ from bench.core.errors import BenchError, unknown
 from bench.core.provenance import Cost
 from bench.core.settings import parse
 from bench.protocol import records
+from bench.protocol.conditions import hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.experiments import recorded
 from bench.report.masked.cells import Weights
-from bench.report.masked.request import Request, Task, tasks, trial_of
+from bench.report.masked.request import READING, Request, Task, tasks, trial_of
 
 PANGLAO = "panglao"  # beginning of the file name of the paper's own data, which no data set of the project reads
 
@@ -113,7 +114,8 @@ def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
     train, validation = (len(rows) for rows in cells.split(recipe.validation_share, recipe.seed))
     shared = asdict(trial) | {name: card[name] for name in ("seconds", "commit", "versions")}
     shared |= {"experiment": experiment, "tier": tier, "key": trial.key, "status": "ok", "class": ""}
-    shared |= {"sees_scored_cells": False, "device": card["hardware"]}
+    shared |= READING | {"sees_scored_cells": "no", "pretrained_on_scored_cells": "no", "device": card["hardware"]}
+    shared |= {"weights_sha256": hash_of(weights.path), "genes_wanted": len(weights.genes)}
     shared |= {"n_train": train, "n_test": min(validation, N_VALIDATION)}
     rows, before = [], 0
     for epoch, point in enumerate(card["curve"], start=1):
