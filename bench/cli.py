@@ -187,7 +187,8 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: s
 
     Example: bench check my_module:MyModel -p depth 4
     """
-    from bench.datasets import load, sample
+    from bench.datasets import load
+    from bench.models import sample
     from bench.models.conformance import CHECKS, specified
     from bench.models.conformance import check as checks
 
