@@ -161,6 +161,8 @@ def pretrain(
     MODEL is one of FAMILIES.  DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that
     they can be scored later.
 
+    Example: bench pretrain MODEL --data my.h5ad:random --label cell_type
+
     For two processes put before it: torchrun --nproc-per-node 2 --no-python
     """
     from bench.training.choice import chosen
