@@ -211,9 +211,10 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
 
     Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
     """
+    from bench.core.settings import parse
     from bench.protocol import notebooks
 
-    asked = {name: notebooks.parse(name, value) for name, value in parameters}
+    asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
     for chapter in chapters:
