@@ -2,6 +2,7 @@
 
 from bench.report.prose import mean_of
 from bench.report.tables.comparisons import comparisons, models_compared
+from bench.report.tables.conformance import promises, refusals
 from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects
 from bench.report.tables.held_out import groups_of, held_out, per_group
@@ -40,7 +41,9 @@ __all__ = [
     "pairing",
     "per_class",
     "per_group",
+    "promises",
     "provenance",
+    "refusals",
     "sensitivity",
     "show",
     "slow_family",
