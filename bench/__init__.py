@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Paths of the first version, on the book's page of functions then: they lead to the rooms where the modules are now.
 MOVED = {
     "bench.bootstrap": "bench.statistics.bootstrap",
+    "bench.datasets.sample": "bench.models.sample",
     "bench.effects": "bench.report.effects",
     "bench.errors": "bench.core.errors",
     "bench.experiments": "bench.protocol.experiments",

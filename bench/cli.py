@@ -187,7 +187,8 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: s
 
     Example: bench check my_module:MyModel -p depth 4
     """
-    from bench.datasets import load, sample
+    from bench.datasets import load
+    from bench.models import sample
     from bench.models.conformance import CHECKS, specified
     from bench.models.conformance import check as checks
 
@@ -211,9 +212,10 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
 
     Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
     """
+    from bench.core.settings import parse
     from bench.protocol import notebooks
 
-    asked = {name: notebooks.parse(name, value) for name, value in parameters}
+    asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
     for chapter in chapters:

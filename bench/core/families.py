@@ -50,7 +50,9 @@ class Family:
     recipes
         Path of a dictionary of `bench.training.recipes.Pretraining` by name.
     pretrained
-        The names in ``recipes``.
+        The names in ``recipes``, whose weights this project makes itself.
+    pretrainer
+        Path of a function (name) -> file that makes them, or finds them made.
     golden
         Path of a function (case) -> None by the name of each golden case.
     on_gpu
@@ -71,6 +73,7 @@ class Family:
     objective: str = ""
     recipes: str = ""
     pretrained: tuple[str, ...] = ()
+    pretrainer: str = "bench.training.pretrain:pretrained"
     golden: Mapping[str, str] = field(default_factory=dict)
     on_gpu: frozenset[str] = frozenset()
     weights_options: Mapping[str, Option] = field(default_factory=dict)

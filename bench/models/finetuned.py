@@ -18,8 +18,9 @@ from bench.core.errors import BenchError, unknown
 from bench.datasets.names import overlap
 from bench.models.contract import Annotator, labels_of
 from bench.training.device import device_of
-from bench.training.finetune import History, Schedule, finetune, predict
+from bench.training.finetune import finetune, predict
 from bench.training.labelled import Cells
+from bench.training.schedule import History, Schedule
 from bench.weights import Checkpoint
 
 CLASS_WEIGHTS = ("inverse", "none")

@@ -20,8 +20,8 @@ from bench.models.finetuned import FineTuned, refuse_pretrained_cells
 from bench.models.scbert.inputs import positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens
-from bench.training.finetune import Schedule, over_cells
-from bench.training.schedule import cosine_warm_restarts
+from bench.training.finetune import over_cells
+from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import load_into, read, resolve
 
 TRAINABLE = ("last_layer", "all", "head")

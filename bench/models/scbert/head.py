@@ -18,8 +18,7 @@ from bench.models.finetuned import FineTuned
 from bench.models.scbert.inputs import positions
 from bench.models.scbert.network import Head
 from bench.preprocess import gene_tokens
-from bench.training.finetune import Schedule
-from bench.training.schedule import cosine_warm_restarts
+from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import read, resolve
 
 
