@@ -59,6 +59,26 @@ def run_grid(
     return recorded(experiment, tier)
 
 
+def with_settings(tiers: Mapping[str, dict], model: str, settings: Mapping[str, Any]) -> dict[str, dict]:
+    """Return tiers whose overrides of a model hold more settings, or other values of those they have.
+
+    Parameters
+    ----------
+    tiers
+        As in `run_grid`; they stay as they are.
+    model
+        Name, for all of its variants, or name@variant.
+    settings
+        Values by name, such as ``{"lr": 0.001}``.
+    """
+    changed = {}
+    for tier, grid in tiers.items():
+        overrides = grid.get("overrides", {})
+        own = overrides.get(model, {}) | settings
+        changed[tier] = grid | {"overrides": overrides | {model: own}}
+    return changed
+
+
 def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: bool, **choices: Any) -> pd.DataFrame:
     """Record size, depth and composition of data sets, as `run_grid` records trials."""
     if tier not in tiers:
