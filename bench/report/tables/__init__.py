@@ -1,5 +1,6 @@
 """Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
 
+from bench.report.prose import mean_of
 from bench.report.tables.comparisons import comparisons, models_compared, short_p
 from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects
@@ -20,7 +21,7 @@ from bench.report.tables.project import (
 )
 from bench.report.tables.reliability import TARGETS, abstention, calibration, fronts, on_every_front, seconds_again
 from bench.report.tables.schedules import collapse, gained, gains
-from bench.report.tables.scores import ablations, few_shot, masked, mean_of, per_class
+from bench.report.tables.scores import ablations, few_shot, masked, per_class
 from bench.report.tables.settings import changes
 from bench.report.tables.training import sensitivity, slow_family
 
