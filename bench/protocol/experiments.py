@@ -1,7 +1,7 @@
 """What a chapter calls: run what its parameters ask for, and return every record of the experiment."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,30 @@ def run_grid(
     if parse("compute", compute):
         run(grid, jobs=parse("jobs", jobs))
     return recorded(experiment, tier)
+
+
+def run_grids(experiment: str, several: Sequence[Mapping[str, dict]], **asked: Any) -> pd.DataFrame:
+    """Run several grids of one experiment, one after the other, and return the records of all tiers.
+
+    Parameters
+    ----------
+    experiment
+        Name of the chapter.
+    several
+        Tiers as `run_grid` takes them, for each grid, such as those of `with_settings`.
+    asked
+        All else that `run_grid` takes.
+
+    Raises
+    ------
+    BenchError
+        As in `run_grid`, or if there is no grid.
+    """
+    if not several:
+        raise BenchError(f"There is no grid to run for {experiment}; give one at least.")
+    for tiers in several:
+        records = run_grid(experiment, tiers, **asked)
+    return records
 
 
 def with_settings(tiers: Mapping[str, dict], model: str, settings: Mapping[str, Any]) -> dict[str, dict]:
