@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
@@ -91,6 +90,11 @@ def imported(path: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def ours() -> dict[str, Family]:
+    """Return the families of this project by name."""
+    return {name: imported(path) for name, path in FAMILIES.items()}
+
+
 def families() -> dict[str, Family]:
     """Return all families by name, those of this project first.
 
@@ -99,7 +103,7 @@ def families() -> dict[str, Family]:
     BenchError
         If one from outside cannot be imported or goes by a name that is taken.
     """
-    found = {name: imported(path) for name, path in FAMILIES.items()}
+    found = ours()
     for point in _outside():
         try:
             family = point.load()
@@ -113,9 +117,11 @@ def families() -> dict[str, Family]:
 
 
 @lru_cache
-def _outside() -> EntryPoints:
+def _outside() -> tuple:
     """Return the entry points of other packages; looking them up reads the metadata of every installed one."""
-    return entry_points(group="bench.families")
+    from importlib.metadata import entry_points  # here: it takes as long to import as all that ``bench --help`` needs
+
+    return tuple(entry_points(group="bench.families"))
 
 
 def with_part(part: str) -> Iterator[Family]:

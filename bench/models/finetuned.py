@@ -31,6 +31,7 @@ class FineTuned(Annotator):
 
     recipes = ("published", "clean")
     leaking_recipes = ("published",)
+    inputs = Cells  # how `tokens` of cells go into the network
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return (n_cells, n_genes) token ids."""
@@ -38,7 +39,7 @@ class FineTuned(Annotator):
 
     def cells(self, cells: AnnData, labels: np.ndarray | None = None) -> Cells:
         """Return cells as the network takes them, with class indices where these are known."""
-        return Cells(self.tokens(cells), np.zeros(cells.n_obs, dtype=int) if labels is None else labels)
+        return self.inputs(self.tokens(cells), np.zeros(cells.n_obs, dtype=int) if labels is None else labels)
 
     def build(self, n_classes: int, seed: int) -> nn.Module:
         """Return the network with a fresh head; what shall be trained requires a gradient."""

@@ -18,11 +18,7 @@ ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
 ROOMS = {"core", "datasets", "models", "published", "protocol", "report", "statistics", "training", "verify", "weights"}
 FREE = ("report", "published", "datasets")  # may name models: what the paper compares, where data are from
-    "report",
-    "published",
-    "datasets",
-)  # rooms that may name models: what the paper compares, and where data are from
-LINES = {"core/families.py", "models/registry.py"}  # of these registers the lines
+LINES = {"core/families.py"}  # the register
 SOON = ("geneformer", "scfoundation", "cellplm")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.core.errors import BenchError, unknown
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells
-from bench.models.scbert.inputs import positions
+from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens
 from bench.training.finetune import over_cells
@@ -47,6 +47,7 @@ class ScBERT(FineTuned):
     """Annotator by a Performer over all genes."""
 
     Config = ScBERTConfig
+    inputs = Positions
     variants = ("pretrained", "no_pretraining", "no_gene2vec", "shuffled_genes")
 
     @property
