@@ -78,8 +78,9 @@ def with_settings(
     changed = {}
     for tier, grid in tiers.items():
         own = grid.get("overrides", {})
-        overrides = own | {model: own.get(model, {}) | settings}
-        changed[tier] = grid | {"overrides": overrides, "seeds": grid["seeds"][:n_seeds]}
+        changed[tier] = grid | {"overrides": own | {model: own.get(model, {}) | settings}}
+        if n_seeds is not None:
+            changed[tier]["seeds"] = grid["seeds"][:n_seeds]
     return changed
 
 
