@@ -63,6 +63,7 @@ def test_the_page_on_functions_has_what_a_re_executor_or_auditor_calls():
     ]
     expected += ["statistics.intervals.holm", "statistics.metrics.score", "statistics.bootstrap.per_donor"]
     expected += ["published.per_run", "weights.resolve", "verify.verify", "core.families.Family"]
+    expected += ["statistics.effects.Effect"]
     assert {f"bench.{name}" for name in expected} <= set(DOCUMENTED)
 
 
