@@ -71,9 +71,10 @@ def test_the_key_of_a_pinned_trial_never_changes():
 
 
 def test_equal_trials_have_equal_keys_in_every_process():
-    code = "from tests.test_trials import PINNED; print(PINNED.key)"
+    code = "from test_trials import PINNED; print(PINNED.key)"
     for seed in ("0", "1"):
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(records.ROOT)}
+        path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), str(records.ROOT)])
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path}
         key = subprocess.run(
             [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
         )
