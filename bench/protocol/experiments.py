@@ -59,6 +59,31 @@ def run_grid(
     return recorded(experiment, tier)
 
 
+def with_settings(
+    tiers: Mapping[str, dict], model: str, settings: dict[str, Any], n_seeds: int | None = None
+) -> dict[str, dict]:
+    """Return the tiers of a chapter with other settings of one model, to run it once more.
+
+    Parameters
+    ----------
+    tiers
+        As for `run_grid`.
+    model
+        Name, with its variant where it has one in the tiers' overrides.
+    settings
+        Recipe and hyper-parameters by name, in the place of the tiers' own.
+    n_seeds
+        Keep this many of each tier's seeds, the first ones; None keeps all.
+    """
+    changed = {}
+    for tier, grid in tiers.items():
+        own = grid.get("overrides", {})
+        changed[tier] = grid | {"overrides": own | {model: own.get(model, {}) | settings}}
+        if n_seeds is not None:
+            changed[tier]["seeds"] = grid["seeds"][:n_seeds]
+    return changed
+
+
 def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: bool, **choices: Any) -> pd.DataFrame:
     """Record size, depth and composition of data sets, as `run_grid` records trials."""
     if tier not in tiers:

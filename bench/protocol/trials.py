@@ -122,7 +122,7 @@ class Grid:
             try:
                 specs.append(replace(spec, weights=str(weights.resolve(spec.weights))) if spec.weights else spec)
             except BenchError as error:
-                if spec.weights not in (*weights.WEIGHTS, *weights.PRETRAINED):
+                if spec.weights not in (*weights.known(), *weights.pretrained_names()):
                     raise
                 failures.append(error)
                 print(f"{self.experiment} ({self.tier}): {model} is left out. {error}", file=sys.stderr)
