@@ -86,8 +86,12 @@ class Worker:
         except Exception as error:  # whatever an object of the user's raises when it is pickled
             self._unsent = Lost(f"cannot be sent to another process: {error}")
             return
-        if not (self._process and self._process.is_alive()):
-            self._start()
+        try:
+            if not (self._process and self._process.is_alive()):
+                self._start()
+        except OSError as error:  # no memory, or too many processes
+            self._unsent = Lost(f"no process could be started for it: {error.strerror or error}")
+            return
         with suppress(BrokenPipeError, ConnectionResetError):  # it died just now: there will be no answer
             self.connection.send_bytes(request)
 
@@ -95,9 +99,12 @@ class Worker:
         """Return the answer to the task, or how the process ended instead."""
         if self._unsent:
             return self._unsent
-        with suppress(EOFError, OSError):
+        try:
             return pickle.loads(self.connection.recv_bytes())
-        self._process.join(GRACE_S)
+        except (EOFError, OSError):
+            self._process.join(GRACE_S)
+        except Exception as error:  # whatever an object of the user's raises when it is unpickled
+            return Lost(f"cannot be read from another process: {error}")
         lost = Lost(_how(self._process.exitcode))
         self.end(at_once=True)
         return lost
@@ -125,8 +132,9 @@ class Worker:
         self.connection, theirs = _LOKY.Pipe()
         given = (theirs, os.getpid(), self._n_jobs)
         with _interrupts_kept_from_children():
-            self._process = _LOKY.Process(target=_serve, args=given, env=self._environment)
-            self._process.start()
+            process = _LOKY.Process(target=_serve, args=given, env=self._environment)
+            process.start()
+        self._process = process
         theirs.close()
 
 

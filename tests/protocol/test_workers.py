@@ -61,6 +61,15 @@ def test_what_cannot_be_sent_is_lost_alone():
     assert str(found[1][1]) == "cannot be sent to another process: cannot pickle 'generator' object"
 
 
+def test_where_no_process_can_be_started_the_tasks_say_so(monkeypatch):
+    def full(process):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("joblib.externals.loky.backend.process.LokyProcess.start", full)
+    found = dict(answers(abs, [1, 2], 2))
+    assert str(found[1]) == str(found[2]) == "no process could be started for it: Resource temporarily unavailable"
+
+
 def test_modules_on_the_path_of_the_one_who_asks_are_found_and_those_of_a_notebook_are_sent(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "of_a_user.py").write_text("def twice(x):\n    return 2 * x\n")
