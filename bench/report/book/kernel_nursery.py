@@ -15,7 +15,14 @@ import threading
 from importlib import import_module
 
 # without torch, which few pages need and which starts threads
-WARM = ("ipykernel.kernelapp", "matplotlib_inline.backend_inline", "myst_nb", "bench.report.figures", "bench.report.tables")
+WARM = (
+    "ipykernel.kernelapp",
+    "matplotlib_inline.backend_inline",
+    "myst_nb.ext.glue",
+    "altair",
+    "bench.report.figures",
+    "bench.report.tables",
+)
 WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked", "bench.protocol.experiments")
 
 
