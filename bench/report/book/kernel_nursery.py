@@ -1,6 +1,7 @@
-"""The process that kernels of the book's build are forked from: ``python -m bench.report.book.kernel_nursery ADDRESS``.
+"""The process that kernels of the book's build are forked from: ``python -m bench.report.book.kernel_nursery SOCKET``.
 
-It has imported what pages import, runs no thread, and ends with its standard input or at the first line there.
+SOCKET is the number of an open socket that listens; who asks there while this process still imports simply waits.  It
+runs no thread, and ends with its standard input or at the first line there.
 """
 
 import gc
@@ -26,27 +27,27 @@ WARM = (
 WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked", "bench.protocol.experiments")
 
 
-def main(address: str) -> None:
-    """Import, then fork a kernel for each request that comes to a socket at an address."""
+def main(listening: int) -> None:
+    """Import, then fork a kernel for each request that comes to a listening socket."""
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # as Jupyter does; read at import
     for name in WARM:
         import_module(name)
     gc.collect()
     gc.freeze()  # what is there now stays shared between the processes
-    if asked := serve(address):
+    with socket.socket(fileno=listening) as server:
+        asked = serve(server)
+    if asked:
         become(*asked)
 
 
-def serve(address: str) -> tuple | None:
+def serve(server: socket.socket) -> tuple | None:
     """Fork at each request; return what is asked for in the new process, and None when no more can come."""
-    with socket.create_server(address, family=socket.AF_UNIX) as server:
-        print(flush=True)  # whoever started this may ask now
-        while server in select.select([server, sys.stdin], [], [])[0]:
-            held = server.accept()[0]
-            if os.fork() == 0:
-                return held, *json.loads(held.makefile().readline())
-            held.close()
+    while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
+        held = server.accept()[0]
+        if os.fork() == 0:
+            return held, *json.loads(held.makefile().readline())
+        held.close()
     while _one_has_ended():
         pass
     return None
@@ -67,7 +68,6 @@ def become(held: socket.socket, command: list[str], folder: str, environment: di
     os.environ.clear()
     os.environ.update(environment)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # the nursery's own output only says that it listens
     held.sendall(f"{os.getpid()}\n".encode())
     threading.Thread(target=_end_with, args=[held], daemon=True).start()
     sys.argv = command
@@ -80,4 +80,4 @@ def _end_with(held: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(int(sys.argv[1]))

@@ -35,7 +35,7 @@ class ForkedKernel:
         with self._held.makefile("rw") as stream:
             stream.write(json.dumps([command, folder, environment]) + "\n")
             stream.flush()
-            self.pid = int(stream.readline())
+            self.pid = int(stream.readline())  # empty, a ValueError, where the nursery has died
 
     def poll(self) -> int | None:
         """Return None while the kernel lives, then 0; its exit status is not known here."""
@@ -73,8 +73,11 @@ class WarmProvisioner(LocalProvisioner):
         """Start a kernel and return how to reach it."""
         if ADDRESS not in os.environ or cmd[:2] != [sys.executable, "-m"]:
             return await super().launch_kernel(cmd, **kwargs)
-        self.cwd = os.path.abspath(kwargs.get("cwd") or os.curdir)
-        self.process = ForkedKernel(os.environ[ADDRESS], cmd[2:], self.cwd, kwargs.get("env") or dict(os.environ))
+        self.cwd, environment = os.path.abspath(kwargs.get("cwd") or os.curdir), kwargs.get("env") or dict(os.environ)
+        try:
+            self.process = ForkedKernel(os.environ[ADDRESS], cmd[2:], self.cwd, environment)
+        except (OSError, ValueError):  # the nursery has died and said why
+            return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
@@ -84,13 +87,19 @@ def _open(app, env, names: list[str]) -> None:
         return
     app.nursery_folder = tempfile.TemporaryDirectory(prefix="bench-")
     address = str(Path(app.nursery_folder.name, "kernels"))
-    command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", address]
-    app.nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    if app.nursery.stdout.read(1):  # it listens
-        os.environ[ADDRESS] = address
-        factory = KernelProvisionerFactory.instance()
-        factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
-        factory.default_provisioner_name = NAME
+    with socket.create_server(address, family=socket.AF_UNIX) as server:
+        command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", str(server.fileno())]
+        given = {"stdin": subprocess.PIPE, "pass_fds": [server.fileno()], "start_new_session": True}
+        app.nursery = subprocess.Popen(command, **given)
+    os.environ[ADDRESS] = address
+    use()
+
+
+def use() -> None:
+    """Let kernels that this process and its children start come from the nursery."""
+    factory = KernelProvisionerFactory.instance()
+    factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
+    factory.default_provisioner_name = NAME
 
 
 def _close(app, *_) -> None:
