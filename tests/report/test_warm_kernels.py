@@ -105,6 +105,25 @@ def test_a_build_that_is_ended_leaves_no_process(tmp_path, end):
     assert gone(*map(int, told[:2]))
 
 
+@pytest.mark.slow
+def test_several_chapters_run_warm_and_end_with_ctrl_c(tmp_path, monkeypatch):
+    monkeypatch.chdir(project(tmp_path, n_pages=2))
+    (tmp_path / "page1.md").write_text(PAGE.format(number=1, more="time.sleep(100)"))
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
+    command = [sys.executable, "-m", "bench", "run", "page0.md", "page1.md"]
+    running = subprocess.Popen(command, start_new_session=True, text=True, stderr=subprocess.PIPE)
+    while len(told := said(tmp_path, 1)) < 5:
+        assert running.poll() is None
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    running.communicate()
+    assert running.returncode == 130
+    first = said(tmp_path, 0)
+    assert first[1:] == told[1:]  # one nursery, warm and fresh, in the folder that was asked from
+    assert first[2:4] == ["True", "True"]
+    assert gone(*map(int, first[:2]), *map(int, told[:2]))
+
+
 def test_without_nursery_kernels_start_as_ever(tmp_path, monkeypatch):
     monkeypatch.setenv(warm_kernels.ADDRESS, str(tmp_path / "nobody"))
     monkeypatch.setattr(KernelProvisionerFactory.instance(), "default_provisioner_name", "local-provisioner")

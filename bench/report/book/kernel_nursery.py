@@ -1,4 +1,4 @@
-"""The process that kernels of the book's build are forked from: ``python -m bench.report.book.kernel_nursery SOCKET``.
+"""The process that warm kernels are forked from: ``python -m bench.report.book.kernel_nursery SOCKET``.
 
 SOCKET is the number of an open socket that listens; who asks there while this process still imports simply waits.  It
 runs no thread, and ends with its standard input or at the first line there.
@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
 
 # without torch, which few pages need and which starts threads
@@ -43,22 +44,24 @@ def main(listening: int) -> None:
 
 def serve(server: socket.socket) -> tuple | None:
     """Fork at each request; return what is asked for in the new process, and None when no more can come."""
+    kernels = []
     while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
         held = server.accept()[0]
-        if os.fork() == 0:
+        kernels.append(os.fork())
+        if kernels[-1] == 0:
             return held, *json.loads(held.makefile().readline())
         held.close()
-    while _one_has_ended():
-        pass
+    for kernel in kernels:
+        end_group(kernel)  # none is left, unless this was interrupted
+        os.waitpid(kernel, 0)
     return None
 
 
-def _one_has_ended() -> bool:
-    """Wait for a kernel, so that what it has used is counted; say whether there was one."""
-    try:
-        return os.wait()[0] > 0
-    except ChildProcessError:
-        return False
+def end_group(kernel: int) -> None:
+    """End a kernel and all that it has started; in its first moments it has no group yet."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            kill(kernel, signal.SIGKILL)
 
 
 def become(held: socket.socket, command: list[str], folder: str, environment: dict[str, str]) -> None:

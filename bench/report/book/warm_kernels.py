@@ -1,8 +1,7 @@
-"""Sphinx extension: kernels of the book's own build are forked from one process that has imported what pages need.
+"""Sphinx extension: kernels of the book are forked from one process that has imported what pages need.
 
 A page is executed by the same ``ipykernel``, in a process and a session of its own, as ever; only the seconds in which
-each of them would import pandas, SciPy and matplotlib are spent once.  JupyterLab, papermill and ``bench run`` do not
-come here, and where processes cannot be forked safely the build does not either.
+each of them would import pandas, SciPy and matplotlib are spent once.  ``bench run`` of several chapters does likewise.
 """
 
 import json
@@ -12,6 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -82,32 +83,46 @@ class WarmProvisioner(LocalProvisioner):
         return self.connection_info
 
 
-def _open(app, env, names: list[str]) -> None:
-    if not names or not sys.platform.startswith("linux"):  # elsewhere a system's libraries may not survive a fork
+@contextmanager
+def nursery() -> Iterator[None]:
+    """Let kernels that this process and its children start be forked from a warm one; they end with it at the latest.
+
+    Only on Linux: elsewhere a system's libraries may not survive a fork.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
         return
-    app.nursery_folder = tempfile.TemporaryDirectory(prefix="bench-")
-    address = str(Path(app.nursery_folder.name, "kernels"))
-    with socket.create_server(address, family=socket.AF_UNIX) as server:
-        command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", str(server.fileno())]
-        given = {"stdin": subprocess.PIPE, "pass_fds": [server.fileno()], "start_new_session": True}
-        app.nursery = subprocess.Popen(command, **given)
-    os.environ[ADDRESS] = address
-    use()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        address = str(Path(folder, "kernels"))
+        with socket.create_server(address, family=socket.AF_UNIX) as server:
+            command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", str(server.fileno())]
+            given = {"stdin": subprocess.PIPE, "pass_fds": [server.fileno()], "start_new_session": True}
+            process = subprocess.Popen(command, **given)
+        os.environ[ADDRESS] = address
+        use()
+        try:
+            yield
+        finally:
+            del os.environ[ADDRESS]
+            process.communicate(b"\n")  # children of this process hold its input too: its end alone would not do
 
 
 def use() -> None:
-    """Let kernels that this process and its children start come from the nursery."""
+    """Ask for kernels where the environment says that there is a nursery."""
     factory = KernelProvisionerFactory.instance()
     factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
     factory.default_provisioner_name = NAME
 
 
+def _open(app, env, names: list[str]) -> None:
+    app.kernels = ExitStack()
+    if names:
+        app.kernels.enter_context(nursery())
+
+
 def _close(app, *_) -> None:
-    if nursery := getattr(app, "nursery", None):
-        del app.nursery
-        os.environ.pop(ADDRESS, None)
-        nursery.communicate(b"\n")  # other processes hold its input too: its end alone would not do
-        app.nursery_folder.cleanup()
+    if hasattr(app, "kernels"):
+        app.kernels.close()
 
 
 def setup(app) -> dict:
