@@ -23,7 +23,7 @@ $(BIN)/bench: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v[:2] in ((3, 11), (3, 12)) or sys.exit(f"Python 3.11 or 3.12 is needed, found {v.major}.{v.minor}; say which with: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock # most of it is never imported
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +220,16 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
     """
     from bench.core.settings import parse
     from bench.protocol import notebooks
+    from bench.report.book.warm_kernels import nursery
 
     asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
-    for chapter in chapters:
-        more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
-        output = notebooks.run(chapter, asked | more)
-        click.echo(f"{chapter}: done; executed notebook in {output}")
+    with nursery() if len(chapters) > 1 else nullcontext():
+        for chapter in chapters:
+            more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
+            output = notebooks.run(chapter, asked | more)
+            click.echo(f"{chapter}: done; executed notebook in {output}")
 
 
 @main.command()
