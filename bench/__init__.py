@@ -2,7 +2,6 @@
 
 import sys
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 
 __version__ = "0.1.0"
@@ -10,6 +9,7 @@ __version__ = "0.1.0"
 # Paths of the first version, on the book's page of functions then: they lead to the rooms where the modules are now.
 MOVED = {
     "bench.bootstrap": "bench.statistics.bootstrap",
+    "bench.datasets.sample": "bench.models.sample",
     "bench.effects": "bench.report.effects",
     "bench.errors": "bench.core.errors",
     "bench.experiments": "bench.protocol.experiments",
@@ -24,11 +24,14 @@ MOVED = {
 }
 
 
-class _Moved(MetaPathFinder, Loader):
-    """Import a module of `MOVED` as the very module that it has become."""
+class _Moved:  # no subclass of `importlib.abc`, whose import would double the time of ``bench --help``
+    """Finder and loader that import a module of `MOVED` as the very module that it has become."""
 
     def find_spec(self, name, path=None, target=None):
         return ModuleSpec(name, self) if name in MOVED else None
+
+    def create_module(self, spec):
+        return None  # a new one, which `exec_module` replaces
 
     def exec_module(self, module):
         sys.modules[module.__name__] = import_module(MOVED[module.__name__])

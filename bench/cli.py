@@ -3,13 +3,14 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.core.errors import BenchError
-from bench.core.families import families, imported, with_part
+from bench.core.families import families, imported, ours, with_part
 from bench.core.interrupts import interrupts_delivered
 from bench.training.command import of_cells
 
@@ -18,11 +19,11 @@ class _Commands(click.Group):
     """Commands of this module and of the families; an error of ours is printed as a sentence, without a traceback."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted([*super().list_commands(context), *_of_families()])
+        added = [name for family in ours().values() for name in family.commands]
+        return sorted([*super().list_commands(context), *added])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        found = super().get_command(context, name)
-        return found or (imported(_of_families()[name]) if name in _of_families() else None)
+        return super().get_command(context, name) or next(_added(name), None)
 
     def invoke(self, context: click.Context):
         try:
@@ -38,7 +39,7 @@ class _Commands(click.Group):
 
 
 class _PerFamily(click.Command):
-    """A command with switches that families add (``OPTIONS_weights``), and their names in its help (``FAMILIES``)."""
+    """A command with switches that families add, and their names where its help says FAMILIES."""
 
     def __init__(self, *args, part: str, **more):
         super().__init__(*args, **more)
@@ -57,9 +58,12 @@ class _PerFamily(click.Command):
         super().format_help_text(context, formatter)
 
 
-def _of_families() -> dict[str, str]:
-    """Return the path of each command that a family adds."""
-    return {name: path for family in families().values() for name, path in family.commands.items()}
+def _added(name: str) -> Iterator[click.Command]:
+    """Yield the commands of that name; families of other packages come last, since looking them up takes time."""
+    for of in (ours, families):
+        for family in of().values():
+            if name in family.commands:
+                yield imported(family.commands[name])
 
 
 def _switched(command: str, given: dict[str, bool]) -> dict[str, Any]:
@@ -152,9 +156,10 @@ def weights(name: str, path: Path | None, genes: Path | None, data: str | None, 
 def pretrain(
     model: str, recipe: str, device: str | None, settings, data, label: str | None, batch: str | None, **switches: bool
 ) -> None:
-    """Pretrain MODEL (FAMILIES) by masked expression; what is there is found, and an interrupted run goes on.
+    """Pretrain MODEL by masked expression; what is there is found, and an interrupted run goes on.
 
-    DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that they can be scored later.
+    MODEL is one of FAMILIES.  DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that
+    they can be scored later.
 
     Example: bench pretrain MODEL --data my.h5ad:random --label cell_type
 
@@ -187,7 +192,8 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: s
 
     Example: bench check my_module:MyModel -p depth 4
     """
-    from bench.datasets import load, sample
+    from bench.datasets import load
+    from bench.models import sample
     from bench.models.conformance import CHECKS, specified
     from bench.models.conformance import check as checks
 
@@ -211,9 +217,10 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
 
     Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
     """
+    from bench.core.settings import parse
     from bench.protocol import notebooks
 
-    asked = {name: notebooks.parse(name, value) for name, value in parameters}
+    asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
     for chapter in chapters:

@@ -7,7 +7,7 @@ import pytest
 
 from bench.protocol import records
 from bench.published import per_run
-from bench.report import tables
+from bench.report.prose import mean_of
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,10 +17,10 @@ def test_numbers_of_the_first_screen_are_those_of_the_records():
     published, ours = per_run(), records.read("few_shot_pbmc", own=False)
     standin = {"tier": "standin", "dataset": "pbmc_facs", "fraction": 1.0}
     expected = [
-        tables.mean_of(published, experiment="table1_lr", fraction=1.0),
-        tables.mean_of(published, experiment="table1_table2_finetune", fraction=1.0),
-        tables.mean_of(ours, model="l1_logistic", **standin),
-        tables.mean_of(ours, model="majority", **standin),
+        mean_of(published, experiment="table1_lr", fraction=1.0),
+        mean_of(published, experiment="table1_table2_finetune", fraction=1.0),
+        mean_of(ours, model="l1_logistic", **standin),
+        mean_of(ours, model="majority", **standin),
     ]
     assert re.findall(r"\b0\.\d{3}\b", TEXT) == [f"{value:.3f}" for value in expected]
 

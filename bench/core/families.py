@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
@@ -50,7 +49,9 @@ class Family:
     recipes
         Path of a dictionary of `bench.training.recipes.Pretraining` by name.
     pretrained
-        The names in ``recipes``.
+        The names in ``recipes``, whose weights this project makes itself.
+    pretrainer
+        Path of a function (name) -> file that makes them, or finds them made.
     golden
         Path of a function (case) -> None by the name of each golden case.
     on_gpu
@@ -71,6 +72,7 @@ class Family:
     objective: str = ""
     recipes: str = ""
     pretrained: tuple[str, ...] = ()
+    pretrainer: str = "bench.training.pretrain:pretrained"
     golden: Mapping[str, str] = field(default_factory=dict)
     on_gpu: frozenset[str] = frozenset()
     weights_options: Mapping[str, Option] = field(default_factory=dict)
@@ -88,6 +90,11 @@ def imported(path: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def ours() -> dict[str, Family]:
+    """Return the families of this project by name."""
+    return {name: imported(path) for name, path in FAMILIES.items()}
+
+
 def families() -> dict[str, Family]:
     """Return all families by name, those of this project first.
 
@@ -96,7 +103,7 @@ def families() -> dict[str, Family]:
     BenchError
         If one from outside cannot be imported or goes by a name that is taken.
     """
-    found = {name: imported(path) for name, path in FAMILIES.items()}
+    found = ours()
     for point in _outside():
         try:
             family = point.load()
@@ -110,9 +117,11 @@ def families() -> dict[str, Family]:
 
 
 @lru_cache
-def _outside() -> EntryPoints:
+def _outside() -> tuple:
     """Return the entry points of other packages; looking them up reads the metadata of every installed one."""
-    return entry_points(group="bench.families")
+    from importlib.metadata import entry_points  # here: it takes as long to import as all that ``bench --help`` needs
+
+    return tuple(entry_points(group="bench.families"))
 
 
 def with_part(part: str) -> Iterator[Family]:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import yaml
-
 from bench.core.errors import BenchError
 
 
 def parse(name: str, value: Any) -> Any:
     """Return the value of a parameter that came as text, read as YAML; other values as they are."""
+    import yaml  # here: most commands read none
+
     try:
         return yaml.safe_load(value) if isinstance(value, str) else value
     except yaml.YAMLError as error:

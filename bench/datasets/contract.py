@@ -71,6 +71,15 @@ def check(adata: AnnData, dataset: Dataset) -> AnnData:
     return checked
 
 
+def refusal(adata: AnnData, dataset: Dataset) -> str:
+    """Return what `check` says of cells that break the contract; empty text of cells that keep it."""
+    try:
+        check(adata, dataset)
+    except BenchError as error:
+        return str(error)
+    return ""
+
+
 def content_hash(adata: AnnData) -> str:
     """Return 16 hex digits over values, gene names, cell names, labels, batches and split."""
     digest = sha256()

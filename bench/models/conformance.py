@@ -146,7 +146,7 @@ def check(spec: Spec, train: AnnData, scored: AnnData) -> Iterator[tuple[str, st
     spec
         The model with every choice made, from `bench.models.describe`.
     train, scored
-        Cells that keep the data contract, as from `bench.datasets.sample.sides`; they are not changed.
+        Cells that keep the data contract, as from `bench.models.sample.sides`; they are not changed.
     """
     candidate = Candidate(lambda: create(spec), train, scored)
     for name, entry in CHECKS.items():

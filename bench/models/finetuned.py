@@ -18,8 +18,9 @@ from bench.core.errors import BenchError, unknown
 from bench.datasets.names import overlap
 from bench.models.contract import Annotator, labels_of
 from bench.training.device import device_of
-from bench.training.finetune import History, Schedule, finetune, predict
+from bench.training.finetune import finetune, predict
 from bench.training.labelled import Cells
+from bench.training.schedule import History, Schedule
 from bench.weights import Checkpoint
 
 CLASS_WEIGHTS = ("inverse", "none")
@@ -30,6 +31,7 @@ class FineTuned(Annotator):
 
     recipes = ("published", "clean")
     leaking_recipes = ("published",)
+    inputs = Cells  # how `tokens` of cells go into the network
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return (n_cells, n_genes) token ids."""
@@ -37,7 +39,7 @@ class FineTuned(Annotator):
 
     def cells(self, cells: AnnData, labels: np.ndarray | None = None) -> Cells:
         """Return cells as the network takes them, with class indices where these are known."""
-        return Cells(self.tokens(cells), np.zeros(cells.n_obs, dtype=int) if labels is None else labels)
+        return self.inputs(self.tokens(cells), np.zeros(cells.n_obs, dtype=int) if labels is None else labels)
 
     def build(self, n_classes: int, seed: int) -> nn.Module:
         """Return the network with a fresh head; what shall be trained requires a gradient."""

@@ -2,11 +2,10 @@
 
 import inspect
 from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import entry_points
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
-from bench.core.families import FAMILIES, families, imported
+from bench.core.families import families, imported, ours
 from bench.core.settings import as_type
 
 BASELINES = {
@@ -18,8 +17,8 @@ BASELINES = {
 }
 # of this project, which vouches for their versions
 MODELS = dict(BASELINES)
-for _path in FAMILIES.values():
-    MODELS |= imported(_path).annotators
+for _family in ours().values():
+    MODELS |= _family.annotators
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -43,6 +42,8 @@ class Spec:
 
 def known() -> dict[str, str]:
     """Return the import path of every model that has a name, those of this project first."""
+    from importlib.metadata import entry_points
+
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
     return MODELS | {name: path for name, path in (of_families | points).items() if name not in MODELS}

@@ -1,7 +1,7 @@
 """What a chapter calls: run what its parameters ask for, and return every record of the experiment."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,50 @@ def run_grid(
     if parse("compute", compute):
         run(grid, jobs=parse("jobs", jobs))
     return recorded(experiment, tier)
+
+
+def run_grids(experiment: str, several: Sequence[Mapping[str, dict]], **asked: Any) -> pd.DataFrame:
+    """Run several grids of one experiment, one after the other, and return the records of all tiers.
+
+    Parameters
+    ----------
+    experiment
+        Name of the chapter.
+    several
+        Tiers as `run_grid` takes them, for each grid, such as those of `with_settings`.
+    asked
+        All else that `run_grid` takes.
+
+    Raises
+    ------
+    BenchError
+        As in `run_grid`, or if there is no grid.
+    """
+    if not several:
+        raise BenchError(f"There is no grid to run for {experiment}; give one at least.")
+    for tiers in several:
+        records = run_grid(experiment, tiers, **asked)
+    return records
+
+
+def with_settings(tiers: Mapping[str, dict], model: str, settings: Mapping[str, Any]) -> dict[str, dict]:
+    """Return tiers whose overrides of a model hold more settings, or other values of those they have.
+
+    Parameters
+    ----------
+    tiers
+        As in `run_grid`; they stay as they are.
+    model
+        Name, for all of its variants, or name@variant.
+    settings
+        Values by name, such as ``{"lr": 0.001}``.
+    """
+    changed = {}
+    for tier, grid in tiers.items():
+        overrides = grid.get("overrides", {})
+        own = overrides.get(model, {}) | settings
+        changed[tier] = grid | {"overrides": overrides | {model: own}}
+    return changed
 
 
 def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: bool, **choices: Any) -> pd.DataFrame:

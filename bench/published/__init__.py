@@ -110,6 +110,11 @@ def derived() -> pd.DataFrame:
     return _read("derived.csv", "derived").copy()
 
 
+def everything() -> pd.DataFrame:
+    """Return all four tables below each other: per run, summary, digitised and derived."""
+    return pd.concat([per_run(), summary(), digitised(), derived()])
+
+
 def few_shot(dataset: str) -> pd.DataFrame:
     """Return the published points of the few-shot figures: accuracy and macro_f1 per run, model and fraction.
 

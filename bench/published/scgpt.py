@@ -47,6 +47,25 @@ def baseline(dataset: str) -> pd.DataFrame:
     return _figure3(_known(dataset), "l1_logistic")
 
 
+def with_baseline(dataset: str) -> pd.DataFrame:
+    """Return the runs of `baseline`, then those of `supplementary_figure6`."""
+    return pd.concat([baseline(dataset), supplementary_figure6(dataset)])
+
+
+def n_constant(dataset: str, variant: str) -> int:
+    """Return how many of the ten runs of one arm of `supplementary_figure6` are taken for a constant prediction.
+
+    Raises
+    ------
+    BenchError
+        If the paper has no such arm.
+    """
+    if variant not in EPOCHS:
+        raise unknown("arm of supplementary figure 6", variant, EPOCHS)
+    runs = supplementary_figure6(dataset)
+    return int(runs.loc[runs["variant"].eq(variant) & runs["metric"].eq("accuracy"), "constant"].sum())
+
+
 def supplementary_table5(dataset: str) -> pd.DataFrame:
     """Return the printed means and 95 % half-widths: rows variant x metric.  The intervals are about 5 % too narrow."""
     table = summary()
@@ -54,10 +73,18 @@ def supplementary_table5(dataset: str) -> pd.DataFrame:
     return table.pivot(index=["variant", "metric"], columns="statistic", values="value")[["mean", "ci95_halfwidth"]]
 
 
-def printed_tests(dataset: str) -> pd.DataFrame:
-    """Return the printed p values of scGPT against logistic regression, one per fraction and metric (figure 3)."""
-    table = summary()
-    return table[table["experiment"].eq("fig3_ttest") & table["dataset"].eq(_known(dataset))].reset_index(drop=True)
+def printed_mean(dataset: str, variant: str, metric: str = "accuracy") -> float:
+    """Return one mean of `supplementary_table5`, of accuracy or macro_f1."""
+    return float(supplementary_table5(dataset).loc[(variant, metric), "mean"])
+
+
+def printed_tests(*datasets: str) -> pd.DataFrame:
+    """Return the printed p values of scGPT against logistic regression, one per fraction and metric (figure 3).
+
+    Without a name those of all three data sets.
+    """
+    table, names = summary(), [_known(dataset) for dataset in datasets or DATASETS]
+    return table[table["experiment"].eq("fig3_ttest") & table["dataset"].isin(names)].reset_index(drop=True)
 
 
 def n_trainable() -> dict[str, int]:

@@ -76,6 +76,12 @@ def share_kept(
     return float(shares[0]), float(low), float(high)
 
 
+def largest_share(several: list[Predictions], target: float) -> float:
+    """Return the share of `share_kept` without its interval."""
+    everyone = np.ones((1, len(several[0].truth)), dtype=int)
+    return float(np.mean([_largest(predictions, everyone, target)[0] for predictions in several]))
+
+
 def _largest(predictions: Predictions, weights: np.ndarray, target: float) -> np.ndarray:
     """Return, for each row of weights (n_draws, n_cells), the largest share whose accuracy reaches the target."""
     sure, right = confidence(predictions)

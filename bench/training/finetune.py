@@ -6,7 +6,6 @@ Source of the defaults: PROTOCOL 1.1 of the paper (Adam, weighted cross-entropy,
 import math
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,45 +16,8 @@ from tqdm import tqdm
 from bench.core.errors import BenchError
 from bench.training.device import autocast, device_of_module
 from bench.training.labelled import Cells
+from bench.training.schedule import History, Schedule
 from bench.training.step import Fit, step_within_memory
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a network is fine-tuned."""
-
-    epochs: int
-    batch_size: int
-    rate: Callable[[int], float]  # learning rate of an epoch, from 0
-    adam_eps: float = 1e-8
-    clip: float = 1e6  # largest norm of the gradient
-    warmup_steps: int = 0  # over which the rate rises from 0
-    shuffle: bool = True
-    choose: str = "accuracy"  # best epoch by validation accuracy, or by "loss"
-    evaluation_batch: int = 64
-    precision: str = "float32"  # or "bf16" or "fp16": matrix products on a GPU
-
-    def __post_init__(self):
-        least = {"epochs": 1, "batch_size": 1, "evaluation_batch": 1, "warmup_steps": 0}
-        if wrong := [f"{name}={getattr(self, name)}" for name, low in least.items() if getattr(self, name) < low]:
-            raise BenchError(f"{', '.join(wrong)} should be 1 or more; warmup_steps may be 0.")
-        if (lowest := min(map(self.rate, range(self.epochs)))) < 0:
-            raise BenchError(f"The learning rate falls to {lowest:g}; it should be 0 or more: check lr and its decay.")
-
-
-@dataclass
-class History:
-    """What happened, per epoch."""
-
-    train_loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    best_epoch: int = 0  # from 1
-    micro_batch: int = 0  # cells at a time; smaller than the batch where memory was short
-
-    def diagnostics(self) -> dict[str, float | list[float]]:
-        """Return what is worth recording."""
-        return {name: value for name, value in vars(self).items() if value != []}
 
 
 def finetune(

@@ -6,7 +6,6 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -29,10 +28,10 @@ class Cells:
         return [rows[start : start + most] for start in range(0, len(rows), most)]
 
     def inputs(self, rows: np.ndarray, device: torch.device) -> Tensor:
-        """Return token ids with the appended token 0, (cells, genes + 1)."""
+        """Return token ids, (cells, genes)."""
         block = self.tokens[rows]
         dense = block.toarray() if sp.issparse(block) else block
-        return F.pad(torch.from_numpy(np.ascontiguousarray(dense)).to(device).long(), (0, 1))
+        return torch.from_numpy(np.ascontiguousarray(dense)).to(device).long()
 
     def targets(self, rows: np.ndarray, device: torch.device) -> Tensor:
         """Return class indices, (cells,)."""

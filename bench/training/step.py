@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from tqdm import tqdm
 
 from bench.training.device import autocast, device_of_module
 from bench.training.labelled import Cells
-
-if TYPE_CHECKING:
-    from bench.training.finetune import History, Schedule
+from bench.training.schedule import History, Schedule
 
 
 @dataclass
@@ -24,9 +21,9 @@ class Fit:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    schedule: "Schedule"
+    schedule: Schedule
     class_weights: Tensor | None
-    history: "History"
+    history: History
 
 
 def step_within_memory(fit: Fit, cells: Cells, rows: np.ndarray, seed: int) -> float:

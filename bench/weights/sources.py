@@ -13,12 +13,11 @@ from filelock import FileLock
 
 from bench.core.atomic import ABANDONED_S
 from bench.core.errors import BenchError, unknown
-from bench.core.families import families, imported, with_part
+from bench.core.families import families, with_part
 from bench.datasets.sources import Source, cache_folder, fetch
 from bench.weights.card import metadata
 from bench.weights.entries import Published
 
-PRETRAIN = "bench.training.pretrain:pretrained"  # imported with torch, and only for who asks for such weights
 CONVERSION = "1"  # raise when a converter writes other content from the same file: kept conversions are made again
 
 
@@ -41,8 +40,9 @@ def resolve(text: str | Path) -> Path:
         If it is neither a name nor the path of a file, or the weights cannot be had.
     """
     text = str(text)
-    if text in pretrained_names():
-        return imported(PRETRAIN)(text)
+    for family in families().values():
+        if text in family.pretrained:
+            return family.load("pretrainer")(text)
     if text in known():
         return published(text)
     names, path = [*known(), *pretrained_names()], Path(text).expanduser()

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
 
 from bench.core.errors import BenchError
-from bench.datasets import find, load
+from bench.datasets import Dataset, find, load, refusal
 from bench.datasets.h5ad import user_dataset
 
 GENES = ["CD3D", "LYZ", "MS4A1", "NKG7", "PPBP"]
@@ -48,6 +48,14 @@ def test_dense_csr_and_csc_give_the_same_data_set(save, form):
     assert loaded.obs["cell_type"].tolist() == ["T", "B", "T", "B", "NK", "NK"]
     assert loaded.obs["batch"].tolist() == list("aabbcc")
     assert loaded.uns["bench"]["values"] == "counts"
+
+
+def test_a_refusal_is_what_the_check_says_and_empty_of_cells_that_keep_the_contract():
+    mine = Dataset("mine.h5ad", "My cells", read=None)
+    adata = cells()
+    assert refusal(adata, mine) == ""
+    adata.X[0, 0] = -1
+    assert refusal(adata, mine).startswith("Data set 'mine.h5ad'") and "negative" in refusal(adata, mine)
 
 
 def test_named_columns_take_the_place_of_others_with_the_contracts_names(save):

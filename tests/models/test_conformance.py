@@ -9,8 +9,7 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.core.errors import BenchError
-from bench.datasets import sample
-from bench.models import describe
+from bench.models import describe, sample
 from bench.models.conformance import CHECKS, check
 from bench.protocol import records
 from bench.report import figures, tables

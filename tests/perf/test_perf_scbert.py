@@ -167,9 +167,9 @@ def test_fine_tuning_of_the_size_of_zheng68k_on_a_gpu(network, capsys):
     """Time 300 steps and a validation pass on real cells; compare classes in bf16 and float32 on 1,000 cells."""
     from bench.datasets import load
     from bench.datasets.panglao import gene_order
+    from bench.models.scbert.inputs import Positions as Cells
     from bench.preprocess import gene_tokens
     from bench.training.finetune import History, Schedule, predict
-    from bench.training.labelled import Cells
     from bench.training.step import Fit, step_within_memory
 
     adata = load("pbmc_facs")

@@ -13,7 +13,7 @@ from anndata import AnnData, read_h5ad
 from bench import weights
 from bench.core.errors import BenchError
 from bench.protocol import experiments, records, runner
-from bench.protocol.experiments import recorded, run_grid
+from bench.protocol.experiments import recorded, run_grid, run_grids, with_settings
 from bench.protocol.trials import Grid, Task, Trial
 
 PINNED = Trial(
@@ -326,6 +326,24 @@ def test_none_keeps_what_the_tier_says(asked):
     run_grid("few_shot", TIERS, tier="quick", compute=True, models=None, seeds=None)
     assert asked[0][0].models == ["majority", "knn"]
     assert asked[0][0].overrides == {"knn": {"n_neighbors": 3}}
+
+
+def test_settings_are_added_to_one_model_of_every_tier_and_the_tiers_stay_as_they_are():
+    before = {tier: dict(grid) for tier, grid in TIERS.items()}
+    changed = with_settings(TIERS, "knn", {"n_neighbors": 5, "log_base": 2})
+    assert changed["quick"] == before["quick"] | {"overrides": {"knn": {"n_neighbors": 5, "log_base": 2}}}
+    assert changed["paper"] == before["paper"] | {"overrides": {"knn": {"n_neighbors": 5, "log_base": 2}}}
+    assert with_settings(TIERS, "majority", {})["quick"]["overrides"] == {"knn": {"n_neighbors": 3}, "majority": {}}
+    assert before == TIERS
+
+
+def test_several_grids_run_one_after_the_other(asked):
+    grids = [with_settings(TIERS, "knn", {"n_neighbors": n}) for n in (5, 7)]
+    run_grids("few_shot", grids, tier="quick", compute=True, seeds="[4]", jobs=2)
+    assert [found.overrides["knn"] for found, _ in asked] == [{"n_neighbors": 5}, {"n_neighbors": 7}]
+    assert [(found.seeds, jobs) for found, jobs in asked] == [([4], 2)] * 2
+    with pytest.raises(BenchError, match="There is no grid to run for few_shot"):
+        run_grids("few_shot", [], tier="quick", compute=True)
 
 
 def test_fewer_models_drop_the_tiers_overrides_of_the_others(asked):

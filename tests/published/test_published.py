@@ -252,6 +252,8 @@ def test_supplementary_table_5_has_the_numbers_of_the_protocol():
     assert table.loc[("ms", frozen, "macro_f1")].tolist() == [0.298, 0.134]
     assert table.loc[("myeloid", "no_pretraining", "macro_f1")].tolist() == [0.025, 0.001]
     assert table.loc[("hpancreas", frozen, "accuracy")].tolist() == [0.949, 0.008]
+    assert scgpt.printed_mean("ms", "no_pretraining") == pytest.approx(0.074, abs=0.0005)
+    assert scgpt.printed_mean("ms", frozen, "macro_f1") == pytest.approx(0.298, abs=0.0005)
 
 
 def test_constant_predictions_are_counted_as_in_the_protocol():
@@ -265,6 +267,10 @@ def test_constant_predictions_are_counted_as_in_the_protocol():
         ("myeloid", "no_pretraining"): 9,
         ("myeloid", "no_pretraining_frozen_embeddings"): 9,
     }
+    assert all(scgpt.n_constant(*arm) == n for arm, n in found.accuracy.items())
+    assert scgpt.n_constant("hpancreas", "no_pretraining") == scgpt.n_constant("ms", "pretrained") == 0
+    with pytest.raises(BenchError, match="Unknown arm of supplementary figure 6 'frozen'"):
+        scgpt.n_constant("ms", "frozen")
     values = runs.query("metric == 'accuracy' and constant").groupby("dataset").value.agg(["min", "max"])
     assert (values["max"] - values["min"]).max() < 0.0005  # one and the same value, as nothing but a constant gives
     rest = (
@@ -289,7 +295,11 @@ def test_macro_f1_of_constant_predictions_explains_the_printed_mean(dataset, n_t
 def test_baseline_and_tests_of_scgpt_are_those_of_figure_3():
     assert scgpt.baseline("ms").groupby("metric").value.agg(["size"])["size"].tolist() == [10, 10]
     assert scgpt.baseline("ms").query("metric == 'accuracy'").value.mean() == pytest.approx(0.8121, abs=0.001)
-    tests = pd.concat(map(scgpt.printed_tests, scgpt.DATASETS)).set_index(["dataset", "metric", "fraction"])
+    both = scgpt.with_baseline("ms")
+    assert len(both) == len(scgpt.baseline("ms")) + len(scgpt.supplementary_figure6("ms"))
+    assert set(both.model) == {"l1_logistic", "scgpt"} and both.model.iloc[0] == "l1_logistic"
+    assert len(scgpt.printed_tests("ms")) == len(scgpt.printed_tests("hpancreas", "myeloid")) / 2 == 10
+    tests = scgpt.printed_tests().set_index(["dataset", "metric", "fraction"])
     assert len(tests) == 30 and set(tests.statistic) == {"p"}
     assert tests.loc[("hpancreas", "macro_f1", 1.0), "value"] == pytest.approx(0.012, abs=0.0005)
 

@@ -15,6 +15,7 @@ from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 from bench.published import few_shot
 from bench.report import figures, tables
+from bench.report.prose import mean_of
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +79,16 @@ def test_table_means_are_those_of_the_records(recorded):
     table = tables.few_shot(recorded, {}, ["accuracy"])
     majority = recorded.query("model == 'majority' and metric == 'accuracy'")["value"]
     assert table.loc[("Quick: hao", "control: majority", "Accuracy"), "10 %"].startswith(f"{majority.mean():.3f} ± ")
-    assert tables.mean_of(recorded, model="majority") == pytest.approx(majority.mean())
+    assert mean_of(recorded, model="majority") == pytest.approx(majority.mean())
     with pytest.raises(BenchError, match="No run with accuracy"):
-        tables.mean_of(recorded, model="nobody")
+        mean_of(recorded, model="nobody")
 
 
 def test_describe_counts_cells_and_goes_on_without_a_data_set_that_cannot_be_had(tmp_path, capsys):
     missing = str(tmp_path / "missing.h5ad")
     table = describe("sizes", {"quick": {"dataset": ["hao", missing]}}, tier="quick", compute=True)
     assert "missing.h5ad" in capsys.readouterr().err
-    assert tables.mean_of(table, "n_cells", dataset="hao") == 1336
+    assert mean_of(table, "n_cells", dataset="hao") == 1336
     per_type = table.query("metric == 'cells_of_type'")
     assert len(per_type) == 11 and per_type["value"].sum() == 1336
 

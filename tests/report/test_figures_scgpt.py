@@ -190,14 +190,21 @@ def test_variants_of_scgpt_have_names_and_looks_of_their_own():
 
 def test_models_are_compared_at_every_share_as_the_paper_printed_it():
     sets = {"MS": "ms", "pancreas": "hpancreas", "myeloid": "myeloid"}
-    runs, printed = {n: few_shot(key) for n, key in sets.items()}, pd.concat(map(scgpt.printed_tests, sets.values()))
-    table = tables.models_compared(runs, printed, "scgpt", "l1_logistic")
+    runs = {name: few_shot(key) for name, key in sets.items()}
+    table = tables.models_compared(runs, scgpt.printed_tests(), "scgpt", "l1_logistic")
     assert table.index.get_level_values(1).tolist() == ["10 %", "25 %", "50 %", "75 %", "100 %"] * 3
     assert table.loc[("MS", "10 %"), "p, printed"] == pytest.approx(5.5e-11, rel=0.01)
     assert (table.loc["MS", "difference"] > 0).all() and (table.loc["myeloid", "difference"] < 0).all()
     assert (table["p, Holm"] >= table["p, recomputed"]).all() and (table["low"] < table["high"]).all()
     ratio = np.log10(table["p, recomputed"] / table["p, printed"])  # digitised points: the same order of magnitude
     assert ratio.abs().max() < 1
+
+
+def test_p_values_are_shown_with_two_digits_and_nothing_else_is_touched():
+    tests = pd.DataFrame({"difference": [0.12345], "p, printed": [5.4999e-11], "p, Holm": [0.98765]})
+    shown = tables.short_p(tests)
+    assert shown[["p, printed", "p, Holm"]].iloc[0].tolist() == ["5.5e-11", "0.99"]
+    assert shown["difference"].tolist() == [0.12345] and tests["p, Holm"].tolist() == [0.98765]
 
 
 def test_costs_of_many_settings_stand_in_the_order_of_the_legends():

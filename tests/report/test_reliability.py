@@ -16,7 +16,6 @@ from bench.protocol import records
 from bench.report import figures, tables
 from bench.report.figures.panels import EXPERIMENTS
 from bench.report.figures.pareto import front
-from bench.report.tables.reliability import facts
 from bench.statistics import calibration, metrics
 from bench.statistics.predictions import Predictions
 
@@ -106,6 +105,9 @@ def test_kept_cells_by_hand():
     assert calibration.share_kept([predictions], 0.6)[0] == 0.75
     assert calibration.share_kept([predictions], 0.5)[0] == 1
     assert calibration.share_kept([said_of([0.9, 0.8], [0, 1])], 0.6)[0] == 0
+    other = said_of([0.9, 0.8, 0.7, 0.6], [1, 1, 1, 1])
+    for several in ([predictions], [predictions, other]):
+        assert calibration.largest_share(several, 0.6) == calibration.share_kept(several, 0.6)[0]
 
 
 def test_curves_end_at_the_accuracy_and_agree_with_scikit_learn(said):
@@ -190,6 +192,11 @@ def test_what_the_title_and_the_takeaways_say_holds_for_the_committed_records(ru
     assert "linear model is on every front" in TEXT
     on_front = tables.fronts(runs).xs("L1 logistic regression", level="model")
     assert (on_front[["front, seconds", "front, memory"]] == "yes").all(axis=None) and len(on_front) == 7
+    linear, neighbours = (tables.on_every_front(runs, model) for model in ("l1_logistic", "knn"))
+    assert linear.all() and linear.index.tolist() == list(runs["panel"].unique())
+    assert not tables.on_every_front(runs, "not_run").any()
+    some = tables.fronts(runs).xs("k nearest neighbours", level="model")[["front, seconds", "front, memory"]]
+    assert neighbours[some.index].tolist() == (some == "yes").all(axis=1).tolist()
     assert "leaving unsure cells out helps every model" in TEXT
     left = tables.abstention(said)
     assert (left["area under the curve"] > left["accuracy, all cells"]).all()
@@ -197,12 +204,25 @@ def test_what_the_title_and_the_takeaways_say_holds_for_the_committed_records(ru
     assert (gap > 0).mean() > 0.75 and abs(gap.min()) < gap.max()
 
 
+def test_a_trial_that_was_timed_twice_has_two_ends():
+    timed = {("few_shot_pbmc", "a"): 9.0, ("liver", "a"): 14.0, ("liver", "b"): 20.0, ("few_shot_pbmc", "b"): 19.0}
+    rows = []
+    for (experiment, key), seconds in timed.items():
+        more = {"experiment": experiment, "seconds": seconds}
+        rows.append(row("l1_logistic", "default", 0, "accuracy", 0.9, **more) | {"key": key})
+    rows.append(row("knn", "default", 0, "accuracy", 0.9, seconds=99.0))
+    assert tables.seconds_again(table_of(rows), "l1_logistic").tolist() == [9.0, 14.0]
+
+
 def test_every_glued_number_is_made_and_no_digit_is_typed(runs, said):
     used = set(re.findall(r"\{glue:text\}`trust-([\w-]+)", TEXT))
-    numbers = facts(runs, said)
-    assert set(numbers) <= used and used - set(numbers) == {"min", "max", "tiers", "models"}
-    assert all(np.isfinite(value) for value in numbers.values())
-    assert numbers["standin-known"] >= 6 and numbers["standin-panels"] == 4 and numbers["quick-panels"] == 3
+    made = set(re.findall(r'^say\("trust-([\w-]+)"', TEXT, re.MULTILINE))
+    assert made == used and len(used) == 21
+    for tier, n_panels, n_known in (("standin", 4, 6), ("quick", 3, 1)):
+        of_tier = runs[runs["tier"] == tier]
+        gaps = tables.calibration(of_tier, said)["confidence - accuracy"].dropna()
+        assert len(tables.on_every_front(of_tier, "l1_logistic")) == n_panels
+        assert len(gaps) >= n_known and np.isfinite(gaps).all()
     prose = "\n".join(cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "markdown")
     prose = re.sub(r"```bash.*?```", "", prose, flags=re.DOTALL).replace("```", "")
     prose = re.sub(r"\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|fig-[\w-]+", "", prose)

@@ -11,16 +11,15 @@ over keys is ``exp(reference - maximum) * sum(E v) + 1e-4 * sum(v)`` with any re
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-EPS = 1e-4
+from bench.models.layers.projection import EPS, Stabiliser
+
 SAFE = 60.0  # exponents up to here are taken without a reference: e^60 times 10^5 keys is far from overflow
 CPU_BLOCK = 1 << 21  # features mapped at a time: 8 MB of float32, which two cores keep in their caches
 GPU_BLOCK = 1 << 28
-Stabiliser = Literal["batch", "per_cell"]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, stabiliser: Stabiliser = "batch") -> Tensor:

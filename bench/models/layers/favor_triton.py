@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bench.core.errors import BenchError
-from bench.models.layers.favor import EPS, Stabiliser
+from bench.models.layers.projection import EPS, Stabiliser
 
 DTYPES = (torch.bfloat16, torch.float32)  # float16 cannot hold sums over positions
 DIMENSIONS = (16, 32, 64, 128)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from bench.core.errors import BenchError, unknown
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells
-from bench.models.scbert.inputs import positions
+from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens
-from bench.training.finetune import Schedule, over_cells
-from bench.training.schedule import cosine_warm_restarts
+from bench.training.finetune import over_cells
+from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import load_into, read, resolve
 
 TRAINABLE = ("last_layer", "all", "head")
@@ -47,6 +47,7 @@ class ScBERT(FineTuned):
     """Annotator by a Performer over all genes."""
 
     Config = ScBERTConfig
+    inputs = Positions
     variants = ("pretrained", "no_pretraining", "no_gene2vec", "shuffled_genes")
 
     @property

@@ -15,11 +15,10 @@ from anndata import AnnData
 from torch import Tensor
 
 from bench.models.finetuned import FineTuned
-from bench.models.scbert.inputs import positions
+from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Head
 from bench.preprocess import gene_tokens
-from bench.training.finetune import Schedule
-from bench.training.schedule import cosine_warm_restarts
+from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import read, resolve
 
 
@@ -39,6 +38,7 @@ class ScBERTHead(FineTuned):
     """Annotator by scBERT's classification head on bins of expression."""
 
     Config = ScBERTHeadConfig
+    inputs = Positions
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Train the head; see `FineTuned.fit`."""

@@ -1,9 +1,23 @@
-"""What scBERT is given: the genes of its positions, in order, and those over which a library size is counted."""
+"""What scBERT is given: tokens of all genes of a list, in order, and one more position."""
 
 import json
 
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 from bench.models.finetuned import told
+from bench.training.labelled import Cells
 from bench.weights import Checkpoint
+
+
+class Positions(Cells):
+    """Labelled cells with a token for every gene and the appended token 0."""
+
+    def inputs(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """Return token ids, (cells, genes + 1)."""
+        return F.pad(super().inputs(rows, device), (0, 1))
 
 
 def positions(checkpoint: Checkpoint) -> tuple[list[str], str]:

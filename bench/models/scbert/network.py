@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, unknown
-from bench.models.layers.favor import Stabiliser
-from bench.models.layers.projection import draw_projection
+from bench.models.layers.projection import Stabiliser, draw_projection
 from bench.models.scbert.first_layer import FirstKeys
 from bench.models.scbert.performer import Layer
 

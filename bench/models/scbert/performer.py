@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.models.layers.favor import KeySummary, Stabiliser, attend, attention, block_size, blocks
-from bench.models.layers.projection import draw_projection
+from bench.models.layers.favor import KeySummary, attend, attention, block_size, blocks
+from bench.models.layers.projection import Stabiliser, draw_projection
 
 
 class Layer(nn.ModuleList):

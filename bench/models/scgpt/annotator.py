@@ -21,7 +21,8 @@ from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.binning import CLS, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
 from bench.training.device import PRECISIONS
-from bench.training.finetune import Schedule, over_cells
+from bench.training.finetune import over_cells
+from bench.training.schedule import Schedule
 from bench.weights import Checkpoint, load_into, read, resolve
 from bench.weights.vocabulary import coverage
 

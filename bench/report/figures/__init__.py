@@ -13,7 +13,7 @@ from bench.report.figures.held_out import held_out
 from bench.report.figures.learning_curves import few_shot, few_shot_hover
 from bench.report.figures.panels import complete_runs, title_of
 from bench.report.figures.pareto import pareto
-from bench.report.figures.reliability import abstention, reliability
+from bench.report.figures.reliability import abstention, predictions_of, reliability
 from bench.report.figures.runs import published_panels, runs_of
 from bench.report.figures.schedules import schedules
 from bench.report.figures.settings import keep
@@ -54,6 +54,7 @@ __all__ = [
     "masked",
     "pareto",
     "per_class",
+    "predictions_of",
     "published_panels",
     "rank",
     "recall_per_bin",

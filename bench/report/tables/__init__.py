@@ -1,14 +1,27 @@
 """Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
 
-from bench.report.tables.comparisons import comparisons, models_compared
+from bench.report.prose import mean_of
+from bench.report.tables.comparisons import comparisons, models_compared, short_p
 from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects
 from bench.report.tables.held_out import groups_of, held_out, per_group
 from bench.report.tables.html import show
-from bench.report.tables.project import cost, datasets, failures, gaps, provenance, sources, versions
-from bench.report.tables.reliability import TARGETS, abstention, calibration, fronts
+from bench.report.tables.project import (
+    arrays,
+    cost,
+    datasets,
+    failures,
+    gaps,
+    listed,
+    metrics,
+    models,
+    provenance,
+    sources,
+    versions,
+)
+from bench.report.tables.reliability import TARGETS, abstention, calibration, fronts, on_every_front, seconds_again
 from bench.report.tables.schedules import collapse, gained, gains
-from bench.report.tables.scores import ablations, few_shot, masked, mean_of, per_class
+from bench.report.tables.scores import ablations, few_shot, masked, per_class
 from bench.report.tables.settings import changes
 from bench.report.tables.training import sensitivity, slow_family
 
@@ -16,6 +29,7 @@ __all__ = [
     "TARGETS",
     "ablations",
     "abstention",
+    "arrays",
     "calibration",
     "changes",
     "collapse",
@@ -33,14 +47,20 @@ __all__ = [
     "gaps",
     "groups_of",
     "held_out",
+    "listed",
     "masked",
     "mean_of",
+    "metrics",
+    "models",
     "models_compared",
+    "on_every_front",
     "pairing",
     "per_class",
     "per_group",
     "provenance",
+    "seconds_again",
     "sensitivity",
+    "short_p",
     "show",
     "slow_family",
     "sources",

@@ -68,6 +68,12 @@ def models_compared(
     return _corrected(rows, ["", "training cells"])
 
 
+def short_p(tests: pd.DataFrame) -> pd.DataFrame:
+    """Return such a table with its p values as text of two digits, since they span many powers of ten."""
+    columns = [name for name in tests if name.startswith("p, ")]
+    return tests.assign(**{name: tests[name].map("{:.2g}".format) for name in columns})
+
+
 def _tested(a: list[float], b: list[float], printed: float) -> dict[str, float]:
     low, high = welch(a, b).confidence_interval()
     described = {"difference": sum(a) / len(a) - sum(b) / len(b), "low": low, "high": high}

@@ -1,5 +1,9 @@
 """Tables on the project itself: its data sets, records, costs and failures."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 
 from bench.protocol.records import own_folder
@@ -37,6 +41,41 @@ def sources() -> pd.DataFrame:
         checks = {_check(source) for source in dataset.sources}
         rows[dataset.name] = (dataset.title, dataset.label_origin, dataset.licence, files, ", ".join(sorted(checks)))
     return pd.DataFrame.from_dict(rows, "index", columns=["title", "labels", "licence", "files", "verified by"])
+
+
+def listed(texts: Mapping[str, str], column: str) -> pd.DataFrame:
+    """Return a text per name as a table with one column, such as what each column of the records means."""
+    return pd.DataFrame.from_dict(texts, "index", columns=[column])
+
+
+def models() -> pd.DataFrame:
+    """Return what each model does and its variants, from the code that does it."""
+    from bench.models import MODELS, find
+
+    rows = {}
+    for name in MODELS:
+        rows[name] = (find(name).__doc__.splitlines()[0], ", ".join(find(name).variants))
+    return pd.DataFrame.from_dict(rows, "index", columns=["what it does", "variants"])
+
+
+def metrics() -> pd.DataFrame:
+    """Return what each metric is and which direction is better, from the code that computes it."""
+    from bench.statistics.metrics import METRICS
+
+    rows = {}
+    for name, metric in METRICS.items():
+        rows[name] = (metric.description, metric.better)
+    return pd.DataFrame.from_dict(rows, "index", columns=["what it is", "better"])
+
+
+def arrays(path: Path) -> pd.DataFrame:
+    """Return type, shape and first entry of every array in a file of predictions."""
+    rows = {}
+    with np.load(path, allow_pickle=False) as file:
+        for name in file:
+            array = file[name]
+            rows[name] = (str(array.dtype), str(array.shape), str(array.flat[0]))
+    return pd.DataFrame.from_dict(rows, "index", columns=["type", "shape", "first entry"])
 
 
 def provenance() -> pd.DataFrame:

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from bench.report.figures.panels import title_of
 from bench.report.figures.pareto import COSTS, front, of_models
 from bench.report.figures.reliability import Said
-from bench.report.figures.style import TIERS, label_of
+from bench.report.figures.style import label_of
 from bench.statistics.calibration import area, share_kept
 from bench.statistics.metrics import confidence
 
@@ -64,26 +63,27 @@ def fronts(runs: pd.DataFrame) -> pd.DataFrame:
     return models.rename(columns=names).set_index(["", "model"])
 
 
-def facts(runs: pd.DataFrame, said: Said) -> dict[str, float]:
-    """Return the numbers that chapters/calibration_and_cost.md says in words, by name; tiers are counted apart.
+def on_every_front(runs: pd.DataFrame, model: str) -> pd.Series:
+    """Return by panel whether a model is on the fronts of seconds and of memory; no where it was not run.
 
-    Of each tier: cases whose confidence is known, those overconfident, the largest gap, panels, and those in which the
-    linear model is on both fronts.  Then the linear model on single panels of the stand-in tier.
+    Parameters
+    ----------
+    runs
+        Of `bench.report.figures.complete_runs`.
+    model
+        Name, in its plain variant.
     """
-    sure, costs, linear = calibration(runs, said), fronts(runs), label_of("l1_logistic")
-    best = (costs.xs(linear, level="model")[["front, seconds", "front, memory"]] == "yes").all(axis=1)
-    found = {"low": TARGETS[0], "high": TARGETS[1]}
-    for tier in ("standin", "quick"):
-        panels = [panel for panel in dict.fromkeys(runs["panel"]) if panel.startswith(f"{TIERS[tier]}: ")]
-        gap = sure.loc[panels, "confidence - accuracy"].dropna()
-        values = {"known": len(gap), "over": (gap > 0).sum(), "gap": gap.max()}
-        values |= {"panels": len(panels), "front": best.reindex(panels).sum()}
-        found |= {f"{tier}-{name}": value for name, value in values.items()}
-    facs, donor, kang = ((title_of("standin", *of), linear) for of in _SAID_OF)
-    found |= {"facs": sure.loc[facs, "accuracy"], "donor": sure.loc[donor, "ECE"], "kang": sure.loc[kang, "ECE"]}
-    for name, key, target in (("facs-kept", facs, TARGETS[0]), ("donor-kept", donor, TARGETS[1])):
-        found[name] = 100 * share_kept(said[key], target, n_resamples=1)[0]
-    return {name: float(value) for name, value in found.items()}
+    costs = fronts(runs)
+    own = costs[costs.index.get_level_values("model") == label_of(model)].droplevel("model")
+    found = own["front, seconds"].eq("yes") & own["front, memory"].eq("yes")
+    return found.reindex(runs["panel"].unique(), fill_value=False)
 
 
-_SAID_OF = ("pbmc_facs", "random"), ("baron", "held_out:human1"), ("kang", "held_out:stimulated")
+def seconds_again(records: pd.DataFrame, model: str) -> pd.Series:
+    """Return least and most seconds, ``min`` and ``max``, of the trial whose repeated fits are furthest apart.
+
+    Several experiments may have run one trial, each with a clock of its own.
+    """
+    runs = records[records["model"] == model]
+    ends = runs.groupby(["tier", "key"])["seconds"].agg(["min", "max"])
+    return ends.loc[(ends["max"] - ends["min"]).idxmax()]

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from bench.core.errors import BenchError
 from bench.report.figures import METRICS, published_panels
 from bench.report.figures.runs import complete, own_panels, with_metrics, with_series
 from bench.report.figures.style import natural
@@ -67,16 +66,6 @@ def per_class(
     scores = rows[rows["metric"] == metric].pivot_table(index="class", columns="series", values="value", sort=False)
     support = rows[rows["metric"] == "support"].groupby("class")["value"].first().astype(int)
     return scores[sorted(scores, key=natural)].assign(cells=support).sort_values("cells", ascending=False)
-
-
-def mean_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
-    """Return the mean of a metric over the runs for which each given column has the given value, as glue in prose."""
-    for column, value in where.items():
-        runs = runs[runs[column] == value]
-    runs = runs[(runs["metric"] == metric) & (runs["class"] == "")]
-    if runs.empty:
-        raise BenchError(f"No run with {metric} and {where} to average; see: bench records")
-    return float(runs["value"].mean())
 
 
 def summary_of(values: pd.Series) -> str:

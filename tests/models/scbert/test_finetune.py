@@ -15,13 +15,13 @@ from bench.datasets.names import cell_ids
 from bench.models import create, describe, finetuned
 from bench.models.contract import without_labels
 from bench.models.scbert.head import HeadOnBins
+from bench.models.scbert.inputs import Positions as Cells
 from bench.models.scbert.network import Head, ScBERTNetwork
 from bench.protocol import records
 from bench.protocol.runner import run_task
 from bench.protocol.trials import Grid
 from bench.training import finetune as loop
 from bench.training.finetune import History, Schedule, evaluate, finetune, predict
-from bench.training.labelled import Cells
 from bench.training.step import Fit, step_within_memory, training_step
 from bench.weights import read
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from bench.core.errors import BenchError
 from bench.models.layers import packed as packing
+from bench.models.layers import sequences
 from bench.models.layers.packed import Packed, attend
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.network import HIDDEN_VALUE, LARGEST_VALUE, Architecture, ScGPTNetwork, plain_name
-from bench.models.layers import sequences
 from bench.training.step import training_step
 
 CLS_ID = 1

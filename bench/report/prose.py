@@ -1,0 +1,64 @@
+"""Numbers that a chapter says in a sentence: one call each, from tidy runs to the text.
+
+A chapter says a number with one line, and its text shows it where the name stands, with as many digits as it asks for::
+
+    say("ablation-full", mean_of(theirs, variant="pretrained"))
+
+    With all labels scBERT reaches {glue:text}`ablation-full:.3f`.
+
+Records and published runs are tidy alike (see `bench.protocol.records` and `bench.published`), so every function here
+takes either. ``where`` are columns and the value that each must have, or a list of values.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.core.errors import BenchError
+
+
+def say(name: str, value: Any) -> None:
+    """Give a number or a text the name by which a chapter's text shows it: ``{glue:text}`NAME:.3f```."""
+    from myst_nb import glue
+
+    plain = value.item() if isinstance(value, np.generic) else value  # NumPy's numbers print their type
+    glue(name, plain, display=False)
+
+
+def rows_of(table: pd.DataFrame, **where) -> pd.DataFrame:
+    """Return the rows for which each given column has the given value, or one of the given list."""
+    for column, value in where.items():
+        table = table[table[column].isin(value if isinstance(value, list) else [value])]
+    return table
+
+
+def values_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> pd.Series:
+    """Return a metric of the runs for which each given column has the given value, a number per run.
+
+    Numbers per cell type, which records hold as well, are left out.
+
+    Raises
+    ------
+    BenchError
+        If there is no such run.
+    """
+    found = rows_of(runs, **{"metric": metric, "class": ""}, **where)
+    if found.empty:
+        raise BenchError(f"No run with {metric} and {where}; see: bench records")
+    return found["value"]
+
+
+def mean_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
+    """Return the mean of a metric over the runs for which each given column has the given value."""
+    return float(values_of(runs, metric, **where).mean())
+
+
+def lowest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
+    """Return the lowest value of a metric among the runs for which each given column has the given value."""
+    return float(values_of(runs, metric, **where).min())
+
+
+def highest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
+    """Return the highest value of a metric among the runs for which each given column has the given value."""
+    return float(values_of(runs, metric, **where).max())
