@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,18 @@ def browser():
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def warm_kernels():
+    """Fork kernels from one process that has imported what chapters need, as the book's build does."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    from bench.report.book.warm_kernels import warm_kernels
+
+    with warm_kernels():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -79,26 +81,35 @@ class WarmProvisioner(LocalProvisioner):
         return self.connection_info
 
 
+@contextmanager
+def warm_kernels() -> Iterator[None]:
+    """Fork the kernels that Jupyter starts in this process from one that has imported what pages need."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        address = str(Path(folder, "kernels"))
+        command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", address]
+        nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        if nursery.stdout.read(1):  # it listens
+            os.environ[ADDRESS] = address
+            factory = KernelProvisionerFactory.instance()
+            factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
+            factory.default_provisioner_name = NAME
+        try:
+            yield
+        finally:
+            os.environ.pop(ADDRESS, None)
+            nursery.communicate()  # it ends with its input
+
+
 def _open(app, env, names: list[str]) -> None:
-    if not names or not sys.platform.startswith("linux"):  # elsewhere a system's libraries may not survive a fork
-        return
-    app.nursery_folder = tempfile.TemporaryDirectory(prefix="bench-")
-    address = str(Path(app.nursery_folder.name, "kernels"))
-    command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", address]
-    app.nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    if app.nursery.stdout.read(1):  # it listens
-        os.environ[ADDRESS] = address
-        factory = KernelProvisionerFactory.instance()
-        factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
-        factory.default_provisioner_name = NAME
+    if names and sys.platform.startswith("linux"):  # elsewhere a system's libraries may not survive a fork
+        app.warm_kernels = warm_kernels()
+        app.warm_kernels.__enter__()
 
 
 def _close(app, *_) -> None:
-    if nursery := getattr(app, "nursery", None):
-        del app.nursery
-        os.environ.pop(ADDRESS, None)
-        nursery.communicate(b"\n")  # other processes hold its input too: its end alone would not do
-        app.nursery_folder.cleanup()
+    if opened := getattr(app, "warm_kernels", None):
+        del app.warm_kernels
+        opened.__exit__(None, None, None)
 
 
 def setup(app) -> dict:
