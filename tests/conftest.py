@@ -23,20 +23,20 @@ BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-
 BROWSER_FLAGS += ["--disable-component-update", "--disable-sync"]
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("report/test_book.py", "report/test_chapters.py", "core/test_interruption.py")
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 GOLDEN = Path(os.environ.get("BENCH_GOLDEN") or Path(__file__).parent / "golden")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Share the whole suite between two processes of one thread each; a file asked for by name runs in this one."""
+    """Share the whole suite between two processes of one core each; a file asked for by name runs in this one."""
     alone = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.usepdb
     if alone or hasattr(config, "workerinput"):  # one of the two itself
         return
     if getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses, config.option.dist = 2, "loadfile"
         config.option.loadscopereorder = False  # the order is that of the collection
-        os.environ.update(ONE_THREAD)
+        os.environ.update(dict.fromkeys(ONE_CORE, "1"))
 
 
 @pytest.hookimpl(tryfirst=True)

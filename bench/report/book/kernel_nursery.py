@@ -15,7 +15,8 @@ import threading
 from importlib import import_module
 
 # without torch, which few pages need and which starts threads
-WARM = ("ipykernel.kernelapp", "matplotlib_inline.backend_inline", "myst_nb", "bench.report.figures", "bench.report.tables")
+# and without the inline backend, which looks for its shell when it is imported
+WARM = ("ipykernel.kernelapp", "myst_nb", "bench.report.figures", "bench.report.tables")
 WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked", "bench.protocol.experiments")
 
 
