@@ -1,33 +1,38 @@
-# Two commands: `make book` and `make test`; both set up .venv first.
+# Two commands: `make book` and `make test`; both set up .venv first. `make faults`: kills at many moments, half an hour.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 JOBS ?= -1
 BIN := .venv/bin
+# A stamp of what .venv was made from: contents, not dates, so that a fresh checkout beside it installs nothing again.
+READY := .venv/ready-$(shell { $(PYTHON) -VV; cat requirements.lock pyproject.toml; } 2>&1 | cksum | cut -d ' ' -f 1)
 EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
 EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
 EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors
 
-.PHONY: book test standin figure lock clean
+.PHONY: book test faults standin figure lock clean
 
-book: $(BIN)/bench
+book: $(READY)
 	$(BIN)/bench run $(EXPERIMENTS) -p tier quick --jobs $(JOBS)
 	$(BIN)/jupyter-book build . -n -W --keep-going
 	@test -s _build/html/index.html || { echo "The build left no _build/html/index.html; see its messages above."; exit 1; }
 	@echo "Open file://$(CURDIR)/_build/html/index.html"
 
-test: $(BIN)/bench
+test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-$(BIN)/bench: requirements.lock pyproject.toml
+faults: $(READY)
+	$(BIN)/python -m pytest -m campaign
+
+$(READY):
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v[:2] in ((3, 11), (3, 12)) or sys.exit(f"Python 3.11 or 3.12 is needed, found {v.major}.{v.minor}; say which with: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock # most of it is never imported
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	@touch $@
+	@rm -f .venv/ready-* && touch $@
 
-standin: $(BIN)/bench # true architectures; needs a GPU, in order of worth
+standin: $(READY) # true architectures; needs a GPU, in order of worth
 	$(BIN)/bench pretrain scgpt --recipe standin --device cuda
 	$(BIN)/bench run scgpt_no_pretraining -p tier standin -p dataset baron -p models '["scgpt", "scgpt@no_pretraining"]'
 	$(BIN)/bench run scgpt_no_pretraining few_shot_scgpt scgpt_sensitivity -p tier standin
@@ -36,7 +41,7 @@ standin: $(BIN)/bench # true architectures; needs a GPU, in order of worth
 	$(BIN)/bench run scbert_ablations scbert_annotation few_shot_pbmc masked_pretraining sensitivity -p tier standin
 	$(BIN)/python -m pytest tests/perf -o addopts= -m gpu -s
 
-figure: $(BIN)/bench # the README's figure, from the committed records
+figure: $(READY) # the README's figure, from the committed records
 	$(BIN)/python -c 'from bench.report import figures; from bench.protocol import records; from bench.published import few_shot; \
 	  runs = records.read("few_shot_pbmc", own=False); runs = runs[runs["tier"] == "standin"]; \
 	  figures.few_shot(runs, {"Zheng68K": few_shot("zheng68k")}, ["accuracy"]).savefig("chapters/results/few_shot_pbmc.png", dpi=120)'

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,32 @@ N_CELLS = 30  # of each type
 N_GENES = 500
 BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 BROWSER_FLAGS += ["--disable-component-update", "--disable-sync"]
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("report/test_book.py", "report/test_chapters.py", "core/test_interruption.py")
+ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 GOLDEN = Path(os.environ.get("BENCH_GOLDEN") or Path(__file__).parent / "golden")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Share the whole suite between two processes of one core each; a file asked for by name runs in this one."""
+    alone = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.usepdb
+    if alone or hasattr(config, "workerinput"):  # one of the two itself
+        return
+    if getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses, config.option.dist = 2, "loadfile"
+        config.option.loadscopereorder = False  # the order is that of the collection
+        os.environ.update(dict.fromkeys(ONE_CORE, "1"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that no core waits at the end; what is a campaign is slow, too."""
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            item.add_marker("slow")
+    order = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).as_posix(), len(order)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,6 +69,18 @@ def browser():
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def warm_kernels():
+    """Fork kernels from one process that has imported what chapters need, as the book's build does."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    from bench.report.book.warm_kernels import nursery
+
+    with nursery():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """What the tests of pretraining share: a cache of their own, processes that are started and killed, comparisons."""
 
 import json
-import subprocess
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import Done, Script
 
 from bench.datasets import load
 from bench.datasets.sources import cache_folder
 
-BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
+COMMAND = "from bench.cli import main; main()"
+BENCH = [sys.executable, "-c", COMMAND]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
 
 # kills the process at the n-th call of a function, again and again, and says each time what is left on disk
@@ -80,9 +82,15 @@ def same(path: Path, other: Path) -> bool:
     return cards[0] == cards[1] and path.read_bytes() == other.read_bytes() and np.array_equal(*ids)
 
 
-def run_script(code: str, *arguments, launcher=(sys.executable, "-c")) -> subprocess.CompletedProcess:
-    """Run Python in a process of its own, which must end well."""
-    command = [*launcher, code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def run_scripts(*scripts: Script) -> list[Done]:
+    """Wait for scripts that run at the same time and must end well."""
+    done = [script.wait() for script in scripts]
+    assert [one.returncode for one in done] == [0] * len(done), "".join(one.stderr for one in done)
     return done
+
+
+def run_in_two(code: str, *arguments) -> list[Done]:
+    """Run a script in two processes that train together, as torchrun would start them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    return run_scripts(*(Script(code, *arguments, RANK=rank, LOCAL_RANK=rank, **together) for rank in "01"))

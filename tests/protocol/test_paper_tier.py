@@ -32,13 +32,13 @@ from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 from bench.weights.entries import Published
 
-PER_TYPE = 5
-QUICKER = {"epochs": 1, "batch_size": 4, "evaluation_batch": 2, "weights": "scbert_panglao"}
+PER_TYPE = 3
+QUICKER = {"epochs": 1, "batch_size": 2, "evaluation_batch": 2, "weights": "scbert_panglao"}
 
 
 @pytest.fixture(scope="module")
 def cells() -> ad.AnnData:
-    """Ten real cells of the two hard types, log2(1 + CP10K) of the Panglao genes."""
+    """Six real cells of the two hard types, log2(1 + CP10K) of the Panglao genes."""
     adata = load("pbmc_facs")
     labels = adata.obs["cell_type"].to_numpy()
     rows = np.concatenate([np.flatnonzero(labels == name)[:PER_TYPE] for name in zheng68k.HARD])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,100 +69,113 @@ def site(book):
     server.shutdown()
 
 
-@pytest.fixture
-def visit(browser, site):
-    """Open a page of the book; the page's `troubles` collects what went wrong."""
-    contexts = []
+@pytest.fixture(scope="session")
+def opened(browser, site):
+    """Return a context in which a page is open; the page's `troubles` collects what went wrong."""
 
-    def open_page(name, **settings):
+    @contextmanager
+    def _opened(address, **settings):
         context = browser.new_context(**settings)
-        contexts.append(context)
         page = context.new_page()
         page.troubles = []
         page.on("console", lambda m: page.troubles.append(f"console: {m.text}") if m.type == "error" else None)
         page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
-        page.on("requestfailed", lambda r: page.troubles.append(f"failed: {r.url}"))
+        page.on("requestfailed", lambda r: page.troubles.append(f"failed: {r.url}: {r.failure}"))
         page.on("response", lambda r: page.troubles.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
         page.on("request", lambda r: page.troubles.append(f"elsewhere: {r.url}") if not _local(r.url, site) else None)
-        page.goto(f"{site}{name}.html", wait_until="networkidle")
-        return page
-
-    yield open_page
-    for context in contexts:
+        page.goto(address, wait_until="networkidle")
+        yield page
         context.close()
+
+    return _opened
+
+
+@pytest.fixture
+def visit(opened, site):
+    """Open pages of a test's own, for those that click and type."""
+    with ExitStack() as stack:
+        yield lambda name, **settings: stack.enter_context(opened(f"{site}{name}.html", **settings))
+
+
+# Each page is loaded three times, and what is loaded is looked at by all tests that only look.
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def light(request, opened, site):
+    """A page from the server, in the light."""
+    with opened(f"{site}{request.param}.html", color_scheme="light") as page:
+        page.name = request.param
+        yield page
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def dark(request, opened, book):
+    """A page from its file, without a server, in the dark."""
+    with opened((book / f"{request.param}.html").as_uri(), color_scheme="dark") as page:
+        page.troubles_of_loading = [*page.troubles]  # those who look may ask for more than a file may load
+        yield page
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def phone(request, opened, site):
+    """A page on a phone."""
+    with opened(f"{site}{request.param}.html", viewport=PHONE) as page:
+        yield page
 
 
 def _local(url, site):
-    return url.startswith((site, "data:", "blob:"))
+    return url.startswith((site, "file:", "data:", "blob:"))
 
 
 def test_every_page_of_the_contents_is_built(book):
     assert [name for name in PAGES if not (book / f"{name}.html").exists()] == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_loads_whole_and_only_from_here(visit, name):
-    page = visit(name)
-    assert page.troubles == []
-    assert page.locator("article h1").count() == 1
+def test_page_loads_whole_and_only_from_here(light):
+    assert light.troubles == []
+    assert light.locator("article h1").count() == 1
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_light(visit, book, name):
-    page = visit(name)
-    loaded = page.evaluate(
+def test_page_is_light(light, book):
+    loaded = light.evaluate(
         "() => performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
         ".map(e => e.decodedBodySize)"
     )
-    own = (book / f"{name}.html").stat().st_size
+    own = (book / f"{light.name}.html").stat().st_size
     assert sum(loaded) > own, "the browser has not counted what it loaded"
     assert sum(loaded) <= 5 * MEGABYTE
     assert own <= MEGABYTE
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_has_no_serious_accessibility_violation(visit, name, theme):
+def _serious_violations(page):
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(visit(name, color_scheme=theme)).response["violations"]
+    found = Axe().run(page).response["violations"]
     serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
-    assert [(rule["id"], [node["html"][:100] for node in rule["nodes"][:5]]) for rule in serious] == []
+    return [(rule["id"], [node["html"][:100] for node in rule["nodes"][:5]]) for rule in serious]
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_figures_have_a_size_and_a_text_alternative(visit, name):
-    page = visit(name)
-    for image in page.locator("article img").all():
-        image.scroll_into_view_if_needed()
-        assert image.evaluate("e => e.complete && e.naturalWidth > 0 && e.getBoundingClientRect().width > 0")
-        alt = (image.get_attribute("alt") or "").strip()
-        assert alt and not alt.startswith(("../", "_images/")), f"image without text alternative: {alt or '(none)'}"
-    for box in page.locator(".bench-chart").all():
-        chart = box.locator("svg")
-        chart.wait_for(state="visible", timeout=10_000)
-        size = chart.bounding_box()
-        assert size["width"] > 0 and size["height"] > 0
-        assert (box.locator("[role='graphics-document']").get_attribute("aria-label") or "").strip()
-        assert box.locator("img").count() == 0, "the drawing is still there beside the live chart"
+def test_page_has_no_serious_accessibility_violation(light):
+    assert _serious_violations(light) == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_charts_show_values_under_the_pointer(visit, name):
-    page = visit(name)
-    boxes = page.locator(".bench-chart")
-    for i in range(boxes.count()):
-        marks = boxes.nth(i).locator(":is(.mark-symbol, .mark-rect).role-mark path")
-        marks.first.wait_for(state="attached", timeout=10_000)
-        marks.first.hover(force=True)
-        page.locator("#vg-tooltip-element.visible").wait_for(timeout=5_000)
+def test_page_has_no_serious_accessibility_violation_in_the_dark(dark):
+    assert _serious_violations(dark) == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_internal_links_lead_somewhere(visit, name, site, book):
-    page = visit(name)
+def test_text_is_readable(light):
+    assert light.evaluate("document.documentElement.dataset.theme") == "light"
+    assert light.evaluate(CONTRAST) == []
+
+
+def test_text_is_readable_in_the_dark(dark):
+    assert dark.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert dark.evaluate(CONTRAST) == []
+
+
+def test_internal_links_lead_somewhere(light, site, book):
     broken = []
-    for href in set(page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")):
+    for href in set(light.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")):
         if not href.startswith(site):
             continue
         path, _, anchor = href.removeprefix(site).partition("#")
@@ -171,24 +185,56 @@ def test_internal_links_lead_somewhere(visit, name, site, book):
     assert broken == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_fits_a_phone(visit, name):
-    page = visit(name, viewport=PHONE)
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+def test_figures_have_a_size_and_a_text_alternative(light):
+    for image in light.locator("article img").all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("e => e.complete && e.naturalWidth > 0 && e.getBoundingClientRect().width > 0")
+        alt = (image.get_attribute("alt") or "").strip()
+        assert alt and not alt.startswith(("../", "_images/")), f"image without text alternative: {alt or '(none)'}"
+    for box in light.locator(".bench-chart").all():
+        chart = box.locator("svg")
+        chart.wait_for(state="visible", timeout=10_000)
+        size = chart.bounding_box()
+        assert size["width"] > 0 and size["height"] > 0
+        assert (box.locator("[role='graphics-document']").get_attribute("aria-label") or "").strip()
+        assert box.locator("img").count() == 0, "the drawing is still there beside the live chart"
+
+
+def test_charts_show_values_under_the_pointer(light):
+    boxes = light.locator(".bench-chart")
+    for i in range(boxes.count()):
+        marks = boxes.nth(i).locator(":is(.mark-symbol, .mark-rect).role-mark path")
+        marks.first.wait_for(state="attached", timeout=10_000)
+        marks.first.hover(force=True)
+        light.locator("#vg-tooltip-element.visible").wait_for(timeout=5_000)
+
+
+def test_figures_keep_a_light_ground_in_the_dark(dark):
+    for figure in dark.locator("article :is(figure img, .cell_output img, .bench-chart)").all():
+        if figure.evaluate("e => !!e.parentElement.closest('.bench-chart')"):
+            continue
+        assert figure.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_page_opens_without_a_server(dark):
+    assert [trouble for trouble in dark.troubles_of_loading if not trouble.startswith("console: ")] == []
+
+
+def test_page_fits_a_phone(phone):
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     wider = """() => [...document.querySelectorAll("article *")]
       .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("svg, math"))
       .filter(e => { for (let p = e.parentElement; p.tagName != "ARTICLE"; p = p.parentElement)
         if (["auto", "scroll", "hidden"].includes(getComputedStyle(p).overflowX)) return false; return true; })
       .map(e => e.outerHTML.slice(0, 80))"""
-    assert page.evaluate(wider) == [], "wider than the phone and not in a box that scrolls"
+    assert phone.evaluate(wider) == [], "wider than the phone and not in a box that scrolls"
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_is_readable(visit, name, theme):
-    page = visit(name, color_scheme=theme)
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
-    assert page.evaluate(CONTRAST) == []
+@pytest.mark.parametrize("phone", ["chapters/few_shot_scgpt", "chapters/masked_pretraining"], indirect=True)
+def test_figures_keep_a_readable_size_on_a_phone(phone):
+    image = phone.locator("article figure img").first
+    assert image.bounding_box()["width"] > min(640, image.evaluate("e => e.naturalWidth")) - 1
+    assert image.locator("..").evaluate("e => getComputedStyle(e).overflowX") == "auto"
 
 
 def test_theme_button_switches(visit):
@@ -202,15 +248,6 @@ def test_theme_button_switches(visit):
     assert page.evaluate(CONTRAST) == []
     page.reload(wait_until="networkidle")
     assert root.get_attribute("data-theme") == "dark", "the choice was forgotten"
-
-
-def test_figures_keep_a_light_ground_in_the_dark(visit):
-    for name in PAGES:
-        page = visit(name, color_scheme="dark")
-        for figure in page.locator("article :is(figure img, .cell_output img, .bench-chart)").all():
-            if figure.evaluate("e => !!e.parentElement.closest('.bench-chart')"):
-                continue
-            assert figure.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)", name
 
 
 def test_search_finds_a_page_by_its_title(visit):
@@ -274,14 +311,6 @@ def test_parameters_open_by_link_and_by_key_without_scripts(visit):
     assert parameters.is_visible()
 
 
-def test_figures_keep_a_readable_size_on_a_phone(visit):
-    for name in ("chapters/few_shot_scgpt", "chapters/masked_pretraining"):
-        page = visit(name, viewport=PHONE)
-        image = page.locator("article figure img").first
-        assert image.bounding_box()["width"] > min(640, image.evaluate("e => e.naturalWidth")) - 1
-        assert image.locator("..").evaluate("e => getComputedStyle(e).overflowX") == "auto"
-
-
 def test_search_dialog_opens_from_the_keyboard(visit):
     page = visit(PAGES[0])
     page.keyboard.press("Control+k")
@@ -310,16 +339,3 @@ def test_tab_reaches_skip_link_search_and_content(visit):
     page.locator(".skip-link a").focus()
     page.keyboard.press("Enter")
     assert page.url.endswith("#main-content")
-
-
-def test_book_opens_without_a_server(browser, book):
-    context = browser.new_context()
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda e: errors.append(str(e)))
-    left = "net::ERR_ABORTED"  # the next page was opened while an icon was on its way; a missing file says otherwise
-    page.on("requestfailed", lambda r: errors.append(f"{r.url}: {r.failure}") if r.failure != left else None)
-    for name in PAGES:
-        page.goto((book / f"{name}.html").as_uri(), wait_until="networkidle")
-    context.close()
-    assert errors == []

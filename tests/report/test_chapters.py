@@ -17,6 +17,8 @@ from bench.core.errors import BenchError
 from bench.protocol import notebooks, records, runner
 from bench.protocol.trials import Grid
 
+pytestmark = pytest.mark.usefixtures("warm_kernels")
+
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PARTS = ("The paper's experiments", "Beyond the paper")

@@ -16,10 +16,10 @@ import threading
 from contextlib import suppress
 from importlib import import_module
 
-# without torch, which few pages need and which starts threads
+# without torch, which few pages need and which starts threads; nor the inline backend, which looks for its shell when
+# it is imported
 WARM = (
     "ipykernel.kernelapp",
-    "matplotlib_inline.backend_inline",
     "myst_nb.ext.glue",
     "altair",
     "bench.report.figures",

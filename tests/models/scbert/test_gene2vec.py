@@ -109,13 +109,10 @@ def test_processes_agree(cells):
         "from bench.models.scbert.gene2vec import gene2vec\n"
         f"print(hashlib.sha256(gene2vec(Cells(sys.argv[1]), **{FEW})[0].tobytes()).hexdigest())"
     )
-    found = set()
-    for hash_seed, threads in (("0", "1"), ("1234", "2")):
-        environment = os.environ | {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": threads}
-        command = [sys.executable, "-c", code, str(cells.folder)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found.add(done.stdout.strip())
-    assert found == {hashlib.sha256(gene2vec(cells, **FEW)[0].tobytes()).hexdigest()}
+    environment = os.environ | {"PYTHONHASHSEED": "1234", "OMP_NUM_THREADS": "2"}  # this process has others
+    command = [sys.executable, "-c", code, str(cells.folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hashlib.sha256(gene2vec(cells, **FEW)[0].tobytes()).hexdigest()
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from pretraining import BENCH, KILLED, TORCHRUN, card_of, files_of, own_weights, run_script, same
+from forked import Script
+from pretraining import BENCH, KILLED, TORCHRUN, card_of, files_of, own_weights, run_in_two, run_scripts, same
 from safetensors.torch import load_file
 
 from bench.cli import main
@@ -58,8 +59,8 @@ KILLS += [("replace", 2), ("replace", 4), ("replace", 5), ("replace", 6), ("rmtr
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_gives_the_same_weights(alone, weights):
-    lines = run_script(KILLED, "scbert", json.dumps(SETTINGS), json.dumps(KILLS)).stdout.splitlines()
-    told = [json.loads(line) for line in lines]
+    (done,) = run_scripts(Script(KILLED, "scbert", json.dumps(SETTINGS), json.dumps(KILLS)))
+    told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [code for code, _ in told] == [-signal.SIGKILL] * (len(KILLS) - 1) + [0]
     for (name, n), (_, files) in zip(KILLS, told, strict=True):
         assert (".safetensors" in files) == (name == "rmtree"), (name, n)  # none before it is whole
@@ -134,11 +135,9 @@ print(json.dumps([len(done), path.name]))
 
 @pytest.mark.slow
 def test_of_two_callers_at_once_one_waits(alone, weights):
-    command = [sys.executable, "-c", TWO_CALLERS, json.dumps(SETTINGS)]
-    callers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [caller.communicate(timeout=300) for caller in callers]
-    told = [json.loads(output) for output, _ in said]
-    assert sum("Another process is training both-" in errors for _, errors in said) == 1
+    said = run_scripts(*(Script(TWO_CALLERS, json.dumps(SETTINGS)) for _ in range(2)))
+    told = [json.loads(one.stdout) for one in said]
+    assert sum("Another process is training both-" in one.stderr for one in said) == 1
     assert sorted(n for n, _ in told) == [0, SMALL.steps]
     assert told[0][1] == told[1][1]
     assert same(weights / told[0][1], alone)
@@ -165,8 +164,8 @@ module.pretrain(sys.argv[2], chosen("scbert", "quick", json.loads(sys.argv[1]))[
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(alone, weights, tmp_path):
     settings, log = json.dumps(SETTINGS | {"micro_batch": 4}), tmp_path / "writers"  # four parts: sums in other orders
-    run_script(PROCESS, settings, "one", log)
-    run_script(PROCESS, settings, "two", log, launcher=(*TORCHRUN, sys.executable, "-c"))
+    run_scripts(Script(PROCESS, settings, "one", log))
+    run_in_two(PROCESS, settings, "two", log)
     (one,), (two,) = weights.glob("one-*.safetensors"), weights.glob("two-*.safetensors")
     writers = log.read_text().split()
     assert set(writers) == {"alone", "0"}  # of two processes the first one writes
@@ -402,7 +401,9 @@ NOT_NEEDED += " statsmodels IPython ipykernel jupyter_book vl_convert latex2math
 @pytest.mark.slow
 def test_training_and_embedding_on_a_bare_machine():
     settings = json.dumps(SETTINGS | {"steps": 2, "gene2vec": False})
-    told = run_script(BARE, settings, NOT_NEEDED).stdout
+    done = subprocess.run([sys.executable, "-c", BARE, settings, NOT_NEEDED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout
     print(told)
     assert not set(told.strip("[]\n").replace("'", "").split(", ")) & set(NOT_NEEDED.split())
 

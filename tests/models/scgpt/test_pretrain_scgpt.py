@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 from click.testing import CliRunner
-from pretraining import BENCH, KILLED, TORCHRUN, card_of, files_of, own_weights, run_script, same
+from forked import Script
+from pretraining import COMMAND, KILLED, card_of, files_of, own_weights, run_in_two, run_scripts, same
 from safetensors.torch import load_file
 
 from bench.cli import main
@@ -226,8 +226,8 @@ def test_it_learns_on_real_cells_also_on_those_not_trained_on(weights):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_gives_the_same_weights(alone, weights):
-    lines = run_script(KILLED, "scgpt", json.dumps(SETTINGS), json.dumps(KILLS)).stdout.splitlines()
-    assert [json.loads(line)[0] for line in lines] == [-signal.SIGKILL] * len(KILLS)
+    (done,) = run_scripts(Script(KILLED, "scgpt", json.dumps(SETTINGS), json.dumps(KILLS)))
+    assert [json.loads(line)[0] for line in done.stdout.splitlines()] == [-signal.SIGKILL] * len(KILLS)
     assert files_of("killed", weights) == [".training"]
     assert same(pretrain("killed", SMALL), alone)
     assert files_of("killed", weights) == [".cells.npy", ".json", ".safetensors"]
@@ -253,10 +253,10 @@ def test_ctrl_c_saves_the_last_step(alone, weights, monkeypatch):
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(alone):
     options = [word for name, value in SETTINGS.items() for word in ("-p", name, json.dumps(value))]
-    done = subprocess.run([*TORCHRUN, *BENCH, "pretrain", "scgpt", *options], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done, other = run_in_two(COMMAND, "pretrain", "scgpt", *options)
     (path,) = [Path(line[9:]) for line in done.stdout.splitlines() if line.startswith("weights  ")]
     assert "on cells not trained on squared error" in done.stdout
+    assert "weights  " not in other.stdout
     assert card_of(path)["processes"] == 2
     np.testing.assert_allclose(card_of(path)["losses"], card_of(alone)["losses"], rtol=1e-5)
     others = load_file(path)

@@ -1,0 +1,57 @@
+"""Scripts in processes of their own that need not import torch again: forked from one that has imported it.
+
+Importing torch, what training needs and what the first step of an optimiser imports takes six seconds of a core.
+A test of what is imported, or of a fresh interpreter, starts one instead.
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+NEEDED = ["torch", "torch._dynamo", "gensim.models", "bench.cli", "bench.training.pretrain", "bench.models.registry"]
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(NEEDED)
+
+
+class Done(NamedTuple):
+    """How a script ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Script:
+    """Python code that runs in a process of its own as ``python -c CODE ARGUMENTS`` would."""
+
+    def __init__(self, code: str, *arguments, **environment: str):
+        self._folder = tempfile.TemporaryDirectory()
+        self._paths = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        given = (code, list(map(str, arguments)), dict(os.environ) | environment, os.getcwd(), self._paths)
+        self._process = _server.Process(target=_run, args=given)
+        self._process.start()
+
+    def wait(self, seconds: float = 300) -> Done:
+        """Wait for the end; a script that takes longer is killed."""
+        self._process.join(seconds)
+        self._process.kill()
+        self._process.join()
+        done = Done(self._process.exitcode, *(path.read_text() if path.exists() else "" for path in self._paths))
+        self._folder.cleanup()
+        return done
+
+
+def _run(code: str, arguments: list[str], environment: dict[str, str], folder: str, paths: list[Path]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, path in enumerate(paths, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    import torch
+
+    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS") or os.cpu_count()))  # read at import otherwise
+    sys.argv = ["-c", *arguments]
+    exec(compile(code, "<script>", "exec"), {"__name__": "__main__"})
