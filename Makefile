@@ -37,7 +37,7 @@ standin: $(BIN)/bench # true architectures; needs a GPU, in order of worth
 	$(BIN)/python -m pytest tests/perf -o addopts= -m gpu -s
 
 figure: $(BIN)/bench # the README's figure, from the committed records
-	$(BIN)/python -c 'from bench import figures, records; from bench.published import few_shot; \
+	$(BIN)/python -c 'from bench.report import figures; from bench.protocol import records; from bench.published import few_shot; \
 	  runs = records.read("few_shot_pbmc", own=False); runs = runs[runs["tier"] == "standin"]; \
 	  figures.few_shot(runs, {"Zheng68K": few_shot("zheng68k")}, ["accuracy"]).savefig("chapters/results/few_shot_pbmc.png", dpi=120)'
 
