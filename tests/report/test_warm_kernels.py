@@ -28,6 +28,7 @@ kernelspec: {{display_name: Python 3, language: python, name: python3}}
 # Page {number}
 ```{{code-cell}} ipython3
 import os, pathlib, sys, time
+number = {number}
 warm = "bench.report.figures" in sys.modules
 fresh = not hasattr(sys, "seen")
 sys.seen = True
@@ -72,9 +73,10 @@ def gone(*pids: int, within_s: float = 30) -> bool:
 
 @pytest.mark.slow
 def test_pages_run_warm_in_processes_of_their_own(tmp_path):
-    running = build(project(tmp_path, n_pages=6))
+    running = build(project(tmp_path, n_pages=6, more="import matplotlib.pyplot as plt\nplt.plot([1, 2], [0, number])"))
     errors = running.communicate()[1]
     assert running.returncode == 0, errors
+    assert len(list((tmp_path / "out" / "_images").glob("*.png"))) == 6, "a figure of each page"
     found = [said(tmp_path, number) for number in range(6)]
     assert len({pid for pid, *_ in found}) == 6
     nurseries = {parent for _, parent, *_ in found}

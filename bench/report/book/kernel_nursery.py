@@ -16,15 +16,8 @@ import threading
 from contextlib import suppress
 from importlib import import_module
 
-# without torch, which few pages need and which starts threads; nor the inline backend, which looks for its shell when
-# it is imported
-WARM = (
-    "ipykernel.kernelapp",
-    "myst_nb.ext.glue",
-    "altair",
-    "bench.report.figures",
-    "bench.report.tables",
-)
+# without torch, which few pages need, and without the backend that shows figures, which looks for a shell at import
+WARM = ("ipykernel.kernelapp", "myst_nb.ext.glue", "altair", "bench.report.figures", "bench.report.tables")
 WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked", "bench.protocol.experiments")
 
 
