@@ -1,10 +1,12 @@
 """A model may end its process as it likes: that is a failed record, and the grid around it is as if undisturbed."""
 
+import pickle
+
 import pandas as pd
 import pytest
 from in_process import run_task
 
-from bench.protocol import records
+from bench.protocol import records, runner
 from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 
@@ -88,3 +90,14 @@ def test_a_trial_that_fails_before_its_fit_is_a_record(small, tmp_path):
     assert run_task(task).startswith("failed: BenchError: Unknown file in")
     (row,) = records.read("deaths").to_dict("records")
     assert pd.isna(row["seconds"]) and pd.isna(row["peak_memory_mb"]) and row["model"] == "majority"
+
+
+def test_a_task_and_its_result_can_be_sent_anywhere_and_nothing_is_written_where_it_runs(small, tmp_path, own_results):
+    small.write_h5ad(tmp_path / "small.h5ad")
+    (task,) = Grid("deaths", "quick", str(tmp_path / "small.h5ad"), "majority").tasks()
+    result = pickle.loads(pickle.dumps(runner.run_task(pickle.loads(pickle.dumps(task)))))
+    assert not own_results.exists() and result.failure == ""
+    result.write()
+    assert set(records.read("deaths")["key"]) == {task.trial.key}
+    cells, said = records.read_predictions("deaths", "quick", task.trial.key)
+    assert cells.tolist() == result.cells.tolist() and said.predicted.tolist() == result.predictions.predicted.tolist()
