@@ -55,8 +55,8 @@ class _PerFamily(click.Command):
         return [*super().get_params(context)[:-1], *options, *super().get_params(context)[-1:]]  # help stays last
 
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        self.help = self.help.replace("FAMILIES", ", ".join(family.name for family in with_part(self.part)))
-        super().format_help_text(context, formatter)
+        named = ", ".join(family.name for family in with_part(self.part))
+        click.Command("", help=self.help.replace("FAMILIES", named)).format_help_text(context, formatter)
 
 
 def _added(name: str) -> Iterator[click.Command]:
