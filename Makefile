@@ -28,7 +28,7 @@ $(READY):
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v[:2] in ((3, 11), (3, 12)) or sys.exit(f"Python 3.11 or 3.12 is needed, found {v.major}.{v.minor}; say which with: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock # most of it is never imported
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@rm -f .venv/ready-* && touch $@
 
@@ -42,7 +42,7 @@ standin: $(READY) # true architectures; needs a GPU, in order of worth
 	$(BIN)/python -m pytest tests/perf -o addopts= -m gpu -s
 
 figure: $(READY) # the README's figure, from the committed records
-	$(BIN)/python -c 'from bench import figures, records; from bench.published import few_shot; \
+	$(BIN)/python -c 'from bench.report import figures; from bench.protocol import records; from bench.published import few_shot; \
 	  runs = records.read("few_shot_pbmc", own=False); runs = runs[runs["tier"] == "standin"]; \
 	  figures.few_shot(runs, {"Zheng68K": few_shot("zheng68k")}, ["accuracy"]).savefig("chapters/results/few_shot_pbmc.png", dpi=120)'
 

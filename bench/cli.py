@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -219,27 +220,33 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
     """
     from bench.core.settings import parse
     from bench.protocol import notebooks
+    from bench.report.book.warm_kernels import nursery
 
     asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
-    for chapter in chapters:
-        more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
-        output = notebooks.run(chapter, asked | more)
-        click.echo(f"{chapter}: done; executed notebook in {output}")
+    with nursery() if len(chapters) > 1 else nullcontext():
+        for chapter in chapters:
+            more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
+            output = notebooks.run(chapter, asked | more)
+            click.echo(f"{chapter}: done; executed notebook in {output}")
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--only", default="", metavar="PREFIX", help="Only cases whose names begin so.")
 def verify(folder: Path, only: str) -> None:
-    """Compare our implementations with the golden cases of FOLDER; exit with 1 on any miss."""
+    """Compare our implementations with the golden cases of FOLDER; exit with 1 on any miss.
+
+    Each line shows the error of the output that is nearest to its tolerance, and what was allowed: where the output has
+    values above 1, an absolute tolerance is multiplied by the largest, and the line says so.
+    """
     from bench.verify import verify as verdicts
 
     missed = 0
     for verdict in verdicts(folder, only):
         missed += not verdict.passed
-        found = verdict.reason or f"{verdict.error:.2e} of {verdict.tolerance:.0e} allowed, {verdict.output}"
+        found = verdict.reason or f"{verdict.found}, {verdict.output}"
         click.echo(f"{verdict.case:<26}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
     click.echo(f"{missed} missed" if missed else "all within tolerance")
     sys.exit(1 if missed else 0)

@@ -4,6 +4,9 @@ Source: scBERT's published preprocessing (PROTOCOL of the paper, section 2): ali
 10,000 counts, log2(1 + x).  Every step works cell by cell, so nothing here can leak from test to train.
 """
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
@@ -13,6 +16,30 @@ from bench.core.errors import BenchError, unknown
 
 MAX_TOKEN = 5
 LIBRARIES = ("panglao", "all")
+
+
+class Genes(NamedTuple):
+    """Which genes a model takes, for its records."""
+
+    wanted: list[str]  # by name
+    used: list[str]  # those of them that the data set has
+
+
+def looked_for(cells: AnnData, wanted: Iterable[str]) -> Genes:
+    """Return the genes that are wanted, and which of them these cells have."""
+    wanted, there = list(wanted), set(cells.var_names)
+    return Genes(wanted, [gene for gene in wanted if gene in there])
+
+
+def listed_genes(cells: AnnData, genes: str) -> list[str]:
+    """Return the genes that ``all`` (of these cells) or ``panglao`` (scBERT's 16,906) stands for."""
+    if genes == "all":
+        return cells.var_names.tolist()
+    if genes == "panglao":
+        from bench.datasets.panglao import gene_order
+
+        return gene_order()
+    raise BenchError(f"genes={genes!r} is unknown; expected 'all' or 'panglao'.")
 
 
 def align(X: sp.csr_matrix, genes: list[str], reference: list[str]) -> sp.csr_matrix:
@@ -107,13 +134,9 @@ def features(cells: AnnData, *, genes: str = "all", base: float = 2.0) -> sp.csr
     base
         Of the logarithm: 2 for the scBERT experiments, e for the scGPT ones.
     """
-    X = sp.csr_matrix(cells.X)
-    if genes == "panglao":
-        from bench.datasets.panglao import gene_order
-
-        X = align(X, cells.var_names.tolist(), gene_order())
-    elif genes != "all":
-        raise BenchError(f"genes={genes!r} is unknown; expected 'all' or 'panglao'.")
+    X, wanted = sp.csr_matrix(cells.X), listed_genes(cells, genes)
+    if genes != "all":
+        X = align(X, cells.var_names.tolist(), wanted)
     if cells.uns["bench"]["values"] == "counts":
         X = log1p_cp10k(X, base)
     X.sort_indices()  # joblib hands workers read-only arrays, which liblinear would otherwise try to sort

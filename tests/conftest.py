@@ -77,9 +77,9 @@ def warm_kernels():
     if not sys.platform.startswith("linux"):
         yield
         return
-    from bench.report.book.warm_kernels import warm_kernels
+    from bench.report.book.warm_kernels import nursery
 
-    with warm_kernels():
+    with nursery():
         yield
 
 

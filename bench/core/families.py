@@ -41,9 +41,9 @@ class Family:
     published
         Path of a dictionary of `bench.weights.entries.Published` by name, the paper's first.
     converter
-        Path of a function (paths, genes or None, **options) -> (tensors by name, metadata).
+        Path of a function of paths, genes or None, and options, that returns tensors by name, and metadata.
     described
-        Path of a function (header, metadata) -> lines on a weights file, where more can be said than of any file.
+        Path of a function of a file's header and metadata that returns lines on it, beyond what any file says.
     objective
         Path of a class as `bench.training.objective.Objective`.
     recipes
@@ -51,9 +51,9 @@ class Family:
     pretrained
         The names in ``recipes``, whose weights this project makes itself.
     pretrainer
-        Path of a function (name) -> file that makes them, or finds them made.
+        Path of a function of a name that makes its weights, or finds them made, and returns the file.
     golden
-        Path of a function (case) -> None by the name of each golden case.
+        Path of a function that compares a golden case, by the case's name.
     on_gpu
         Cases that are computed on a GPU too, where there is one.
     weights_options, pretrain_options

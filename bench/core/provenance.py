@@ -4,6 +4,7 @@ import platform
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]  # of a checkout
 class Cost:
     """Wall time and peak resident memory of a ``with`` block, of this process and its workers."""
 
-    n_train = n_test = seconds = peak = np.nan
+    n_train = n_test = seconds = peak = threads = np.nan
 
     def __enter__(self):
         self._done, self.peak = threading.Event(), 0
@@ -31,6 +32,7 @@ class Cost:
         self.seconds = time.perf_counter() - self._start
         self._done.set()
         self._watch.join()
+        self.threads = threads()
 
     def _sample(self):
         import psutil  # here: a machine that only pretrains needs none
@@ -53,10 +55,35 @@ class Cost:
             "n_train": self.n_train,
             "n_test": self.n_test,
             "seconds": round(self.seconds, 3),
-            "peak_memory_mb": round(self.peak / 1e6),
+            "peak_memory_mb": np.nan if np.isnan(self.peak) else round(self.peak / 1e6),  # unknown before it runs
+            "threads": self.threads,
             "commit": commit(),
             "versions": versions(),
         }
+
+
+def threads() -> int:
+    """Return how many threads the numerical libraries of this process may use."""
+    from threadpoolctl import threadpool_info  # comes with scikit-learn
+
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+@lru_cache
+def processor(device: str = "cpu") -> str:
+    """Return the name of this machine's processor, or of the GPU that a device names."""
+    if device.startswith("cuda"):
+        import torch
+
+        try:
+            return torch.cuda.get_device_name(device)
+        except (AssertionError, RuntimeError):  # there is none of that name: the trial has failed
+            return ""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @lru_cache

@@ -64,6 +64,28 @@ def load(name: str, label: str | None = None, batch: str | None = None, *, path:
     return _read(kept, kept.stat().st_mtime_ns)
 
 
+def reading(adata: AnnData, label: str | None = None, batch: str | None = None) -> dict[str, str]:
+    """Return the columns of a record that say how a data set was read, as `bench.protocol.records.COLUMNS` has them.
+
+    Parameters
+    ----------
+    adata
+        The data set as `load` returns it.
+    label, batch
+        As they were given to `load`.
+    """
+    own = "batch" if "batch" in adata.obs else "none"
+    return {
+        "label": label or "cell_type",
+        "batch": batch or own,
+        "layer": "X",
+        "symbols": "var_names",
+        "dropped_types": "[]",
+        "query": "",
+        "query_hash": "",
+    }
+
+
 def is_cached(name: str) -> bool:
     """Return whether a data set of ``DATASETS`` can be loaded without fetching or converting anything."""
     return _kept(find(name)).exists()

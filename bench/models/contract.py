@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from bench.core.errors import unknown
 from bench.datasets.names import hidden_names
+from bench.preprocess import Genes
 
 
 @runtime_checkable
@@ -51,6 +52,7 @@ class Annotator:
     recipes: tuple[str, ...] = ("published",)
     variant_settings: ClassVar[dict[str, dict[str, Any]]] = {}  # hyper-parameters that a variant changes by default
     diagnostics_: dict[str, float | list[float]]  # optional, set by fit: figures worth recording, a list per epoch
+    genes_: Genes  # optional, set by fit: the genes that it looks for, and those of them that the data set has
     protocol = 1  # raise when results change for the same configuration
     leaking_recipes: tuple[str, ...] = ()  # recipes that look at scored cells, as some published ones do
     stochastic = True  # False where the seed matters for nothing but the draw of a few-shot subset

@@ -1,7 +1,7 @@
 """What a chapter calls: run what its parameters ask for, and return every record of the experiment."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import commit, versions
 from bench.core.settings import parse
-from bench.datasets import find, load
+from bench.datasets import find, load, reading
 from bench.datasets.splits import split
 from bench.protocol import records
 from bench.protocol.runner import run
@@ -59,47 +59,28 @@ def run_grid(
     return recorded(experiment, tier)
 
 
-def run_grids(experiment: str, several: Sequence[Mapping[str, dict]], **asked: Any) -> pd.DataFrame:
-    """Run several grids of one experiment, one after the other, and return the records of all tiers.
-
-    Parameters
-    ----------
-    experiment
-        Name of the chapter.
-    several
-        Tiers as `run_grid` takes them, for each grid, such as those of `with_settings`.
-    asked
-        All else that `run_grid` takes.
-
-    Raises
-    ------
-    BenchError
-        As in `run_grid`, or if there is no grid.
-    """
-    if not several:
-        raise BenchError(f"There is no grid to run for {experiment}; give one at least.")
-    for tiers in several:
-        records = run_grid(experiment, tiers, **asked)
-    return records
-
-
-def with_settings(tiers: Mapping[str, dict], model: str, settings: Mapping[str, Any]) -> dict[str, dict]:
-    """Return tiers whose overrides of a model hold more settings, or other values of those they have.
+def with_settings(
+    tiers: Mapping[str, dict], model: str, settings: dict[str, Any], n_seeds: int | None = None
+) -> dict[str, dict]:
+    """Return the tiers of a chapter with other settings of one model, to run it once more.
 
     Parameters
     ----------
     tiers
-        As in `run_grid`; they stay as they are.
+        As for `run_grid`.
     model
-        Name, for all of its variants, or name@variant.
+        Name, with its variant where it has one in the tiers' overrides.
     settings
-        Values by name, such as ``{"lr": 0.001}``.
+        Recipe and hyper-parameters by name, in the place of the tiers' own.
+    n_seeds
+        Keep this many of each tier's seeds, the first ones; None keeps all.
     """
     changed = {}
     for tier, grid in tiers.items():
-        overrides = grid.get("overrides", {})
-        own = overrides.get(model, {}) | settings
-        changed[tier] = grid | {"overrides": overrides | {model: own}}
+        own = grid.get("overrides", {})
+        changed[tier] = grid | {"overrides": own | {model: own.get(model, {}) | settings}}
+        if n_seeds is not None:
+            changed[tier]["seeds"] = grid["seeds"][:n_seeds]
     return changed
 
 
@@ -139,6 +120,7 @@ def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | N
     digest = adata.uns["bench"]["hash"]
     shared = {"experiment": experiment, "tier": tier, "dataset": Path(source[0]).name, "dataset_hash": digest}
     shared |= {"split": dataset.split, "key": digest, "status": "ok", "commit": commit(), "versions": versions()}
+    shared |= reading(adata, *source[1:])
     records.write([shared | row for row in rows])
 
 

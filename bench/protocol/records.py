@@ -5,7 +5,9 @@ them in ``KEY.npz``.  Committed records, one CSV per experiment, lie in ``chapte
 A record is never overwritten by a second run of its trial, except that a failure gives way to a later attempt.
 """
 
+import logging
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,39 +16,10 @@ import pandas as pd
 from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.provenance import ROOT
+from bench.protocol.columns import COLUMNS, read_csv
 from bench.statistics.predictions import Predictions
 
-COLUMNS = {
-    "experiment": "chapter that asked for the trial",
-    "tier": "what the number is worth: quick, standin or paper",
-    "dataset": "name of the data set, or file name of a user's .h5ad",
-    "dataset_hash": "16 hex digits over its checked content",
-    "split": "random, authors or held_out:GROUP",
-    "subset": "how few-shot cells were drawn: paired or published",
-    "model": "name or import path",
-    "variant": "one of the model's variants",
-    "recipe": "one of the model's recipes",
-    "hyperparameters": "canonical JSON, defaults included",
-    "weights_hash": "identity of the weights, 16 hex digits; empty without weights",
-    "weights": "tensors loaded of those in the file, and the start of the published file's SHA-256",
-    "fraction": "share of the training cells used",
-    "seed": "of the draw and of the model",
-    "protocol": "version of the project's protocol and of the model",
-    "sees_scored_cells": "whether the recipe looks at scored cells, as some published ones do",
-    "metric": "see bench.statistics.metrics, or a diagnostic of the model; empty in a failed trial",
-    "class": "cell type, for metrics per class",
-    "epoch": "for diagnostics per epoch, from 1",
-    "value": "of the metric",
-    "n_train": "cells trained on",
-    "n_test": "cells scored",
-    "seconds": "wall time of fit and prediction",
-    "peak_memory_mb": "largest resident memory of the process and its workers, 1 MB = 10^6 bytes",
-    "device": "where it ran",
-    "commit": "of this project, '-dirty' with uncommitted changes",
-    "versions": "of Python and the packages that decide numbers",
-    "key": "of the trial",
-    "status": "ok, or failed: reason",
-}
+log = logging.getLogger("bench")
 GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
 
@@ -74,12 +47,12 @@ def is_done(experiment: str, tier: str, key: str) -> bool:
 
 def adopt(experiment: str, tier: str, key: str) -> bool:
     """Take over a trial that another experiment has run at the same tier; return whether there was one."""
-    found = [path for path in own_folder().glob(f"*/{tier}/{key}.csv") if not _has_failed(path)]
+    found = [path for path in own_folder().glob(f"*/{tier}/{key}.csv") if _is_good(path)]
     for path in found[:1]:
         target = path_of(experiment, tier, key)
         if path.with_suffix(".npz").exists():
             atomic.copy(path.with_suffix(".npz"), target.with_suffix(".npz"))
-        text = _read_csv(path).assign(experiment=experiment).to_csv(index=False).encode()
+        text = read_csv(path).assign(experiment=experiment).to_csv(index=False).encode()
         atomic.write(target, lambda file, text=text: file.write(text), replace=True)
     return bool(found)
 
@@ -104,15 +77,18 @@ def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predic
 def read(experiment: str | None = None, *, own: bool = True, committed: bool = True) -> pd.DataFrame:
     """Return the records of an experiment, or of all; a user's own trial takes the place of the committed one.
 
+    A file of the user's own that is no record is left out with a warning: it must not break a page.
+
     Raises
     ------
     BenchError
-        If a file is not a record.
+        If a committed file is not a record.
     """
     pattern = experiment or "*"
     mine = sorted(own_folder().glob(f"{pattern}/*/*.csv")) if own else []
     ours = sorted(committed_folder().glob(f"{pattern}.csv")) if committed else []
-    tables = [_read_csv(p).assign(origin=origin) for origin, ps in (("own", mine), ("committed", ours)) for p in ps]
+    tables = [table.assign(origin="own") for table in map(_read_own, mine) if table is not None]
+    tables += [read_csv(path).assign(origin="committed") for path in ours]
     if not tables:
         return pd.DataFrame(columns=[*COLUMNS, "origin"])
     return _without_superseded(pd.concat(tables, ignore_index=True))
@@ -187,29 +163,25 @@ def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    text = {c: str for c in COLUMNS if c not in _NUMBERS}
+def _read_own(path: Path) -> pd.DataFrame | None:
+    """Return one of many files, or nothing where it is no record; that is said once."""
     try:
-        table = pd.read_csv(
-            path,
-            dtype=text,
-            keep_default_na=False,
-            na_values={c: [""] for c in _NUMBERS},
-            float_precision="round_trip",
-        )
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path} is not a record ({error}); delete it and run the chapter again.") from error
-    if list(table) != list(COLUMNS):
-        odd = sorted(set(table) ^ set(COLUMNS)) or "their order"
-        raise BenchError(f"{path} is not a record of this version: {odd} differ in its columns; delete or move it.")
-    numbers = all(pd.api.types.is_numeric_dtype(table[column]) for column in _NUMBERS)
-    if table.empty or not numbers or not table["status"].fillna("").str.fullmatch("ok|failed: .*").all():
-        raise BenchError(f"{path} is not a complete record; delete it and run the chapter again.")
-    return table.assign(sees_scored_cells=table["sees_scored_cells"] == "True")
+        return read_csv(path)
+    except BenchError as error:
+        _warn_once(f"Left out: {error}")
+        return None
 
 
-_NUMBERS = {"fraction", "seed", "epoch", "value", "n_train", "n_test", "seconds", "peak_memory_mb"}
+@cache
+def _warn_once(sentence: str) -> None:
+    log.warning(sentence)
+
+
+def _is_good(path: Path) -> bool:
+    """Return whether a file is a record of a trial that did not fail."""
+    table = _read_own(path)
+    return table is not None and (table["status"] == "ok").all()
 
 
 def _has_failed(path: Path) -> bool:
-    return _read_csv(path)["status"].str.startswith("failed").any()
+    return read_csv(path)["status"].str.startswith("failed").any()

@@ -1,29 +1,20 @@
-"""Run trials: fit on training cells alone, predict the scored cells, score, record."""
+"""Run trials: fit on training cells alone, predict the scored cells, score."""
 
-import logging
-import os
-import sys
-import traceback
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
 
-from bench.core.errors import BenchError
-from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost
 from bench.datasets import find, load
 from bench.datasets.splits import split, subset
 from bench.models import create
 from bench.models.contract import Annotator, without_labels
 from bench.protocol import records
+from bench.protocol.conditions import conditions
+from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.trials import Grid, Task
 from bench.statistics.metrics import score
 from bench.statistics.predictions import Predictions
-
-log = logging.getLogger("bench")
 
 
 def run(grid: Grid, *, jobs: int = 1) -> None:
@@ -39,68 +30,23 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
     Raises
     ------
     BenchError
-        If the request is wrong or results cannot be written.  A trial that fails is a record, not an error.
+        If the request is wrong or results cannot be written.  A trial that fails, or whose process dies, is a record,
+        not an error.
     """
-    if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
-        raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
+    check_jobs(jobs)
     records.check_writable()
-    tasks = grid.tasks()
-    missing = [t for t in tasks if not _is_recorded(t.experiment, t.tier, t.trial.key)]
-    label = f"{grid.experiment} ({grid.tier})"
-    recorded = len(tasks) - len(missing)
-    print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
-    if not missing:
-        return
-    with interrupts_delivered():
-        failed = list(filter(None, tqdm(_outcomes(missing, jobs), total=len(missing), desc=label, unit="trial")))
-    if failed:
-        print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
+    complete(grid.tasks(), run_task, f"{grid.experiment} ({grid.tier})", jobs)
 
 
-def _is_recorded(*trial: str) -> bool:
-    """Say whether an experiment holds a trial, be it because another one has run it."""
-    return records.is_done(*trial) or records.adopt(*trial)
+def run_task(task: Task) -> Result:
+    """Run one trial and return its rows and predictions, to be written by the caller.
+
+    It needs nothing of the process that planned the trial: joblib and dask can call it as it is.
+    """
+    return attempt(task, _fit_and_score)
 
 
-def _outcomes(tasks: list[Task], jobs: int):
-    """Yield the reason of failure or an empty string as trials end."""
-    if jobs == 1:
-        with parallel_config(n_jobs=-1):
-            yield from (run_task(task) for task in tasks)
-    else:
-        tasks = sorted(tasks, key=lambda task: -task.trial.fraction)  # longest first: no core waits at the end
-        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(run_task)(task) for task in tasks)
-
-
-def run_task(task: Task) -> str:
-    """Run and record one trial; return why it failed, or an empty string."""
-    cost, rows, cells, predictions, weights = Cost(), [], None, None, ""
-    status = "ok"
-    try:
-        rows, cells, predictions, weights = _execute(task, cost)
-    except Exception as error:
-        # Whatever a model raises is a result of this trial; the others go on.
-        status = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
-        log.warning("%s\n%s", status, traceback.format_exc())
-        rows = [{"metric": "", "class": "", "value": np.nan}]
-    shared = (
-        asdict(task.trial)
-        | cost.provenance()
-        | {
-            "experiment": task.experiment,
-            "tier": task.tier,
-            "sees_scored_cells": task.spec.sees_scored_cells,
-            "weights": weights,
-            "device": f"{task.spec.device} ({os.cpu_count()} cores)",
-            "key": task.trial.key,
-            "status": status,
-        }
-    )
-    records.write([shared | row for row in rows], cells, predictions)
-    return "" if status == "ok" else f"{task.trial.model}, fraction {task.trial.fraction:g}, {status}"
-
-
-def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Predictions, str]:
+def _fit_and_score(task: Task, cost: Cost) -> Result:
     adata, dataset, trial = load(*task.source), find(*task.source), task.trial
     rows_of = split(adata, trial.split)
     stratified = dataset.published_subset == "stratified"
@@ -119,7 +65,9 @@ def _execute(task: Task, cost: Cost) -> tuple[list[dict], np.ndarray, Prediction
     batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
     predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted, batch)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]
-    return rows + _diagnostics(model), scored.obs_names.to_numpy(), predictions, getattr(model, "audit_", "")
+    share = {"train_share": round(train.n_obs / len(rows_of.train), 6)}
+    columns = share | conditions(model, task.spec, train, cells)
+    return Result([columns | row for row in rows + _diagnostics(model)], scored.obs_names.to_numpy(), predictions)
 
 
 def _diagnostics(model) -> list[dict[str, Any]]:

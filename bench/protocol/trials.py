@@ -12,10 +12,11 @@ from typing import Any
 from bench import weights
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import canonical, digest, settled, settled_of
-from bench.datasets import find, load
+from bench.datasets import find, load, reading
 from bench.datasets.splits import SUBSETS, expand
 from bench.models import describe
 from bench.models.registry import MODELS, Spec
+from bench.protocol.columns import yes_no
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
 TIERS = ("quick", "standin", "paper")
@@ -53,6 +54,12 @@ class Task:
     tier: str
     source: tuple[str, str | None, str | None]  # name or path of the data, label and batch columns
     spec: Spec
+    reading: dict[str, str] = field(default_factory=dict)  # how the data were read, see bench.datasets.reading
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Columns of the record that are known before anything runs."""
+        return self.reading | {"sees_scored_cells": yes_no(self.spec.sees_scored_cells), "device": self.spec.device}
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Grid:
             try:
                 specs.append(replace(spec, weights=str(weights.resolve(spec.weights))) if spec.weights else spec)
             except BenchError as error:
-                if spec.weights not in (*weights.WEIGHTS, *weights.PRETRAINED):
+                if spec.weights not in (*weights.known(), *weights.pretrained_names()):
                     raise
                 failures.append(error)
                 print(f"{self.experiment} ({self.tier}): {model} is left out. {error}", file=sys.stderr)
@@ -126,6 +133,7 @@ class Grid:
     def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
         dataset = find(name, self.label, self.batch)
         adata = load(name, self.label, self.batch)
+        how = reading(adata, self.label, self.batch)
         named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
         for fraction, split, spec in product(sorted(self.fractions), expand(adata, named), specs):
             shared = (Path(name).name, adata.uns["bench"]["hash"], split, self.subset)
@@ -133,7 +141,7 @@ class Grid:
             once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
             for seed in self.seeds[:1] if once else self.seeds:
                 trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec))
-                yield Task(trial, self.experiment, self.tier, (name, self.label, self.batch), spec)
+                yield Task(trial, self.experiment, self.tier, (name, self.label, self.batch), spec, how)
 
 
 _LISTS = {

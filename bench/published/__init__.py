@@ -126,6 +126,11 @@ def few_shot(dataset: str) -> pd.DataFrame:
     BenchError
         If the paper has no few-shot results for the data set.
     """
+    return _few_shot(dataset).copy()
+
+
+@cache
+def _few_shot(dataset: str) -> pd.DataFrame:
     tables = {"zheng68k": ("fig2_fewshot", "table1_lr"), "liver": ("macparland_lr",)}
     tables |= dict.fromkeys(("ms", "hpancreas", "myeloid"), ("fig3_fewshot",))
     if dataset not in tables:

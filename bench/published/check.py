@@ -36,11 +36,13 @@ def recompute() -> pd.DataFrame:
     """
     runs = pd.concat([per_run(), digitised()], ignore_index=True)
     runs = runs[runs.experiment.isin(FROM_FIGURES) == runs.origin.eq("digitised")]
-    rows = [_row(published, runs) for published in summary().itertuples() if published.statistic]
+    groups = dict(tuple(runs.groupby(["dataset", "fraction", "metric"])))
+    rows = [_row(published, groups) for published in summary().itertuples() if published.statistic]
     return pd.DataFrame(rows)
 
 
-def _row(published, runs: pd.DataFrame) -> dict:
+def _row(published, groups: dict[tuple, pd.DataFrame]) -> dict:
+    runs = groups[published.dataset, published.fraction, published.metric]
     arms = [_arm(runs, published, model, variant) for model, variant in _arms(published)]
     values = [arm.value.to_numpy() for arm in arms]
     experiment = arms[0].experiment.iloc[0]
@@ -67,8 +69,6 @@ def _arms(published) -> list[tuple[str, str | None]]:
 
 def _arm(runs: pd.DataFrame, published, model: str, variant: str | None) -> pd.DataFrame:
     same = runs.experiment.isin(RUNS[published.experiment]) & runs.model.eq(model)
-    for name in ("dataset", "fraction", "metric"):
-        same &= runs[name].eq(getattr(published, name))
     return runs[same & (True if variant is None else runs.variant.eq(variant))]
 
 

@@ -62,3 +62,11 @@ def lowest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
 def highest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
     """Return the highest value of a metric among the runs for which each given column has the given value."""
     return float(values_of(runs, metric, **where).max())
+
+
+def mean_if_recorded(runs: pd.DataFrame, metric: str = "accuracy", **where) -> str:
+    """Return the mean as text with three digits, or ``(not recorded)`` where there is no such run."""
+    try:
+        return f"{mean_of(runs, metric, **where):.3f}"
+    except BenchError:
+        return "(not recorded)"

@@ -4,6 +4,8 @@ Confidence is the probability of the predicted type, its bins are those of `metr
 2017 (arXiv:1706.04599); Wilson 1927 (interval of a share); Geifman & El-Yaniv 2017 (arXiv:1705.08500) for abstention.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
@@ -60,10 +62,15 @@ def area(predictions: Predictions) -> float:
     return float(np.mean(expected.cumsum() / np.arange(1, len(sure) + 1)))
 
 
-def share_kept(
-    several: list[Predictions], target: float, *, n_resamples: int = 500, seed: int = 0
-) -> tuple[float, float, float]:
-    """Return the largest share of cells that can be kept at an accuracy, with a 95 % interval; the mean over runs.
+def share_kept(several: list[Predictions], target: float, **resampling: int) -> tuple[float, float, float]:
+    """Return `shares_kept` at one accuracy."""
+    return shares_kept(several, [target], **resampling)[0]
+
+
+def shares_kept(
+    several: list[Predictions], targets: Sequence[float], *, n_resamples: int = 500, seed: int = 0
+) -> list[tuple[float, float, float]]:
+    """Return the largest share of cells that can be kept at each accuracy, with its 95 % interval; means over runs.
 
     The interval is a percentile bootstrap over the scored cells, the same resample for every run, the threshold set
     anew in each.  The threshold looks at the truth of the scored cells, so that the share is the best one possible.
@@ -71,22 +78,23 @@ def share_kept(
     n = len(several[0].truth)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
     weights = np.vstack([np.ones(n, dtype=int), weights])  # first the cells as they are
-    shares = np.mean([_largest(predictions, weights, target) for predictions in several], axis=0)
-    low, high = np.quantile(shares[1:], [0.025, 0.975])
-    return float(shares[0]), float(low), float(high)
+    shares = np.mean([_largest(predictions, weights, targets) for predictions in several], axis=0)
+    ends = np.quantile(shares[:, 1:], [0.025, 0.975], axis=1)
+    return [tuple(map(float, found)) for found in zip(shares[:, 0], *ends, strict=True)]
 
 
 def largest_share(several: list[Predictions], target: float) -> float:
     """Return the share of `share_kept` without its interval."""
     everyone = np.ones((1, len(several[0].truth)), dtype=int)
-    return float(np.mean([_largest(predictions, everyone, target)[0] for predictions in several]))
+    return float(np.mean([_largest(predictions, everyone, [target]) for predictions in several]))
 
 
-def _largest(predictions: Predictions, weights: np.ndarray, target: float) -> np.ndarray:
-    """Return, for each row of weights (n_draws, n_cells), the largest share whose accuracy reaches the target."""
+def _largest(predictions: Predictions, weights: np.ndarray, targets: Sequence[float]) -> np.ndarray:
+    """Return the largest share whose accuracy reaches each target, by row of weights: (n_targets, n_draws)."""
     sure, right = confidence(predictions)
     order = np.argsort(-sure, kind="stable")
     last = np.append(np.diff(sure[order]) != 0, True)  # of cells that are equally confident
     cells = weights[:, order].cumsum(axis=1)[:, last]
     hits = (weights[:, order] * right[order]).cumsum(axis=1)[:, last]
-    return np.where(hits >= target * cells - 1e-9, cells, 0).max(axis=1) / cells[:, -1]
+    reached = [np.where(hits >= target * cells - 1e-9, cells, 0).max(axis=1) for target in targets]
+    return np.stack(reached) / cells[:, -1]

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ import scipy.sparse as sp
 from filelock import FileLock
 
 from bench.core.errors import BenchError, unknown
+from bench.core.keys import settled_of
 from bench.datasets import panglao
 from bench.datasets.names import cell_ids, hidden_names, overlap
 from bench.preprocess import LIBRARIES, gene_tokens
@@ -141,7 +142,7 @@ def _checked(stream: Stream, genes: list[str]) -> Stream:
 
 def _card(selections: list[Selection], streams: list[Stream], genes: list[str], tokens: Tokens) -> dict:
     sources = [
-        asdict(selection) | {"dataset": s.name, "hash": s.digest, "values": s.values, "n_cells": int(s.kept.sum())}
+        settled_of(selection) | {"dataset": s.name, "hash": s.digest, "values": s.values, "n_cells": int(s.kept.sum())}
         for selection, s in zip(selections, streams, strict=True)
     ]
     card = {"format": FORMAT, "library": tokens.library, "selections": sources, "genes": list(genes)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.families import families, imported
-from bench.verify.case import Backend, Case
+from bench.verify.case import Backend, Case, Compared
 
 BASELINES = {"lr_liblinear": "bench.models.baselines.golden:liblinear"}
 RESULTS = (
@@ -33,14 +33,13 @@ class Verdict:
     case: str
     backend: str
     output: str = ""
-    error: float = float("inf")
-    tolerance: float = 0.0
+    found: Compared | None = None  # unless there is a reason
     reason: str = ""  # why nothing could be compared
 
     @property
     def passed(self) -> bool:
         """Whether everything was compared and lies within its tolerance."""
-        return not self.reason and self.error <= self.tolerance
+        return not self.reason and self.found.share <= 1
 
 
 def cases() -> dict[str, str]:
@@ -87,12 +86,8 @@ def _verdict(folder: Path, name: str, backend: Backend) -> Verdict:
     except Exception as error:
         # A damaged file can fail in any way; whatever it is, this case is a miss and the next one follows.
         return Verdict(name, str(backend), reason=f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
-    worst = max(case.compared, key=lambda output: _ratio(*case.compared[output]))
-    return Verdict(name, str(backend), worst, *case.compared[worst])
-
-
-def _ratio(error: float, tolerance: float) -> float:
-    return error / tolerance if tolerance else float("inf") if error else 0.0
+    worst = max(case.compared, key=lambda output: case.compared[output].share)
+    return Verdict(name, str(backend), worst, case.compared[worst])
 
 
 def _backends(name: str) -> list[Backend]:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,29 @@ class Backend:
         return f"{self.device} {self.precision}"
 
 
+class Compared(NamedTuple):
+    """How far an output is from what is expected, and how far it may be."""
+
+    error: float
+    tolerance: float  # of numbers of size one
+    size: float = 1.0  # of the numbers compared, at least 1: what the tolerance is multiplied by
+
+    @property
+    def allowed(self) -> float:
+        """The largest error that is within the tolerance."""
+        return self.tolerance * self.size
+
+    @property
+    def share(self) -> float:
+        """The error as a share of what is allowed, at most 1 where it is within the tolerance."""
+        return self.error / self.allowed if self.allowed else float("inf") if self.error else 0.0
+
+    def __str__(self) -> str:
+        if self.size == 1:
+            return f"{self.error:.2e} of {self.tolerance:.0e} allowed"
+        return f"{self.error:.2e} of {self.allowed:.1e} allowed ({self.tolerance:.0e} x largest value {self.size:.3g})"
+
+
 @dataclass
 class Case:
     """Tensors of a golden case, and the largest error of every output compared so far."""
@@ -30,7 +54,7 @@ class Case:
     folder: Path
     name: str
     backend: Backend = Backend()
-    compared: dict[str, tuple[float, float]] = field(default_factory=dict)  # output -> error, tolerance
+    compared: dict[str, Compared] = field(default_factory=dict)  # output -> how far it is
 
     def __post_init__(self):
         self.about = json.loads((self.folder / f"{self.name}.json").read_text())
@@ -72,9 +96,10 @@ class Case:
         found
             Of the same shape, anything that NumPy takes.
         tolerance
-            Largest difference allowed, absolute unless ``relative``; 0 asks for equality.
+            Largest difference allowed between numbers of size one, which grows with the largest expected value above
+            that, unless ``relative``; 0 asks for equality.
         relative
-            Divide by the size of the expected value.
+            Divide each difference by the size of the expected value instead.
         where
             Mask of the entries that count.
         """
@@ -86,12 +111,25 @@ class Case:
         if relative:
             error = error / np.maximum(np.abs(expected), np.finfo(float).tiny)
         error = np.where(both_nan | (found == expected), 0.0, np.where(np.isnan(error), np.inf, error))
-        self.note(name, float((error if where is None else error[where]).max(initial=0.0)), tolerance)
+        counted = ... if where is None else where
+        size = size_of(expected[counted]) if tolerance and not relative else 1.0
+        self.note(name, float(error[counted].max(initial=0.0)), tolerance, size)
 
-    def note(self, name: str, error: float, tolerance: float) -> None:
-        """Note an error that was computed elsewhere."""
-        before = self.compared.get(name, (0.0, tolerance))[0]
-        self.compared[name] = (max(before, error), tolerance)
+    def note(self, name: str, error: float, tolerance: float, size: float = 1.0) -> None:
+        """Note an error that was computed elsewhere, between numbers of a size, where the tolerance grows with it."""
+        before = self.compared[name].error if name in self.compared else 0.0
+        error = float("inf") if np.isnan(error) else error  # of which no maximum is certain
+        self.compared[name] = Compared(max(before, error), tolerance, size)
+
+
+def size_of(expected) -> float:
+    """Return the largest magnitude among finite values, or 1 where all are smaller.
+
+    Rounding is a share of the numbers that are added up: two processors that add in another order differ in proportion
+    to the largest.
+    """
+    expected = _numbers(expected)
+    return float(np.abs(expected[np.isfinite(expected)]).max(initial=1.0))
 
 
 def _numbers(values) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""How far results may be from golden ones where a case has no tolerance of its own; others stand with their case."""
+"""How far results may be from golden ones where a case has no tolerance of its own; others stand with their case.
+
+Absolute tolerances are those of numbers of size one; `Case.compare` multiplies them by a largest value above one.
+"""
 
 ROUNDING = 1e-6  # relative, of numbers that a rounded sum decides: totals of cells, their edges, losses of about 1,000
 BF16 = 3e-2  # of logits and encodings: eight bits of mantissa over a few layers

@@ -72,10 +72,11 @@ def coverage_of(file: Path, data: str) -> Coverage:
     told = metadata(file)
     if "genes" not in told:
         raise BenchError(f"{file} does not name its genes, so they cannot be compared with those of {data}.")
-    return coverage(_genes(data), json.loads(told["genes"]))
+    return coverage(genes_of(data), json.loads(told["genes"]))
 
 
-def _genes(data: str) -> list[str]:
+def genes_of(data: str) -> list[str]:
+    """Return the names of the genes of a data set, by name or ``.h5ad`` path."""
     if data.endswith(".h5ad"):  # only its names, whatever its labels are called
         from bench.datasets.h5ad import read_file
 

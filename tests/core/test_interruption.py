@@ -135,11 +135,6 @@ def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # a kernel has a group of its own and sees that its parent is gone
         process.wait()
-        kernels = [member for member in left(members) if "ipykernel_launcher" in member.cmdline()]
-        wait_until(lambda k=kernels: not left(k), 30)
-        for kernel in kernels:  # its idle workers would go by themselves, but not within five minutes
-            with suppress(ProcessLookupError):
-                os.killpg(kernel.pid, signal.SIGKILL)
         wait_until(lambda m=members: not left(m), 30)
         n_before = sum(name.endswith(".csv") for name in before)
         assert f"{n_before} of {N_TRIALS * n_seeds} trials recorded" in output.read_text()

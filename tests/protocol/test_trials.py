@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from anndata import AnnData, read_h5ad
 from bench import weights
 from bench.core.errors import BenchError
 from bench.protocol import experiments, records, runner
-from bench.protocol.experiments import recorded, run_grid, run_grids, with_settings
+from bench.protocol.experiments import recorded, run_grid, with_settings
 from bench.protocol.trials import Grid, Task, Trial
 
 PINNED = Trial(
@@ -71,9 +72,10 @@ def test_the_key_of_a_pinned_trial_never_changes():
 
 
 def test_equal_trials_have_equal_keys_in_every_process():
-    code = "from tests.test_trials import PINNED; print(PINNED.key)"
+    code = "from test_trials import PINNED; print(PINNED.key)"
     for seed in ("0", "1"):
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(records.ROOT)}
+        path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), str(records.ROOT)])
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path}
         key = subprocess.run(
             [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
         )
@@ -335,15 +337,8 @@ def test_settings_are_added_to_one_model_of_every_tier_and_the_tiers_stay_as_the
     assert changed["paper"] == before["paper"] | {"overrides": {"knn": {"n_neighbors": 5, "log_base": 2}}}
     assert with_settings(TIERS, "majority", {})["quick"]["overrides"] == {"knn": {"n_neighbors": 3}, "majority": {}}
     assert before == TIERS
-
-
-def test_several_grids_run_one_after_the_other(asked):
-    grids = [with_settings(TIERS, "knn", {"n_neighbors": n}) for n in (5, 7)]
-    run_grids("few_shot", grids, tier="quick", compute=True, seeds="[4]", jobs=2)
-    assert [found.overrides["knn"] for found, _ in asked] == [{"n_neighbors": 5}, {"n_neighbors": 7}]
-    assert [(found.seeds, jobs) for found, jobs in asked] == [([4], 2)] * 2
-    with pytest.raises(BenchError, match="There is no grid to run for few_shot"):
-        run_grids("few_shot", [], tier="quick", compute=True)
+    few = with_settings({"quick": {"seeds": [4, 5, 6]}}, "knn", {}, n_seeds=2)
+    assert few["quick"]["seeds"] == [4, 5]
 
 
 def test_fewer_models_drop_the_tiers_overrides_of_the_others(asked):

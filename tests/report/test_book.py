@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1366, "height": 768}
 OVERVIEW = "chapters/published_and_reproduced"
 MEGABYTE = 1_000_000
 
@@ -281,6 +282,33 @@ def test_table_of_the_overview_sorts_and_filters(visit):
     table.get_by_label("In the paper").select_option("Table 2")
     assert 0 < rows.count() < everything
     assert table.locator("output").inner_text() == f"{rows.count()} of {everything} rows"
+
+
+def test_first_screen_shows_the_finding_and_the_second_at_the_latest_the_figure(visit):
+    top, late, with_figure = "e => e.getBoundingClientRect().top + scrollY", [], []
+    for name in PAGES:
+        page = visit(name, viewport=LAPTOP)
+        takeaway, figure = (page.locator(f"article {what}").first for what in (".key-takeaways li", "figure"))
+        if takeaway.count() and takeaway.evaluate(top) > LAPTOP["height"]:
+            late.append(f"{name}: finding")
+        if figure.count():
+            with_figure.append(name)
+            if figure.evaluate(top) > 2 * LAPTOP["height"]:
+                late.append(f"{name}: figure")
+    assert late == []
+    assert len(with_figure) > 10
+
+
+def test_parameters_open_by_link_and_by_key_without_scripts(visit):
+    page = visit("chapters/scbert_ablations", java_script_enabled=False)
+    parameters, summary = page.locator(".tag_parameters"), page.locator(".bench-folded > summary")
+    assert not parameters.is_visible()
+    page.goto(f"{page.url}#parameters")
+    assert parameters.is_visible()
+    summary.press("Enter")
+    assert not parameters.is_visible()
+    summary.press("Enter")
+    assert parameters.is_visible()
 
 
 def test_search_dialog_opens_from_the_keyboard(visit):

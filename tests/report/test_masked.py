@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -247,18 +248,23 @@ def test_baselines_alone_need_no_weights_and_are_those_of_a_run_with_them(tiers,
     assert set(alone["key"]) == expected and set(alone["status"]) == {"ok"}
 
 
-def test_a_trial_that_fails_is_a_row_and_is_tried_again(tiers, monkeypatch):
-    def broken(self, tokens, masked):
-        raise RuntimeError("no memory left")
-
-    few = {"dataset": "hao", "weights": {"no_gene2vec": tiers["quick"]["weights"]["no_gene2vec"]}}
-    with monkeypatch.context() as patch:
-        patch.setattr(Network, "__call__", broken)
-        failed = run(tiers, **few)
-    status = failed.drop_duplicates("key").set_index("model")["status"]
-    assert "failed: RuntimeError: no memory left" in set(status["scbert"])
+def test_a_trial_that_fails_is_a_row_and_is_tried_again(tiers, paths, tmp_path):
+    moved = tmp_path / "moved.safetensors"
+    for suffix in (".safetensors", ".json", ".cells.npy"):
+        shutil.copy(paths["no_gene2vec"].replace(".safetensors", suffix), moved.with_suffix(suffix))
+    whole = moved.read_bytes()
+    moved.write_bytes(whole[:-8] + b"\xff" * 8)  # not a number; what it says of itself is at its beginning
+    few = {"dataset": "hao", "weights": {"no_gene2vec": str(moved)}}
+    status = run(tiers, **few).drop_duplicates("key").set_index("model")["status"]
+    assert any("has values that are not finite" in reason for reason in status["scbert"])
     assert status["mode_per_cell"] == "ok"
-    assert set(run(tiers, **few)["status"]) == {"ok"}
+    moved.write_bytes(whole)
+    table = run(tiers, **few)
+    assert set(table["status"]) == {"ok"}
+    scored_by_network = table[(table["model"] == "scbert") & (table["recipe"] == "published")]
+    assert set(scored_by_network["weights_sha256"]) == {sha256(whole).hexdigest()}
+    assert set(scored_by_network["pretrained_on_scored_cells"]) == {"no"}
+    assert set(table.loc[table["n_test"] == 60, "genes_wanted"]) == {40}
 
 
 def test_keys_do_not_depend_on_where_the_weights_lie(paths, tmp_path):

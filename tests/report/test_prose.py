@@ -40,6 +40,11 @@ def test_numbers_of_no_run_or_of_a_cell_type_are_refused():
         prose.mean_of(RUNS, "recall")
 
 
+def test_what_may_be_missing_is_a_text():
+    assert prose.mean_if_recorded(RUNS, model="scbert", variant="pretrained") == "0.750"
+    assert prose.mean_if_recorded(RUNS, tier="paper") == "(not recorded)"
+
+
 @pytest.mark.parametrize(("value", "text"), [(np.float64(0.5), "0.5"), (np.int64(3), "3"), (3, "3"), ("no", "'no'")])
 def test_say_hands_over_plain_numbers_and_text_and_shows_nothing(monkeypatch, value, text):
     given = {}

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+import click
 import nbformat
 import pytest
 from click.testing import CliRunner
@@ -47,9 +48,22 @@ DOCUMENTED = documented()
 
 def test_the_page_on_functions_has_what_a_re_executor_or_auditor_calls():
     assert len(DOCUMENTED) > 60
-    expected = ["experiments.run_grid", "models.contract.Model", "datasets.load", "datasets.find", "datasets.check"]
-    expected += ["records.read", "statistics.holm", "metrics.score", "published.per_run", "weights.resolve"]
-    expected += ["verify.verify", "splits.split", "trials.Grid", "models.conformance.check", "bootstrap.per_donor"]
+    expected = [
+        "protocol.experiments.run_grid",
+        "protocol.records.read",
+        "protocol.trials.Grid",
+        "datasets.splits.split",
+    ]
+    expected += [
+        "models.contract.Model",
+        "models.conformance.check",
+        "datasets.load",
+        "datasets.find",
+        "datasets.check",
+    ]
+    expected += ["statistics.intervals.holm", "statistics.metrics.score", "statistics.bootstrap.per_donor"]
+    expected += ["published.per_run", "weights.resolve", "verify.verify", "core.families.Family"]
+    expected += ["statistics.effects.Effect"]
     assert {f"bench.{name}" for name in expected} <= set(DOCUMENTED)
 
 
@@ -105,6 +119,8 @@ def test_the_page_on_formats_shows_every_column_and_every_promise_and_refuses_wh
     for name, meaning in records.COLUMNS.items():
         assert f"<td>{name}</td>" in columns
         assert meaning.split(",")[0].replace("'", "") in columns.replace("'", "")
+    for name, example in {"label": "cell_type", "sees_scored_cells": "no", "processor": "–", "query": "–"}.items():
+        assert re.search(rf"<td>{name}</td>\s*<td>[^<]*</td>\s*<td>{example}</td>", columns), name
     assert predictions.count("float16") == 1
 
 
@@ -112,7 +128,7 @@ def test_the_page_on_the_command_line_prints_the_help_of_every_command():
     shown = outputs("command_line")
     page = (CHAPTERS / "command_line.md").read_text(encoding="utf-8")
     commands = re.findall(r"^### bench (\S+)$", page, re.MULTILINE)
-    assert sorted(commands) == sorted(main.commands)
+    assert sorted(commands) == main.list_commands(click.Context(main))
     asked = [["--help"], *([command, "--help"] for command in commands)]
     helps = [CliRunner().invoke(main, words, prog_name="bench", terminal_width=76) for words in asked]
     assert [text.strip() for text in shown] == [result.output.strip() for result in helps]

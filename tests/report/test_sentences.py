@@ -42,7 +42,5 @@ def test_constant_runs_are_those_that_predict_one_type():
     for variant, types in {"pretrained": [9, 9], "no_pretraining": [1, 9]}.items():
         rows += of("scgpt", variant, [0.5, 0.5]) + of("scgpt", variant, types, metric="predicted_types")
     said = sentences.constant_runs(table_of(rows), "scgpt")
-    assert said == (
-        "standin tier, pbmc_facs, scGPT, no pretraining: 1 of 2; standin tier, pbmc_facs, scGPT: 0 of 2"
-    )
+    assert said == ("standin tier, pbmc_facs, scGPT, no pretraining: 1 of 2; standin tier, pbmc_facs, scGPT: 0 of 2")
     assert sentences.constant_runs(table_of(rows), "scbert") == "not recorded yet"

@@ -37,6 +37,15 @@ def test_keep_drops_other_settings_of_that_model_alone():
         figures.keep(_runs(), "scbert", stabilizer="batch")
 
 
+def test_the_best_tier_of_a_model_is_the_paper_s_where_it_is_recorded():
+    tiers = {"scbert": ["quick", "paper", "standin"], "knn": ["quick", "standin"]}
+    rows = [row(model, "", 0, "accuracy", 0.5, tier=tier) for model, each in tiers.items() for tier in each]
+    assert figures.best_tier(table_of(rows), "scbert") == "paper"
+    assert figures.best_tier(table_of(rows), "knn") == "standin"
+    with pytest.raises(BenchError, match="majority is not recorded at any tier"):
+        figures.best_tier(table_of(rows), "majority")
+
+
 def test_changes_pairs_runs_that_differ_in_nothing_else():
     table = tables.changes(_runs(), "scbert", BASE, SETTINGS, ["accuracy"]).droplevel(0)
     assert table["pairs of runs"].to_dict() == {"clean": 3, "per cell": 1}

@@ -33,7 +33,7 @@ from bench.models.scgpt import golden_inputs as scgpt_inputs
 from bench.models.scgpt.network import ScGPTNetwork
 from bench.training.schedule import cosine_warm_restarts
 from bench.verify import RESULTS, Verdict, cases, verify
-from bench.verify.case import Case
+from bench.verify.case import Case, Compared
 
 COMMITTED = Path(__file__).parents[1] / "golden"
 CASES = cases()
@@ -144,8 +144,8 @@ def test_tolerances_are_those_of_the_readme(name):
 # Outputs of every kind are compared
 
 
-def compared(where: Path, name: str) -> dict[str, tuple[float, float]]:
-    """Return error and tolerance of every output, from the function that compares."""
+def compared(where: Path, name: str) -> dict[str, Compared]:
+    """Return how far every output is and may be, from the function that compares."""
     module, _, function = CASES[name].partition(":")
     case = Case(where, name)
     getattr(import_module(module), function)(case)
@@ -155,8 +155,9 @@ def compared(where: Path, name: str) -> dict[str, tuple[float, float]]:
 RELATIVE = ("lr_", ".lr", "objective", "grad_norm", "loss", "masked_", "neg_log", "ecs", "edges", "X_normed")
 
 
-def beyond(name: str, tensor: torch.Tensor, tolerance: float) -> torch.Tensor:
+def ten_tolerances(name: str, tensor: torch.Tensor, found: Compared) -> torch.Tensor:
     """Return the expected values moved by ten times what is allowed."""
+    tolerance = found.allowed
     if tensor.dtype == torch.bool:
         return ~tensor
     if not tensor.is_floating_point():
@@ -168,21 +169,30 @@ def beyond(name: str, tensor: torch.Tensor, tolerance: float) -> torch.Tensor:
     return tensor + (10 * tolerance or 1)
 
 
+def a_hundredth(name: str, tensor: torch.Tensor, found: Compared) -> torch.Tensor:
+    """Return the expected values moved by a hundredth of the largest; integers cannot be."""
+    if not tensor.is_floating_point():
+        return ten_tolerances(name, tensor, found)
+    assert found.tolerance < 0.01
+    return tensor + 0.01 * tensor[tensor.isfinite()].abs().max()
+
+
+@pytest.mark.parametrize("moved", [ten_tolerances, a_hundredth])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_output_that_is_ten_tolerances_away_is_seen(name, folder):
+def test_every_output_that_is_moved_is_a_miss(name, moved, folder):
     where = folder(name)
     allowed = compared(where, name)
     results = {key: t for key, t in load_file(where / f"{name}.safetensors").items() if key.startswith(RESULTS)}
     assert results.keys() <= allowed.keys()
-    assert all(error <= tolerance for error, tolerance in allowed.values())
+    assert all(found.share <= 1 for found in allowed.values())
     if "output.decision" in results:  # says which predictions are compared: moving all of them alike would not show
         results.pop("output.prediction"), results.pop("output.test_accuracy")
     save_file(
-        load_file(where / f"{name}.safetensors") | {k: beyond(k, t, allowed[k][1]) for k, t in results.items()},
+        load_file(where / f"{name}.safetensors") | {k: moved(k, t, allowed[k]) for k, t in results.items()},
         where / f"{name}.safetensors",
     )
     found = compared(where, name)
-    assert not {key: found[key] for key in results if found[key][0] <= found[key][1]}
+    assert not {key: found[key] for key in results if found[key].share <= 1}
 
 
 def test_every_prediction_and_accuracy_of_the_baseline_is_compared_where_nothing_ties(folder):
@@ -191,7 +201,7 @@ def test_every_prediction_and_accuracy_of_the_baseline_is_compared_where_nothing
     wrong = {name: tensors[name] + 1 for name in ("output.prediction", "output.test_accuracy")}
     change(where, "lr_liblinear", **{name.replace(".", "__"): tensor for name, tensor in wrong.items()})
     found = compared(where, "lr_liblinear")
-    assert found["output.prediction"][0] == found["output.test_accuracy"][0] == 1
+    assert found["output.prediction"].error == found["output.test_accuracy"].error == 1
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -202,20 +212,20 @@ def test_one_altered_entry_is_a_miss_that_names_its_output(name, kind, folder):
     key = [k for k, t in tensors.items() if k.startswith("output") and t.is_floating_point()][-1]
     altered = tensors[key].clone()
     first = altered.flatten()[0]
-    allowed = compared(where, name)[key][1] or 0.1
+    allowed = compared(where, name)[key].allowed or 0.1
     altered.view(-1)[0] = torch.nan if kind == "nan" else first + 10 * allowed * max(1, abs(first))
     change(where, name, **{key.replace(".", "__"): altered})
     verdict = on_cpu(where, name)
     assert not verdict.passed
     assert verdict.output == key
-    assert np.isinf(verdict.error) == (kind == "nan")
+    assert np.isinf(verdict.found.error) == (kind == "nan")
 
 
 def test_a_result_that_is_not_a_number_is_a_miss(monkeypatch):
     monkeypatch.setattr(ScBERTNetwork, "encode", lambda self, ids: torch.full((*ids.shape, 200), torch.nan))
     verdict = on_cpu(GOLDEN, LENDER)
     assert not verdict.passed
-    assert verdict.error == np.inf
+    assert verdict.found.error == np.inf
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in subtract")
@@ -223,9 +233,32 @@ def test_not_a_number_in_both_is_equal_and_an_infinity_of_the_other_sign_is_not(
     case = Case(folder(LENDER), LENDER)
     case.tensors = {"output.x": torch.tensor([torch.nan, torch.inf, 1.0])}
     case.compare("output.x", [np.nan, np.inf, 1.0], 0)
-    assert case.compared == {"output.x": (0.0, 0)}
+    assert case.compared == {"output.x": Compared(0.0, 0)}
     case.compare("output.x", [np.nan, -np.inf, 1.0], 1e9)
-    assert case.compared["output.x"][0] == np.inf
+    assert case.compared["output.x"].error == np.inf
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in subtract")
+def test_tolerances_grow_with_the_largest_finite_value_that_counts(folder):
+    case = Case(folder(LENDER), LENDER)
+    case.tensors = {"output.x": torch.tensor([-4.0, torch.inf, 100.0]), "output.small": torch.tensor([0.5])}
+    counted = np.array([True, True, False])
+    case.compare("output.x", [-4.00003, np.inf, 0], 1e-5, where=counted)
+    assert case.compared["output.x"].size == 4
+    assert case.compared["output.x"].share == pytest.approx(0.75, rel=0.01)
+    case.compare("output.small", [0.5], 1e-5)
+    assert case.compared["output.small"].size == 1
+    case.compare("output.x", [-4.0, np.inf, 100.0], 1e-5, relative=True)
+    assert case.compared["output.x"].size == 1
+    case.compare("output.x", [-4.0, np.inf, 100.0], 0)
+    assert case.compared["output.x"].allowed == 0
+
+
+def test_an_error_that_is_not_a_number_is_a_miss_wherever_it_was_computed(folder):
+    case = Case(folder(LENDER), LENDER)
+    case.note("gradient", 0.0, 1.0)
+    case.note("gradient", float("nan"), 1.0)
+    assert case.compared["gradient"].share == np.inf
 
 
 def test_the_largest_error_of_several_ways_is_kept(folder):
@@ -384,6 +417,16 @@ def test_command_prints_case_error_tolerance_and_verdict(folder):
     assert last == "all within tolerance"
 
 
+def test_command_says_that_a_tolerance_grew_with_the_size_of_the_output(folder):
+    where = folder("scbert_redraw")
+    projection = load_file(where / "scbert_redraw.safetensors")["output.projection"]
+    size = projection.abs().max().item()
+    change(where, "scbert_redraw", output__projection=projection + 3e-5 * (projection.abs() == size))
+    code, said = bench("verify", where, "--only", "scbert_redraw")
+    assert code == 0
+    assert re.search(rf"ok +3\.0\de-05 of {1e-5 * size:.1e} allowed \(1e-05 x largest value {size:.3g}\), output", said)
+
+
 def test_command_ends_with_1_on_a_miss_and_still_prints_the_other_cases(folder):
     where = folder("scbert_schedule", "scbert_redraw")
     tensors = load_file(where / "scbert_schedule.safetensors")
@@ -496,9 +539,9 @@ def test_a_named_mistake_is_a_miss_of_the_size_that_the_golden_set_says(mistake,
     SENSITIVITY[mistake](monkeypatch)
     assert not on_cpu(where, name).passed
     if mistake != "other_random_projection":  # any projection is another one
-        error, tolerance = compared(where, name).get(output, (np.nan, np.nan))
-        assert error > tolerance
-        assert error == pytest.approx(said[mistake], rel=0.02)
+        found = compared(where, name)[output]
+        assert found.share > 1
+        assert found.error == pytest.approx(said[mistake], rel=0.02)
 
 
 def _of_training_step(change_of):
@@ -729,9 +772,9 @@ def test_a_named_mistake_of_scgpt_has_the_size_that_the_golden_set_says(mistake,
     said = json.loads((where / f"{name}.json").read_text())["sensitivity"]
     assert output in said["meaning"]
     make(monkeypatch)
-    error, tolerance = compared(where, name)[output]
-    assert error > tolerance
-    assert error == pytest.approx(said[mistake], rel=0.02)
+    found = compared(where, name)[output]
+    assert found.share > 1
+    assert found.error == pytest.approx(said[mistake], rel=0.02)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -6,7 +6,7 @@ from bench.core.errors import BenchError
 from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig, _fit, cross_validate_C, decision_values
 from bench.verify.case import Case
 
-TOLERANCES = {  # case -> kind of output -> largest error, absolute unless the kind says relative
+TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
     "lr_liblinear": {
         "predictions": 0,  # where decision values do not tie
         "objective relative": 1e-6,  # up to C = 100

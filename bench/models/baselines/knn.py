@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import features
+from bench.preprocess import features, listed_genes, looked_for
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class KNN(Annotator):
         n_neighbors = min(self.config.n_neighbors, train.n_obs)
         self._knn = KNeighborsClassifier(n_neighbors).fit(self._pca.fit_transform(X), labels_of(train))
         self.classes_ = self._knn.classes_
+        self.genes_ = looked_for(train, listed_genes(train, self.config.genes))
         return self
 
     def embed(self, cells: AnnData) -> np.ndarray:

@@ -23,7 +23,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from bench.core.errors import BenchError
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import features
+from bench.preprocess import features, listed_genes, looked_for
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class L1Logistic(Annotator):
         self.classifier_ = _fit(X, y, self.C_, self.config, seed, parallel=True)
         self.classes_ = self.classifier_.classes_
         self.diagnostics_ = {"chosen_C": self.C_}
+        self.genes_ = looked_for(train, listed_genes(train, self.config.genes))
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:

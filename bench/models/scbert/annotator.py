@@ -19,7 +19,7 @@ from bench.core.errors import BenchError, unknown
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
-from bench.preprocess import gene_tokens
+from bench.preprocess import gene_tokens, looked_for
 from bench.training.finetune import over_cells
 from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import load_into, read, resolve
@@ -98,7 +98,9 @@ class ScBERT(FineTuned):
                 "to a file, to scbert_panglao (the published ones), or to scbert_quick (pretrained here in a minute)."
             )
         self._checkpoint = read(resolve(self.weights))
-        self._order = np.random.default_rng(seed).permutation(len(positions(self._checkpoint)[0]))
+        genes, _ = positions(self._checkpoint)
+        self._order = np.random.default_rng(seed).permutation(len(genes))
+        self.genes_ = looked_for(train, genes)
         return super().fit(train, seed=seed, validation=validation)
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:

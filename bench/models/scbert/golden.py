@@ -15,11 +15,11 @@ from bench.preprocess import align, log1p_cp10k, tokens
 from bench.training.device import autocast
 from bench.training.schedule import cosine_warm_restarts
 from bench.training.step import training_step
-from bench.verify.case import Case
+from bench.verify.case import Case, size_of
 from bench.verify.tolerances import BF16
 from bench.weights import load_into
 
-TOLERANCES = {  # case -> kind of output -> largest error, absolute unless the kind says relative
+TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
     "scbert_pretrain": {"logits": 2e-5},
     "scbert_pretrain_nog2v": {"logits": 2e-5},
     "scbert_embed": {"encodings": 5e-5},
@@ -114,7 +114,7 @@ def _compare_weights(case: Case, final: dict[str, Tensor], start: dict[str, Tens
         difference = (final[name.removeprefix("final.")].cpu() - case[name]).abs().flatten()
         n_rare = min(max(1, len(difference) // 1000), len(difference) - 1)  # of a single entry none is rare
         usual = difference.sort().values[: len(difference) - n_rare].max().item()
-        case.note(name, usual, 5e-6 * _loose(case))
+        case.note(name, usual, 5e-6 * _loose(case), size_of(case[name]))
         case.note(f"{name} (rare entries)", difference.max().item(), steps * case.settings["lr"])
     counter = "performer.calls_since_last_redraw"
     moved = [n for n in start if n not in trained and n != counter and not torch.equal(start[n], final[n])]

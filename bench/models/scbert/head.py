@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.models.finetuned import FineTuned
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Head
-from bench.preprocess import gene_tokens
+from bench.preprocess import gene_tokens, looked_for
 from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import read, resolve
 
@@ -49,6 +49,7 @@ class ScBERTHead(FineTuned):
             from bench.datasets.panglao import gene_order
 
             self._genes, self._library = gene_order(), "panglao"
+        self.genes_ = looked_for(train, self._genes)
         return super().fit(train, seed=seed, validation=validation)
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:

@@ -8,6 +8,7 @@ Known deviations: with ``published_rng`` the scored cells are drawn after traini
 import json
 import math
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import ClassVar, Self
 
 import numpy as np
@@ -20,11 +21,12 @@ from bench.models.finetuned import FineTuned, refuse_pretrained_cells, stratifie
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.binning import CLS, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
+from bench.preprocess import looked_for
 from bench.training.device import PRECISIONS
 from bench.training.finetune import over_cells
 from bench.training.schedule import Schedule
 from bench.weights import Checkpoint, load_into, read, resolve
-from bench.weights.vocabulary import coverage
+from bench.weights.vocabulary import SPECIAL, coverage
 
 TRAINABLE = ("all", "last_layer", "head")
 FROM_SCRATCH = ("no_pretraining", "no_pretraining_frozen_embeddings", "scratch_tuned")
@@ -88,6 +90,7 @@ class ScGPT(FineTuned):
         self._sizes = self._architecture()
         self._vocabulary = vocabulary_of(self._checkpoint)
         self._coverage = coverage(train.var_names, self._vocabulary)
+        self.genes_ = looked_for(train, filterfalse(SPECIAL.fullmatch, self._vocabulary))
         if self._coverage.hint and 10 * len(self._coverage.used) < train.n_vars:  # alike by chance
             raise BenchError(f"Only {self._coverage}")
         self._stream = np.random.RandomState(seed) if self.config.published_rng else None

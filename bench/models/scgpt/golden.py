@@ -15,7 +15,7 @@ from bench.verify.case import Case
 from bench.verify.tolerances import BF16, ROUNDING
 from bench.weights import load_into
 
-TOLERANCES = {  # case -> kind of output -> largest error, absolute unless the kind says relative
+TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
     "scgpt_forward": {"outputs": 2e-5},  # where nothing is padded
     "scgpt_forward_keys_flash": {"outputs": 2e-5},
     "scgpt_forward_keys_impl": {"outputs": 2e-5},

@@ -16,23 +16,29 @@ class Folded(nodes.General, nodes.Element):
 
 
 class FoldParameters(SphinxPostTransform):
-    """Wrap the section with the parameters in a folded block."""
+    """Fold the parameters of a page when all else is resolved: contents and links know the section as it was."""
 
-    default_priority = 900  # when all else is resolved: contents and links know the section as it was
+    default_priority = 900
     formats = ("html",)
 
     def run(self, **_) -> None:
-        """Fold the sections of one page."""
-        for section in list(self.document.findall(_has_parameters)):
-            title = section.next_node(nodes.title).astext()
-            block = Folded(summary=f"{title} and set-up")
-            section.replace_self(block)
-            block += section
+        """Fold them."""
+        fold(self.document)
+
+
+def fold(page: nodes.document) -> None:
+    """Wrap the section with the parameters in a folded block; a cell outside any section stays as it is."""
+    for section in list(page.findall(_has_parameters)):
+        title = section.next_node(nodes.title).astext()
+        block = Folded(summary=f"{title} and set-up")
+        section.replace_self(block)
+        block += section
 
 
 def _has_parameters(node: nodes.Node) -> bool:
-    is_section = isinstance(node, nodes.section) and isinstance(node.parent, nodes.section)  # not the page itself
-    return is_section and any(CELL in child.get("classes", []) for child in node.children if child.children)
+    if not (isinstance(node, nodes.section) and isinstance(node.parent, nodes.section)):  # the page is a section too
+        return False
+    return any(CELL in child.get("classes", []) for child in node.children)
 
 
 def _visit(writer, node: Folded) -> None:

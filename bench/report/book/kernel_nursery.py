@@ -1,6 +1,7 @@
-"""The process that kernels of the book's build are forked from: ``python -m bench.report.book.kernel_nursery ADDRESS``.
+"""The process that warm kernels are forked from: ``python -m bench.report.book.kernel_nursery SOCKET``.
 
-It has imported what pages import, runs no thread, and ends with its standard input or at the first line there.
+SOCKET is the number of an open socket that listens; who asks there while this process still imports simply waits.  It
+runs no thread, and ends with its standard input or at the first line there.
 """
 
 import gc
@@ -12,46 +13,48 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
 
-# without torch, which few pages need and which starts threads
-# and without the inline backend, which looks for its shell when it is imported
-WARM = ("ipykernel.kernelapp", "myst_nb", "bench.report.figures", "bench.report.tables")
+# without torch, which few pages need, and without the backend that shows figures, which looks for a shell at import
+WARM = ("ipykernel.kernelapp", "myst_nb.ext.glue", "altair", "bench.report.figures", "bench.report.tables")
 WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked", "bench.protocol.experiments")
 
 
-def main(address: str) -> None:
-    """Import, then fork a kernel for each request that comes to a socket at an address."""
+def main(listening: int) -> None:
+    """Import, then fork a kernel for each request that comes to a listening socket."""
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # as Jupyter does; read at import
     for name in WARM:
         import_module(name)
     gc.collect()
     gc.freeze()  # what is there now stays shared between the processes
-    if asked := serve(address):
+    with socket.socket(fileno=listening) as server:
+        asked = serve(server)
+    if asked:
         become(*asked)
 
 
-def serve(address: str) -> tuple | None:
+def serve(server: socket.socket) -> tuple | None:
     """Fork at each request; return what is asked for in the new process, and None when no more can come."""
-    with socket.create_server(address, family=socket.AF_UNIX) as server:
-        print(flush=True)  # whoever started this may ask now
-        while server in select.select([server, sys.stdin], [], [])[0]:
-            held = server.accept()[0]
-            if os.fork() == 0:
-                return held, *json.loads(held.makefile().readline())
-            held.close()
-    while _one_has_ended():
-        pass
+    kernels = []
+    while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
+        held = server.accept()[0]
+        kernels.append(os.fork())
+        if kernels[-1] == 0:
+            return held, *json.loads(held.makefile().readline())
+        held.close()
+    for kernel in kernels:
+        end_group(kernel)  # none is left, unless this was interrupted
+        os.waitpid(kernel, 0)
     return None
 
 
-def _one_has_ended() -> bool:
-    """Wait for a kernel, so that what it has used is counted; say whether there was one."""
-    try:
-        return os.wait()[0] > 0
-    except ChildProcessError:
-        return False
+def end_group(kernel: int) -> None:
+    """End a kernel and all that it has started; in its first moments it has no group yet."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            kill(kernel, signal.SIGKILL)
 
 
 def become(held: socket.socket, command: list[str], folder: str, environment: dict[str, str]) -> None:
@@ -61,7 +64,6 @@ def become(held: socket.socket, command: list[str], folder: str, environment: di
     os.environ.clear()
     os.environ.update(environment)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # the nursery's own output only says that it listens
     held.sendall(f"{os.getpid()}\n".encode())
     threading.Thread(target=_end_with, args=[held], daemon=True).start()
     sys.argv = command
@@ -74,4 +76,4 @@ def _end_with(held: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(int(sys.argv[1]))

@@ -1,8 +1,7 @@
-"""Sphinx extension: kernels of the book's own build are forked from one process that has imported what pages need.
+"""Sphinx extension: kernels of the book are forked from one process that has imported what pages need.
 
 A page is executed by the same ``ipykernel``, in a process and a session of its own, as ever; only the seconds in which
-each of them would import pandas, SciPy and matplotlib are spent once.  JupyterLab, papermill and ``bench run`` do not
-come here, and where processes cannot be forked safely the build does not either.
+each of them would import pandas, SciPy and matplotlib are spent once.  ``bench run`` of several chapters does likewise.
 """
 
 import json
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -37,7 +36,7 @@ class ForkedKernel:
         with self._held.makefile("rw") as stream:
             stream.write(json.dumps([command, folder, environment]) + "\n")
             stream.flush()
-            self.pid = int(stream.readline())
+            self.pid = int(stream.readline())  # empty, a ValueError, where the nursery has died
 
     def poll(self) -> int | None:
         """Return None while the kernel lives, then 0; its exit status is not known here."""
@@ -75,41 +74,55 @@ class WarmProvisioner(LocalProvisioner):
         """Start a kernel and return how to reach it."""
         if ADDRESS not in os.environ or cmd[:2] != [sys.executable, "-m"]:
             return await super().launch_kernel(cmd, **kwargs)
-        self.cwd = os.path.abspath(kwargs.get("cwd") or os.curdir)
-        self.process = ForkedKernel(os.environ[ADDRESS], cmd[2:], self.cwd, kwargs.get("env") or dict(os.environ))
+        self.cwd, environment = os.path.abspath(kwargs.get("cwd") or os.curdir), kwargs.get("env") or dict(os.environ)
+        try:
+            self.process = ForkedKernel(os.environ[ADDRESS], cmd[2:], self.cwd, environment)
+        except (OSError, ValueError):  # the nursery has died and said why
+            return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
 
 @contextmanager
-def warm_kernels() -> Iterator[None]:
-    """Fork the kernels that Jupyter starts in this process from one that has imported what pages need."""
+def nursery() -> Iterator[None]:
+    """Let kernels that this process and its children start be forked from a warm one; they end with it at the latest.
+
+    Only on Linux: elsewhere a system's libraries may not survive a fork.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         address = str(Path(folder, "kernels"))
-        command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", address]
-        nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        if nursery.stdout.read(1):  # it listens
-            os.environ[ADDRESS] = address
-            factory = KernelProvisionerFactory.instance()
-            factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
-            factory.default_provisioner_name = NAME
+        with socket.create_server(address, family=socket.AF_UNIX) as server:
+            command = [sys.executable, "-P", "-m", "bench.report.book.kernel_nursery", str(server.fileno())]
+            given = {"stdin": subprocess.PIPE, "pass_fds": [server.fileno()], "start_new_session": True}
+            process = subprocess.Popen(command, **given)
+        os.environ[ADDRESS] = address
+        use()
         try:
             yield
         finally:
-            os.environ.pop(ADDRESS, None)
-            nursery.communicate()  # it ends with its input
+            del os.environ[ADDRESS]
+            process.communicate(b"\n")  # children of this process hold its input too: its end alone would not do
+
+
+def use() -> None:
+    """Ask for kernels where the environment says that there is a nursery."""
+    factory = KernelProvisionerFactory.instance()
+    factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
+    factory.default_provisioner_name = NAME
 
 
 def _open(app, env, names: list[str]) -> None:
-    if names and sys.platform.startswith("linux"):  # elsewhere a system's libraries may not survive a fork
-        app.warm_kernels = warm_kernels()
-        app.warm_kernels.__enter__()
+    app.kernels = ExitStack()
+    if names:
+        app.kernels.enter_context(nursery())
 
 
 def _close(app, *_) -> None:
-    if opened := getattr(app, "warm_kernels", None):
-        del app.warm_kernels
-        opened.__exit__(None, None, None)
+    if hasattr(app, "kernels"):
+        app.kernels.close()
 
 
 def setup(app) -> dict:

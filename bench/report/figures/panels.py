@@ -44,6 +44,21 @@ def title_of(tier: str, dataset: str, split: str) -> str:
     return f"{TIERS.get(tier, tier)}: {dataset}" + SPLITS.get(split, f", {group} held out")
 
 
+def best_tier(records: pd.DataFrame, model: str) -> str:
+    """Return the best tier at which a model is recorded.
+
+    Raises
+    ------
+    BenchError
+        If it is recorded at none.
+    """
+    recorded = set(records.loc[records["model"] == model, "tier"])
+    for tier in TIERS:
+        if tier in recorded:
+            return tier
+    raise BenchError(f"{model} is not recorded at any tier; run the chapter to make its records.")
+
+
 def _of_first_experiment(runs: pd.DataFrame) -> pd.DataFrame:
     place = runs["experiment"].map({name: i for i, name in enumerate(EXPERIMENTS)}).fillna(len(EXPERIMENTS))
     first = place.groupby([runs[name] for name in (*PANEL, "model", "variant")]).transform("min")

@@ -9,6 +9,7 @@ from bench.core.errors import BenchError
 from bench.protocol.records import GROUP
 from bench.report.figures.style import METRICS, TIERS, series_of
 
+NAMES = ["experiment", "tier", "dataset", "model", "variant"]  # what tells runs apart without looking at settings
 SETTINGS = [*GROUP, "dataset_hash", "weights_hash"]  # two runs that differ in one of them are never averaged
 
 
@@ -28,9 +29,10 @@ def with_series(rows: pd.DataFrame) -> pd.DataFrame:
     series = {pair: series_of(*pair) for pair in names.itertuples(index=False, name=None)}
     pairs = zip(rows["model"], rows["variant"], strict=True)
     rows["series"] = np.array([series[pair] for pair in pairs], dtype=object)
-    for _, group in rows.groupby(["experiment", "tier", "dataset", "model", "variant"]):
-        if len(group[SETTINGS].drop_duplicates()) > 1:
-            rows.loc[group.index, "series"] += " (" + _difference(group) + ")"
+    distinct = rows[["experiment", *SETTINGS]].drop_duplicates()
+    ambiguous = pd.MultiIndex.from_frame(distinct.loc[distinct.duplicated(NAMES), NAMES])
+    for _, group in rows[pd.MultiIndex.from_frame(rows[NAMES]).isin(ambiguous)].groupby(NAMES):
+        rows.loc[group.index, "series"] += " (" + _difference(group) + ")"
     return rows
 
 

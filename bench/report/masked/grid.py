@@ -1,9 +1,5 @@
 """What the chapter calls: score weights and baselines where that is not recorded, and return the records."""
 
-import logging
-import os
-import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from bench.core.errors import BenchError, unknown
-from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost
 from bench.core.settings import parse
 from bench.protocol import records
+from bench.protocol.conditions import hash_of
+from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.experiments import recorded
 from bench.report.masked.cells import Weights
-from bench.report.masked.request import Request, Task, tasks, trial_of
+from bench.report.masked.request import READING, Request, Task, tasks, trial_of
 
-log = logging.getLogger("bench")
 PANGLAO = "panglao"  # beginning of the file name of the paper's own data, which no data set of the project reads
 
 
@@ -76,8 +70,7 @@ def masked_grid(
 
 
 def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
-    if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
-        raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
+    check_jobs(jobs)
     records.check_writable()
     if not request.baselines_only:
         from bench.training.device import device_of  # torch only now
@@ -87,39 +80,21 @@ def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
     given = [find(variant, name) for variant, name in request.weights.items()]
     for weights in given if not request.baselines_only else ():
         _record_curve(experiment, tier, weights)
-    planned = tasks(request, given)
-    missing = [task for task in planned if not records.is_done(experiment, tier, task.trial.key)]
-    label = f"{experiment} ({tier})"
-    recorded_already = len(planned) - len(missing)
-    print(f"{label}: {recorded_already} of {len(planned)} trials recorded, {len(missing)} to run", file=sys.stderr)
-    if missing:
-        work = (delayed(_run_task)(task, experiment, tier, request.device) for task in missing)
-        outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
-        with interrupts_delivered():
-            failed = list(filter(None, tqdm(outcomes, total=len(missing), desc=label, unit="trial")))
-        if failed:
-            print(f"{label}: {len(failed)} of {len(missing)} trials failed, e.g. {failed[0]}", file=sys.stderr)
+    complete(tasks(request, given, experiment, tier), run_task, f"{experiment} ({tier})", jobs)
 
 
-def _run_task(task: Task, experiment: str, tier: str, device: str) -> str:
-    """Run and record one trial; return why it failed, or an empty string."""
+def run_task(task: Task) -> Result:
+    """Run one trial and return its rows, to be written by the caller."""
+    return attempt(task, _scored)
+
+
+def _scored(task: Task, cost: Cost) -> Result:
     from bench.report.masked.score import score_task  # torch only now
 
-    cost, rows, audit, status = Cost(), [], "", "ok"
     cost.n_train, cost.n_test = task.n_train, len(task.scored.rows)
-    try:
-        with cost:
-            rows, audit = score_task(task, device)
-    except Exception as error:  # a result of this trial; the others go on
-        status = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
-        log.warning("%s\n%s", status, traceback.format_exc())
-        rows = [{"metric": "", "class": "", "value": np.nan}]
-    where = device if task.weights else "cpu"
-    shared = asdict(task.trial) | cost.provenance() | {"experiment": experiment, "tier": tier, "key": task.trial.key}
-    shared |= {"sees_scored_cells": task.trial.model == "mode_per_cell", "weights": audit, "status": status}
-    shared |= {"device": f"{where} ({os.cpu_count()} cores)"}
-    records.write([shared | row for row in rows])
-    return "" if status == "ok" else f"{task.trial.model} on {task.trial.dataset}, {status}"
+    with cost:
+        rows, audit = score_task(task)
+    return Result([{"weights": audit} | row for row in rows])
 
 
 def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
@@ -139,7 +114,8 @@ def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
     train, validation = (len(rows) for rows in cells.split(recipe.validation_share, recipe.seed))
     shared = asdict(trial) | {name: card[name] for name in ("seconds", "commit", "versions")}
     shared |= {"experiment": experiment, "tier": tier, "key": trial.key, "status": "ok", "class": ""}
-    shared |= {"sees_scored_cells": False, "device": card["hardware"]}
+    shared |= READING | {"sees_scored_cells": "no", "pretrained_on_scored_cells": "no", "device": card["hardware"]}
+    shared |= {"weights_sha256": hash_of(weights.path), "genes_wanted": len(weights.genes)}
     shared |= {"n_train": train, "n_test": min(validation, N_VALIDATION)}
     rows, before = [], 0
     for epoch, point in enumerate(card["curve"], start=1):

@@ -1,17 +1,21 @@
 """What a chapter asks for, and the trials that it amounts to: keys come from cells, weights and settings alone."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import canonical
+from bench.protocol.columns import yes_no
+from bench.protocol.conditions import hash_of
 from bench.protocol.trials import Trial
 from bench.report.masked.cells import VARIANTS, Rows, Weights, held_out, to_fit, tokens_of
+from bench.weights.vocabulary import genes_of
 
 PROTOCOL = "1.1"  # raise when the numbers of an unchanged trial change
 FITTED = ("mode_per_gene", "gene_depth_regression")  # baselines that are fitted; mode_per_cell is not
+READING = {"label": "none", "batch": "none", "layer": "X", "symbols": "var_names", "dropped_types": "[]"}
 BASELINE_BATCH = 64  # cells at a time; no baseline depends on it
 
 
@@ -60,12 +64,26 @@ class Task:
     weights: Path | None = None  # of a network
     fit: Rows | None = None  # of a baseline that is fitted
     n_train: float = float("nan")
+    device: str = "cpu"
+    experiment: str = ""
+    tier: str = ""
+    told: dict[str, Any] = field(default_factory=dict)  # more columns of the record
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Columns of the record that are known before anything runs."""
+        sees = yes_no(self.trial.model == "mode_per_cell")
+        more = {"sees_scored_cells": sees, "device": self.device, "weights_sha256": hash_of(self.weights)}
+        return READING | self.told | more
 
 
-def tasks(request: Request, given: list[Weights]) -> list[Task]:
+def tasks(request: Request, given: list[Weights], experiment: str = "", tier: str = "") -> list[Task]:
     """Return one task per trial; baselines that weights share are run once."""
     planned = [
-        task for dataset in request.dataset for weights in given for task in _of_weights(dataset, weights, request)
+        replace(task, experiment=experiment, tier=tier)
+        for dataset in request.dataset
+        for weights in given
+        for task in _of_weights(dataset, weights, request)
     ]
     return list({task.trial.key: task for task in planned}.values())
 
@@ -78,20 +96,25 @@ def _of_weights(dataset: str, weights: Weights, request: Request) -> Iterator[Ta
     scored = Rows.of(cells, rows[: request.max_cells])
     data = {"dataset": cells.datasets[0], "dataset_hash": cells.card["selections"][0]["hash"], "split": split}
     n_train = len(fits[0][2].rows) if fits[0][1] == "pretraining_cells" else float("nan")
+    there = set(genes_of(str(dataset)))
+    told = {"genes_wanted": len(weights.genes), "genes_used": sum(gene in there for gene in weights.genes)}
+    told["pretrained_on_scored_cells"] = "no"  # of baselines; of a network where nobody knows what it has seen:
+    unknown_cells = {"pretrained_on_scored_cells": "unknown"} if weights.seen() is None else {}
     for seed in request.seeds:
         settings = {"held_out": scored.name, "batch_size": request.batch_size}
         network = {"model": "scbert", "variant": weights.variant, "recipe": "published"}
         if not request.baselines_only:
             trial = trial_of(seed, settings, **data, **network, weights_hash=weights.identity)
-            yield Task(trial, scored, request.batch_size, weights.path, n_train=n_train)
+            more = {"n_train": n_train, "device": request.device, "told": told | unknown_cells}
+            yield Task(trial, scored, request.batch_size, weights.path, **more)
         settings = {"held_out": scored.name, "positions": weights.positions}
         trial = trial_of(seed, settings, **data, model="mode_per_cell", recipe="published")
-        yield Task(trial, scored, BASELINE_BATCH)
+        yield Task(trial, scored, BASELINE_BATCH, told=told)
         for variant, recipe, fit in fits:
             for name in FITTED:
                 more = settings | {"fitted_on": fit.name}
                 trial = trial_of(seed, more, **data, model=name, variant=variant, recipe=recipe)
-                yield Task(trial, scored, BASELINE_BATCH, fit=fit, n_train=len(fit.rows))
+                yield Task(trial, scored, BASELINE_BATCH, fit=fit, n_train=len(fit.rows), told=told)
 
 
 def trial_of(seed: int, settings: dict[str, Any], *, dataset: str, **more: str) -> Trial:

@@ -19,9 +19,9 @@ from bench.report.masked.request import Task
 from bench.weights import load_into, read
 
 
-def score_task(task: Task, device: str) -> tuple[list[dict[str, Any]], str]:
+def score_task(task: Task) -> tuple[list[dict[str, Any]], str]:
     """Return the metrics of a trial, and what became of the tensors of a network's weights."""
-    predictor = Network(task.weights, device) if task.weights else fitted(task.trial.model, task.fit)
+    predictor = Network(task.weights, task.device) if task.weights else fitted(task.trial.model, task.fit)
     return score(predictor, task.scored, task.trial.seed, task.batch), getattr(predictor, "audit", "")
 
 

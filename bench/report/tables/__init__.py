@@ -1,7 +1,7 @@
 """Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
 
-from bench.report.prose import mean_of
 from bench.report.tables.comparisons import comparisons, models_compared, short_p
+from bench.report.tables.conformance import promises, refusals
 from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects
 from bench.report.tables.held_out import groups_of, held_out, per_group
@@ -49,7 +49,6 @@ __all__ = [
     "held_out",
     "listed",
     "masked",
-    "mean_of",
     "metrics",
     "models",
     "models_compared",
@@ -57,7 +56,9 @@ __all__ = [
     "pairing",
     "per_class",
     "per_group",
+    "promises",
     "provenance",
+    "refusals",
     "seconds_again",
     "sensitivity",
     "short_p",

@@ -6,7 +6,7 @@ import pandas as pd
 from bench.report.figures.pareto import COSTS, front, of_models
 from bench.report.figures.reliability import Said
 from bench.report.figures.style import label_of
-from bench.statistics.calibration import area, share_kept
+from bench.statistics.calibration import area, shares_kept
 from bench.statistics.metrics import confidence
 
 TARGETS = (0.95, 0.99)  # accuracies of the cells kept
@@ -42,8 +42,7 @@ def abstention(said: Said, targets: tuple[float, ...] = TARGETS) -> pd.DataFrame
     for key, several in said.items():
         row = {"accuracy, all cells": np.mean([confidence(run)[1].mean() for run in several])}
         row["area under the curve"] = np.mean([area(run) for run in several])
-        for target in targets:
-            share, low, high = share_kept(several, target)
+        for target, (share, low, high) in zip(targets, shares_kept(several, targets), strict=True):
             row[f"kept at {target:g}"] = f"{100 * share:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
         rows[key] = row
     index = pd.MultiIndex.from_tuples(rows, names=["", "model"])

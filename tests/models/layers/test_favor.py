@@ -54,7 +54,9 @@ def run(function, inputs, stabiliser, dtype=torch.float64):
 
 def assert_near(found, expected, tolerance):
     for name, one, other in zip(("output", "of q", "of k", "of v"), found, expected, strict=True):
-        size = max(other.abs().max().item(), 1e-2)  # a single position's gradients of q and k are zero
+        # a single position's gradients of q and k are zero: what rounding leaves of numbers of size one, up to 2e-6
+        # in float32 with AVX2; all others are above 0.4
+        size = max(other.abs().max().item(), 0.1)
         error = (one.double() - other).abs().max().item() / size
         assert error < tolerance, (name, error)
 

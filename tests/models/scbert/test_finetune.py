@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from in_process import run_task
 from torch import nn
 
 from bench.core.errors import BenchError
@@ -18,7 +20,6 @@ from bench.models.scbert.head import HeadOnBins
 from bench.models.scbert.inputs import Positions as Cells
 from bench.models.scbert.network import Head, ScBERTNetwork
 from bench.protocol import records
-from bench.protocol.runner import run_task
 from bench.protocol.trials import Grid
 from bench.training import finetune as loop
 from bench.training.finetune import History, Schedule, evaluate, finetune, predict
@@ -633,7 +634,9 @@ def test_a_good_training_records_epochs_and_what_it_needed(small, tmp_path, tiny
     assert values(table, "best_epoch") == [1 + np.argmax(accuracies)]
     assert values(table, "micro_batch") == [16]
     assert values(table, "accuracy") == [pytest.approx(max(accuracies))]  # published: on the very cells that it scores
-    assert set(table["sees_scored_cells"]) == {True}
+    assert set(table["sees_scored_cells"]) == {"yes"}
+    assert (set(table["genes_wanted"]), set(table["genes_used"])) == ({60}, {60})
+    assert set(table["weights_sha256"]) == {sha256(tiny_scbert().read_bytes()).hexdigest()}
 
 
 def test_out_of_memory_gives_the_same_result_and_is_recorded(small, tmp_path, tiny_scbert, monkeypatch):

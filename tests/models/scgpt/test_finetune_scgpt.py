@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from in_process import run_task
 from scipy import sparse as sp
 from sklearn.model_selection import train_test_split
 
@@ -19,7 +20,6 @@ from bench.models.scgpt.annotator import FROM_SCRATCH, FROZEN
 from bench.models.scgpt.binning import CLS, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
 from bench.protocol import records
-from bench.protocol.runner import run_task
 from bench.protocol.trials import Grid
 from bench.training import finetune as loop
 from bench.training.step import training_step
@@ -533,7 +533,9 @@ def test_a_training_is_recorded_with_its_epochs_weights_and_genes(recipe, small,
     (task,) = Grid("tuned", "quick", str(tmp_path / "small.h5ad"), "scgpt", overrides=overrides).tasks()
     assert run_task(task) == ""
     table = records.read("tuned", committed=False)
-    assert set(table["sees_scored_cells"]) == {False}
+    assert set(table["sees_scored_cells"]) == {"no"} and set(table["pretrained_on_scored_cells"]) == {"unknown"}
+    assert (set(table["genes_wanted"]), set(table["genes_used"])) == ({420}, {400})
+    assert table["genes_share"].between(0.5, 1, inclusive="neither").all()
     (audit,) = set(table["weights"])
     assert "tensors, sha256" in audit and "160 of 500 genes are in the vocabulary" in audit
     for metric in ("train_loss", "validation_loss", "validation_accuracy"):

@@ -1,0 +1,138 @@
+"""From tasks to records: what is not recorded yet is run in processes of its own and written here, as it ends."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from joblib import cpu_count
+from tqdm import tqdm
+
+from bench.core.errors import BenchError
+from bench.core.interrupts import interrupts_delivered
+from bench.core.provenance import Cost, processor
+from bench.protocol import records
+from bench.protocol.trials import Trial
+from bench.protocol.workers import Lost, answers
+from bench.statistics.predictions import Predictions
+
+log = logging.getLogger("bench")
+
+
+class Task(Protocol):
+    """A trial and what it needs to be run, of whatever kind; picklable."""
+
+    trial: Trial
+    experiment: str
+    tier: str
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Columns of the record that are known before anything runs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a trial: the rows of its record, and what was predicted for which cells; picklable."""
+
+    rows: list[dict[str, Any]]
+    cells: np.ndarray | None = None
+    predictions: Predictions | None = None
+    traceback: str = ""  # of a failure
+
+    @property
+    def failure(self) -> str:
+        """Why the trial failed, or an empty string."""
+        status = self.rows[0]["status"]
+        return "" if status == "ok" else status
+
+    def write(self) -> None:
+        """Record it."""
+        records.write(self.rows, self.cells, self.predictions)
+
+
+def attempt(task: Task, work: Callable[[Task, Cost], Result]) -> Result:
+    """Return the result of a trial; whatever a model raises is one.
+
+    Parameters
+    ----------
+    task
+        What to run.
+    work
+        Runs it, measures its cost, and returns rows without the columns that all rows share.
+    """
+    cost = Cost()
+    try:
+        found = work(task, cost)
+    except (Exception, SystemExit) as error:
+        return failed(task, f"{type(error).__name__}: {error}", cost, traceback.format_exc())
+    shared = _shared(task, cost, "ok")
+    return replace(found, rows=[shared | row for row in found.rows])
+
+
+def failed(task: Task, reason: str, cost: Cost | None = None, trace: str = "") -> Result:
+    """Return the result of a trial that came to no end."""
+    status = f"failed: {' '.join(reason.split()).rstrip(': ')}"[:500]
+    row = _shared(task, cost or Cost(), status) | {"metric": "", "class": "", "value": np.nan}
+    return Result([row], traceback=trace)
+
+
+def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
+    """Run and record the tasks that the user's own results do not hold yet.
+
+    Parameters
+    ----------
+    tasks, run
+        The trials, and the function that runs one of them; both are sent to other processes.
+    label
+        What to call them beside the progress bar.
+    jobs
+        Trials at a time, each in a process of its own; -1 for one per core.
+
+    Raises
+    ------
+    BenchError
+        If results cannot be written.  A trial that fails is a record, not an error.
+    """
+    tasks = list(tasks)
+    missing = [task for task in tasks if not _is_recorded(task.experiment, task.tier, task.trial.key)]
+    recorded = len(tasks) - len(missing)
+    print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
+    n_workers = min(cpu_count() if jobs == -1 else jobs, len(missing))
+    if n_workers > 1:
+        missing.sort(key=lambda task: -task.trial.fraction)  # longest first: no core waits at the end
+    failures = []
+    with interrupts_delivered(), closing(answers(run, missing, n_workers)) as ended:
+        for task, answer in tqdm(ended, total=len(missing), desc=label, unit="trial", disable=not missing):
+            result = failed(task, str(answer)) if isinstance(answer, Lost) else answer
+            result.write()
+            if result.failure:
+                trial = task.trial
+                failures.append(f"{trial.model} on {trial.dataset}, fraction {trial.fraction:g}, {result.failure}")
+                log.warning("\n".join(filter(None, (failures[-1], result.traceback))))
+    if failures:
+        print(f"{label}: {len(failures)} of {len(missing)} trials failed, e.g. {failures[0]}", file=sys.stderr)
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise a BenchError unless that is a number of processes."""
+    if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
+        raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
+
+
+def _is_recorded(*trial: str) -> bool:
+    """Say whether an experiment holds a trial, be it because another one has run it."""
+    return records.is_done(*trial) or records.adopt(*trial)
+
+
+def _shared(task: Task, cost: Cost, status: str) -> dict[str, Any]:
+    """Return the columns that all rows of a trial share."""
+    columns = asdict(task.trial) | task.known | cost.provenance()
+    columns |= {"experiment": task.experiment, "tier": task.tier, "key": task.trial.key, "status": status}
+    where = {"device": f"{columns['device']} ({os.cpu_count()} cores)", "processor": processor(columns["device"])}
+    return columns | where

@@ -1,0 +1,81 @@
+"""A setting added later leaves keys and identities as they are while it has its neutral value, and only then."""
+
+from dataclasses import asdict, dataclass, fields, replace
+
+import pytest
+
+from bench.core.keys import added, canonical, digest, settled, settled_of
+from bench.models.baselines.knn import KNN, KNNConfig
+from bench.models.scbert.recipes import RECIPES, ScBERTPretraining
+from bench.protocol.trials import Grid, Trial
+from bench.training.blocks import Selection
+
+TRIAL = Trial("hao", "ab", "random", "paired", "knn", "default", "clean", "{}", "", 0.1, 0, "1.1")
+
+
+@dataclass(frozen=True)
+class LongerTrial(Trial):
+    query: str = added("")
+
+
+@dataclass(frozen=True)
+class LongerConfig(KNNConfig):
+    metric: str = added("euclidean")
+
+
+@dataclass(frozen=True)
+class LongerRecipe(ScBERTPretraining):
+    redraw: bool = added(True)
+
+
+@dataclass(frozen=True)
+class LongerSelection(Selection):
+    layer: str = added("X")
+
+
+def test_a_key_is_the_hash_of_canonical_json():
+    assert canonical({"b": (1, 2.0), "a": None}) == '{"a":null,"b":[1,2.0]}'
+    assert digest([1, "x"]) == digest((1, "x")) != digest(["1", "x"])
+    assert len(digest({})) == 16
+
+
+def test_a_field_added_to_a_trial_is_in_its_key_at_other_values_alone():
+    assert LongerTrial(**asdict(TRIAL)).key == TRIAL.key
+    other = LongerTrial(**asdict(TRIAL), query="query.h5ad")
+    assert other.key != TRIAL.key
+    assert other.key != replace(other, query="another.h5ad").key
+
+
+def test_a_hyper_parameter_added_to_a_model_is_in_keys_at_other_values_alone(monkeypatch):
+    def trial(**overrides) -> Trial:
+        (task,) = Grid("keys", "quick", "hao", "knn", overrides={"knn": overrides}).tasks()
+        return task.trial
+
+    before = trial()
+    monkeypatch.setattr(KNN, "Config", LongerConfig)
+    assert trial() == trial(metric="euclidean") == before and "metric" not in before.hyperparameters
+    assert '"metric":"cosine"' in trial(metric="cosine").hyperparameters
+    assert trial(metric="cosine").key != before.key
+    assert trial(n_neighbors=3).key not in (before.key, trial(n_neighbors=3, metric="cosine").key)
+
+
+class Stored:
+    content = "0123456789abcdef"  # of the cells of a pretraining
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_setting_added_to_a_recipe_is_in_the_identity_of_weights_at_other_values_alone(name):
+    recipe = RECIPES[name]
+    longer = LongerRecipe(**{field.name: getattr(recipe, field.name) for field in fields(recipe)})
+    assert longer.identity(Stored) == recipe.identity(Stored)
+    assert replace(longer, redraw=False).identity(Stored) != recipe.identity(Stored)
+
+
+def test_what_a_store_of_cells_is_named_after_grows_likewise():
+    assert settled_of(LongerSelection("hao", ("random",))) == asdict(Selection("hao", ("random",)))
+    assert settled_of(LongerSelection("hao", layer="counts"))["layer"] == "counts"
+
+
+def test_settings_of_a_model_without_a_dataclass_are_all_kept():
+    assert settled({"strength": 1.0, "metric": "euclidean"}, None) == {"strength": 1.0, "metric": "euclidean"}
+    assert settled({"strength": 1.0, "metric": "euclidean"}, LongerConfig) == {"strength": 1.0}

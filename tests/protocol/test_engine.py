@@ -1,0 +1,103 @@
+"""A model may end its process as it likes: that is a failed record, and the grid around it is as if undisturbed."""
+
+import pickle
+
+import pandas as pd
+import pytest
+from in_process import run_task
+
+from bench.protocol import records, runner
+from bench.protocol.runner import run
+from bench.protocol.trials import Grid
+
+MODELS = """
+import os, signal, sys
+
+class Base:
+    def fit(self, train, *, seed, validation=None):
+        self.end()
+    def predict_proba(self, cells):
+        raise AssertionError("never asked")
+
+class Killed(Base):
+    def end(self): os.kill(os.getpid(), signal.SIGKILL)
+class Left(Base):
+    def end(self): os._exit(3)
+class Exits(Base):
+    def end(self): sys.exit("no licence")
+class Raises(Base):
+    def end(self): raise RuntimeError("not\\n today")
+"""
+REASONS = {
+    "Killed": "failed: the process was killed by SIGKILL (the system kills so where memory runs out)",
+    "Left": "failed: the process ended itself with exit code 3",
+    "Exits": "failed: SystemExit: no licence",
+    "Raises": "failed: RuntimeError: not today",
+}
+COST = ["seconds", "peak_memory_mb", "threads"]
+
+
+@pytest.fixture(autouse=True)
+def no_committed_records(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+
+
+@pytest.fixture
+def deadly(tmp_path, monkeypatch) -> list[str]:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_deadly_models.py").write_text(MODELS)
+    return [f"my_deadly_models:{name}" for name in REASONS]
+
+
+def content(folder, monkeypatch) -> pd.DataFrame:
+    monkeypatch.setenv("BENCH_RESULTS", str(folder))
+    table = records.read("deaths").drop(columns=COST)
+    return table.sort_values(["key", "metric", "class"]).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_deaths_in_the_middle_of_a_grid_are_failed_records_and_nothing_is_lost_or_doubled(
+    jobs, deadly, small, tmp_path, own_results, monkeypatch, capfd, caplog
+):
+    file, quiet = tmp_path / "small.h5ad", ["majority", "random", "knn"]
+    small.write_h5ad(file)
+    run(Grid("deaths", "quick", str(file), ["majority", *deadly, "random", "knn"]), jobs=jobs)
+    table = content(own_results, monkeypatch)
+    failed = table[table["status"] != "ok"]
+    assert dict(zip(failed["model"], failed["status"], strict=True)) == dict(zip(deadly, REASONS.values(), strict=True))
+    assert set(failed["dataset"]) == {"small.h5ad"}
+    assert failed["value"].isna().all() and failed[["metric", "class"]].eq("").all(axis=None)
+    assert "4 of 7 trials failed, e.g. my_deadly_models:" in capfd.readouterr().err
+    assert f"my_deadly_models:Killed on small.h5ad, fraction 1, {REASONS['Killed']}" in caplog.messages
+    (said,) = [message for message in caplog.messages if "my_deadly_models:Raises on small.h5ad" in message]
+    assert said.endswith("RuntimeError: not\n today\n") and "in end" in said
+
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "alone"))
+    for task in Grid("deaths", "quick", str(file), quiet).tasks():
+        assert run_task(task) == ""
+    alone = content(tmp_path / "alone", monkeypatch)
+    pd.testing.assert_frame_equal(table[table["status"] == "ok"].reset_index(drop=True), alone, check_dtype=False)
+
+    monkeypatch.setenv("BENCH_RESULTS", str(own_results))
+    run(Grid("deaths", "quick", str(file), [*quiet, deadly[3]]), jobs=jobs)
+    assert "3 of 4 trials recorded, 1 to run" in capfd.readouterr().err  # what failed is tried again, and nothing else
+
+
+def test_a_trial_that_fails_before_its_fit_is_a_record(small, tmp_path):
+    small.write_h5ad(tmp_path / "small.h5ad")
+    (task,) = Grid("deaths", "quick", str(tmp_path / "small.h5ad"), "majority").tasks()
+    (tmp_path / "small.h5ad").unlink()
+    assert run_task(task).startswith("failed: BenchError: Unknown file in")
+    (row,) = records.read("deaths").to_dict("records")
+    assert pd.isna(row["seconds"]) and pd.isna(row["peak_memory_mb"]) and row["model"] == "majority"
+
+
+def test_a_task_and_its_result_can_be_sent_anywhere_and_nothing_is_written_where_it_runs(small, tmp_path, own_results):
+    small.write_h5ad(tmp_path / "small.h5ad")
+    (task,) = Grid("deaths", "quick", str(tmp_path / "small.h5ad"), "majority").tasks()
+    result = pickle.loads(pickle.dumps(runner.run_task(pickle.loads(pickle.dumps(task)))))
+    assert not own_results.exists() and result.failure == ""
+    result.write()
+    assert set(records.read("deaths")["key"]) == {task.trial.key}
+    cells, said = records.read_predictions("deaths", "quick", task.trial.key)
+    assert cells.tolist() == result.cells.tolist() and said.predicted.tolist() == result.predictions.predicted.tolist()
