@@ -73,6 +73,7 @@ def trial_on(dataset: str, **settings):
         "paper",
         dataset,
         ["scbert"],
+        fractions=[0.5],  # two cells: one takes seconds
         subset="published",
         seeds=[1000],
         overrides={"scbert": QUICKER | settings},
@@ -80,6 +81,7 @@ def trial_on(dataset: str, **settings):
     run(grid)
     table = records.read("paper", committed=False)
     assert set(table["status"]) == {"ok"}, set(table["status"])
+    assert (set(table["n_train"]), set(table["n_test"])) == ({2}, {2})
     assert set(table["recipe"]) == {"published"} and set(table["sees_scored_cells"]) == {"yes"}
     assert table["weights"].str.startswith("91 of 91 tensors, sha256 ").all()
     assert set(table["metric"]) >= {"accuracy", "macro_f1_seen", "train_loss", "validation_accuracy", "best_epoch"}

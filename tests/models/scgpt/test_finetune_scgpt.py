@@ -25,7 +25,7 @@ from bench.training import finetune as loop
 from bench.training.step import training_step
 from bench.weights import read
 
-QUICK = {"epochs": 2, "lr": 1e-3, "batch_size": 16}
+QUICK = {"epochs": 2, "lr": 1e-3, "batch_size": 16, "max_tokens": 81}
 SMALL = {"layers": 2, "dim": 12, "hidden": 20, "heads": 3}  # not those of the weights
 VARIANTS = ["pretrained", *FROM_SCRATCH]
 
@@ -301,14 +301,14 @@ def test_audit_names_what_was_loaded_and_the_genes_that_are_used(variant, model,
     weights = read(tiny_scgpt())
     fitted = model(f"scgpt@{variant}", epochs=1).fit(sides[0], seed=0)
     n, digest = len(weights.tensors), weights.sha256[:16]
-    loaded, _, genes = fitted.audit_.partition("; 400 of 500 genes ")
+    loaded, _, genes = fitted.audit_.partition("; 160 of 500 genes ")
     if variant == "pretrained":
         assert loaded.startswith(f"{n} of {n} tensors, sha256 {digest}")
     else:
         assert loaded == f"0 of {n} tensors, only the vocabulary, sha256 {digest}"
     dropped = [gene for gene in sides[0].var_names if gene not in json.loads(weights.metadata["genes"])]
-    assert len(dropped) == 100
-    assert genes == f"are in the vocabulary; dropped 100: {', '.join(dropped[:3])} and 97 more"
+    assert len(dropped) == 340
+    assert genes == f"are in the vocabulary; dropped 340: {', '.join(dropped[:3])} and 337 more"
 
 
 def test_embedding_is_the_output_at_the_first_token(model, sides):
@@ -331,6 +331,7 @@ def test_embedding_is_the_output_at_the_first_token(model, sides):
 def test_it_learns(model, sides):
     train, scored = sides
     options = {"layers": 1, "dim": 32, "heads": 4, "hidden": 32, "lr": 3e-3, "batch_size": 8, "dropout": 0.0}
+    options["max_tokens"] = ...  # all genes
     fitted = model("scgpt@scratch_tuned", recipe="clean", epochs=14, warmup_steps=20, **options).fit(train, seed=0)
     right = fitted.predict(without_labels(scored)) == scored.obs["cell_type"].to_numpy()
     assert right.mean() > 0.4  # one in eight by chance
@@ -458,8 +459,8 @@ def test_weights_that_do_not_say_what_is_needed_are_refused_with_the_command(key
 @pytest.mark.parametrize(
     ("tokens", "sentence"),
     [
-        (["A", "B", "<pad>", "<eoc>"], r"names 4 tokens without <cls>, and embeds 423"),
-        (["A", "<cls>", "<pad>", "<eoc>"], r"names 4 tokens with <cls>, and embeds 423; .*bench weights scgpt --path"),
+        (["A", "B", "<pad>", "<eoc>"], r"names 4 tokens without <cls>, and embeds 183"),
+        (["A", "<cls>", "<pad>", "<eoc>"], r"names 4 tokens with <cls>, and embeds 183; .*bench weights scgpt --path"),
     ],
 )
 def test_a_vocabulary_of_another_network_is_refused(tokens, sentence, model, sides, tiny_scgpt):
@@ -536,7 +537,7 @@ def test_a_training_is_recorded_with_its_epochs_weights_and_genes(recipe, small,
     assert (set(table["genes_wanted"]), set(table["genes_used"])) == ({420}, {400})
     assert table["genes_share"].between(0.5, 1, inclusive="neither").all()
     (audit,) = set(table["weights"])
-    assert "tensors, sha256" in audit and "400 of 500 genes are in the vocabulary" in audit
+    assert "tensors, sha256" in audit and "160 of 500 genes are in the vocabulary" in audit
     for metric in ("train_loss", "validation_loss", "validation_accuracy"):
         assert sorted(table.loc[table["metric"] == metric, "epoch"]) == [1, 2]
     losses = table[table["metric"] == "validation_loss"].set_index("epoch")["value"]
