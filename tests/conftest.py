@@ -83,6 +83,14 @@ def warm_kernels():
         yield
 
 
+@pytest.fixture
+def warm_workers(monkeypatch):
+    """Fork the processes of trials, too."""
+    from forked import WarmContext
+
+    monkeypatch.setattr("bench.protocol.workers._LOKY", WarmContext)
+
+
 @pytest.fixture(autouse=True)
 def own_results(monkeypatch, tmp_path) -> Path:
     """No test reads or writes the user's results; ``BENCH_CACHE`` stays as it is, so that downloads survive."""

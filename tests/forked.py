@@ -1,7 +1,7 @@
-"""Scripts in processes of their own that need not import torch again: forked from one that has imported it.
+"""Processes that need not import torch again: forked from one that has imported what scripts and trials need.
 
 Importing torch, what training needs and what the first step of an optimiser imports takes six seconds of a core.
-A test of what is imported, or of a fresh interpreter, starts one instead.
+A test of what is imported, or of how processes start, does without.
 """
 
 import multiprocessing
@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-NEEDED = ["torch", "torch._dynamo", "gensim.models", "bench.cli", "bench.training.pretrain", "bench.models.registry"]
+NEEDED = ["torch", "torch._dynamo", "gensim.models", "bench.cli", "bench.training.pretrain"]
+NEEDED += ["bench.protocol.experiments", "bench.report.masked"]
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(NEEDED)
 
@@ -44,14 +45,37 @@ class Script:
         return done
 
 
+class WarmContext:
+    """What processes of trials are started with, in the place of joblib's context."""
+
+    Pipe = staticmethod(multiprocessing.Pipe)
+
+    @staticmethod
+    def Process(target, args: tuple, env: dict[str, str]):
+        """Return a process that is not started yet."""
+        return _server.Process(target=_serve, args=(target, args, dict(os.environ) | env))
+
+
+def _serve(target, arguments: tuple, environment: dict[str, str]) -> None:
+    connection, _, *more = arguments
+    _settle(environment)
+    target(connection, os.getppid(), *more)  # the process to outlive by no means is the one it was forked from
+
+
 def _run(code: str, arguments: list[str], environment: dict[str, str], folder: str, paths: list[Path]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
     os.chdir(folder)
     for number, path in enumerate(paths, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    import torch
-
-    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS") or os.cpu_count()))  # read at import otherwise
+    _settle(environment)
     sys.argv = ["-c", *arguments]
     exec(compile(code, "<script>", "exec"), {"__name__": "__main__"})
+
+
+def _settle(environment: dict[str, str]) -> None:
+    """Do what a fresh interpreter would do with its environment."""
+    import torch
+
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS") or os.cpu_count()))

@@ -18,6 +18,8 @@ from bench.protocol.trials import Grid
 from bench.report import effects, figures, tables
 from bench.report.figures.runs import runs_of
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 LR = "L1 logistic regression"
 N_DONORS, N_TYPES = 12, 16
 

@@ -22,6 +22,8 @@ from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 from bench.weights import read
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 TEMPLATE = Path(__file__).parents[2] / "examples" / "pocket"
 
 

@@ -17,6 +17,8 @@ from bench.protocol.notebooks import chapters
 from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "verify", "records")
 
 

@@ -32,6 +32,8 @@ from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 from bench.weights.entries import Published
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 PER_TYPE = 3
 QUICKER = {"epochs": 1, "batch_size": 2, "evaluation_batch": 2, "weights": "scbert_panglao"}
 

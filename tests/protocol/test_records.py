@@ -17,6 +17,8 @@ from bench.protocol import engine, records, runner
 from bench.protocol.trials import Grid
 from bench.statistics.predictions import Predictions
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 VARYING = ["seconds", "peak_memory_mb"]  # cost differs between runs of one trial, and nothing else does
 GRID = """
 import sys

@@ -17,6 +17,8 @@ from bench.protocol import experiments, records, runner
 from bench.protocol.experiments import recorded, run_grid, with_settings
 from bench.protocol.trials import Grid, Task, Trial
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 PINNED = Trial(
     dataset="hao",
     dataset_hash="0123456789abcdef",

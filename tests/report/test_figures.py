@@ -17,6 +17,8 @@ from bench.published import few_shot
 from bench.report import figures, tables
 from bench.report.prose import mean_of
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -31,6 +31,8 @@ from bench.report.masked.score import Network, score
 from bench.training.blocks import Selection
 from bench.training.pretrain import pretrain
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 TINY = ScBERTPretraining(
     (Selection("hao", ("random",)), Selection("baron", ("held_out:human1",))),
     steps=20,
