@@ -153,7 +153,8 @@ def test_scgpt_sees_each_cell_by_itself(name, recipe, sides):
     cells = without_labels(tell_cells_apart(model, sides[1]))
     together, order = model.predict_proba(cells), np.random.default_rng(0).permutation(cells.n_obs)
     assert together.std(axis=0).max() > 1e-3
-    near = partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
+    # Sharp attention enlarges rounding: by AVX2 kernels up to 1e-4 where cells differ by 0.08, usually 1e-6.
+    near = partial(np.testing.assert_allclose, rtol=0, atol=0.005 * together.std(axis=0).max())
     near(model.predict_proba(cells[order].copy()), together[order])
     genes = np.random.default_rng(1).permutation(cells.n_vars)
     near(model.predict_proba(cells[:, genes].copy()), together)
