@@ -1,6 +1,7 @@
 """Real cells, small weights and golden numbers for the tests; results go to a folder of the test's own."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -96,6 +97,7 @@ def own_results(monkeypatch, tmp_path) -> Path:
     """No test reads or writes the user's results; ``BENCH_CACHE`` stays as it is, so that downloads survive."""
     folder = tmp_path / "results"
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
+    logging.disable(logging.NOTSET)  # the command silences what an interrupted kernel would say on its way out
     return folder
 
 
@@ -153,14 +155,14 @@ def tiny_scbert(small, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_scgpt(small, tmp_path_factory):
-    """Return a writer of weights files of small random scGPTs that know 160 of the 500 genes of `small`, and others."""
+    """Return a writer of weights files of small random scGPTs that know 400 of the 500 genes of `small`, and others."""
     import torch
 
     from bench.models.scgpt.network import Architecture, ScGPTNetwork
     from bench.weights import save
 
     rng = np.random.default_rng(0)
-    genes = [*rng.permutation(small.var_names)[:160], *(f"OTHER{i}" for i in range(20))]
+    genes = [*rng.permutation(small.var_names)[:400], *(f"OTHER{i}" for i in range(20))]
     genes = rng.permutation(genes).tolist()
     tokens = [*genes[:7], "<pad>", *genes[7:60], "<eoc>", "<cls>", *genes[60:]]  # special ones are anywhere
     folder = tmp_path_factory.mktemp("scgpt")

@@ -12,7 +12,13 @@ ROOT = Path(__file__).parents[2]
 OLDER = {"MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
 PROCESSORS = {  # what PyTorch calls it, number of threads -> what makes a process compute like that
     ("DEFAULT", 1): {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
-    ("AVX2", 2): {"ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"} | OLDER,
+    ("AVX2", 2): {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "passive",
+    }
+    | OLDER,
 }
 ASKED = [  # of each network its values, its gradients, its independence of the batch, and what a fine-tuning learns
     "tests/verify/test_verify.py::test_golden_case_is_met",
@@ -39,7 +45,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 def test_networks_keep_their_numbers_with_other_kernels_and_threads(capability, threads, tmp_path):
     """What a process computes with is chosen when it starts, so one child is asked everything."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment |= PROCESSORS[capability, threads]
+    environment |= PROCESSORS[capability, threads] | {"MKL_NUM_THREADS": str(threads)}
     options = [
         "-q",
         "--tb=short",

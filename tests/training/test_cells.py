@@ -33,6 +33,7 @@ import sys, threading, time
 from pathlib import Path
 import numpy as np
 from bench.datasets.panglao import gene_order
+from bench.models.scgpt.binning import Bins
 from bench.training.cells import Selection, build
 
 def anonymous():  # kB that belong to no file: mapped pages of the store do not count

@@ -266,7 +266,7 @@ def test_the_largest_error_of_several_ways_is_kept(folder):
     case.tensors = {"output.x": torch.zeros(3)}
     for error in (0.1, 0.3, 0.2):
         case.compare("output.x", [0, error, 0], 1.0)
-    assert case.compared == {"output.x": (0.3, 1.0)}
+    assert case.compared == {"output.x": Compared(0.3, 1.0)}
 
 
 def test_where_limits_the_comparison_and_relative_divides(folder):
@@ -277,9 +277,9 @@ def test_where_limits_the_comparison_and_relative_divides(folder):
 
 
 def test_exactness_is_asked_of_whole_numbers():
-    assert Verdict("a", "cpu", "output.x", 0.0, 0.0).passed
-    assert not Verdict("a", "cpu", "output.x", 1e-30, 0.0).passed
-    assert not Verdict("a", "cpu", "output.x", np.nan, 1.0).passed
+    assert Verdict("a", "cpu", "output.x", Compared(0.0, 0.0)).passed
+    assert not Verdict("a", "cpu", "output.x", Compared(1e-30, 0.0)).passed
+    assert not Verdict("a", "cpu", "output.x", Compared(np.nan, 1.0)).passed
     assert not Verdict("a", "cpu", reason="damaged").passed
 
 

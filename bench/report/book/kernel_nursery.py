@@ -63,6 +63,8 @@ def become(held: socket.socket, command: list[str], folder: str, environment: di
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    mine = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", *sys.path)]
+    sys.path[:0] = mine  # where modules of the user's own are, if the nursery did not know
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     held.sendall(f"{os.getpid()}\n".encode())
     threading.Thread(target=_end_with, args=[held], daemon=True).start()

@@ -301,14 +301,14 @@ def test_audit_names_what_was_loaded_and_the_genes_that_are_used(variant, model,
     weights = read(tiny_scgpt())
     fitted = model(f"scgpt@{variant}", epochs=1).fit(sides[0], seed=0)
     n, digest = len(weights.tensors), weights.sha256[:16]
-    loaded, _, genes = fitted.audit_.partition("; 160 of 500 genes ")
+    loaded, _, genes = fitted.audit_.partition("; 400 of 500 genes ")
     if variant == "pretrained":
         assert loaded.startswith(f"{n} of {n} tensors, sha256 {digest}")
     else:
         assert loaded == f"0 of {n} tensors, only the vocabulary, sha256 {digest}"
     dropped = [gene for gene in sides[0].var_names if gene not in json.loads(weights.metadata["genes"])]
     assert len(dropped) == 340
-    assert genes == f"are in the vocabulary; dropped 340: {', '.join(dropped[:3])} and 337 more"
+    assert genes == f"are in the vocabulary; dropped 100: {', '.join(dropped[:3])} and 97 more"
 
 
 def test_embedding_is_the_output_at_the_first_token(model, sides):
@@ -537,7 +537,7 @@ def test_a_training_is_recorded_with_its_epochs_weights_and_genes(recipe, small,
     assert (set(table["genes_wanted"]), set(table["genes_used"])) == ({420}, {400})
     assert table["genes_share"].between(0.5, 1, inclusive="neither").all()
     (audit,) = set(table["weights"])
-    assert "tensors, sha256" in audit and "160 of 500 genes are in the vocabulary" in audit
+    assert "tensors, sha256" in audit and "400 of 500 genes are in the vocabulary" in audit
     for metric in ("train_loss", "validation_loss", "validation_accuracy"):
         assert sorted(table.loc[table["metric"] == metric, "epoch"]) == [1, 2]
     losses = table[table["metric"] == "validation_loss"].set_index("epoch")["value"]
