@@ -15,7 +15,6 @@ PROCESSORS = {  # what PyTorch calls it, number of threads -> what makes a proce
     ("AVX2", 2): {
         "ATEN_CPU_CAPABILITY": "avx2",
         "OMP_NUM_THREADS": "2",
-        "MKL_NUM_THREADS": "2",
         "OMP_WAIT_POLICY": "passive",
     }
     | OLDER,
