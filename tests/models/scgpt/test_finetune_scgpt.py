@@ -308,7 +308,7 @@ def test_audit_names_what_was_loaded_and_the_genes_that_are_used(variant, model,
     else:
         assert loaded == f"0 of {n} tensors, only the vocabulary, sha256 {digest}"
     dropped = [gene for gene in sides[0].var_names if gene not in json.loads(weights.metadata["genes"])]
-    assert len(dropped) == 340
+    assert len(dropped) == 100
     assert genes == f"are in the vocabulary; dropped 100: {', '.join(dropped[:3])} and 97 more"
 
 
@@ -470,8 +470,8 @@ def test_weights_that_do_not_say_what_is_needed_are_refused_with_the_command(key
 @pytest.mark.parametrize(
     ("tokens", "sentence"),
     [
-        (["A", "B", "<pad>", "<eoc>"], r"names 4 tokens without <cls>, and embeds 183"),
-        (["A", "<cls>", "<pad>", "<eoc>"], r"names 4 tokens with <cls>, and embeds 183; .*bench weights scgpt --path"),
+        (["A", "B", "<pad>", "<eoc>"], r"names 4 tokens without <cls>, and embeds 423"),
+        (["A", "<cls>", "<pad>", "<eoc>"], r"names 4 tokens with <cls>, and embeds 423; .*bench weights scgpt --path"),
     ],
 )
 def test_a_vocabulary_of_another_network_is_refused(tokens, sentence, model, sides, tiny_scgpt):
