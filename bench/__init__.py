@@ -1,10 +1,15 @@
 """A re-executable evaluation of single-cell foundation models on cell-type annotation."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 
 __version__ = "0.1.0"
+
+# Threads of torch that wait for each other sleep.  By default they spin: where a machine has other work as well, small
+# networks then take ten times as long.  It is read once, when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Paths of the first version, on the book's page of functions then: they lead to the rooms where the modules are now.
 MOVED = {

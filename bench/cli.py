@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -120,34 +119,58 @@ def data(name: str, path: Path | None, label: str | None, batch: str | None) -> 
 
 
 @main.command(cls=_PerFamily, part="converter")
-@click.argument("name")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--path", type=click.Path(path_type=Path), help="File or folder, if downloaded, or of your own.")
 @click.option("--genes", type=click.Path(path_type=Path), help="With a file of your own: its gene symbols, one a line.")
 @click.option("--data", help="A data set or an .h5ad file: which of its genes the weights know.")
-def weights(name: str, path: Path | None, genes: Path | None, data: str | None, **switches: bool) -> None:
+def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data: str | None, **switches: bool) -> None:
     """Fetch, check and convert pretrained weights, or describe a file of them.
 
     NAME is a model (FAMILIES), whose published weights are fetched unless --path names a checkpoint of your own; or the
-    name of weights, see bench list; or a .safetensors file.
+    name of weights, see bench list; or a .safetensors file.  Several are made side by side, one on each core.
 
     Example: bench weights MODEL --path FOLDER --data my.h5ad
     """
-    from bench.weights import describe, of_model, published, resolve
+    from bench.weights import describe
     from bench.weights.vocabulary import coverage_of
 
     options = _switched("weights", switches)
+    if len(names) > 1 and (path or genes or options):
+        raise BenchError(f"--path, --genes and switches go with one name; {len(names)} are given.")
+    for file in _side_by_side(names) if len(names) > 1 else [_weights(names[0], path, genes, options)]:
+        click.echo(file)
+        for line in describe(file):
+            click.echo(line)
+        if data:
+            click.echo(f"{data}: {coverage_of(file, data)}")
+
+
+def _weights(name: str, path: Path | None = None, genes: Path | None = None, options: dict | None = None) -> Path:
+    """Return the file of one NAME of `weights`."""
+    from bench.weights import of_model, published, resolve
+
+    options = options or {}
     if name in {family.name for family in with_part("converter")}:
-        file = of_model(name, path, genes, **options)
-    elif genes or options:
+        return of_model(name, path, genes, **options)
+    if genes or options:
         option = "--genes" if genes else f"--{next(iter(options))}"
         raise BenchError(f"{option} goes with a checkpoint of your own: bench weights MODEL --path FILE")
-    else:
-        file = published(name, path) if path else resolve(name)
-    click.echo(file)
-    for line in describe(file):
-        click.echo(line)
-    if data:
-        click.echo(f"{data}: {coverage_of(file, data)}")
+    return published(name, path) if path else resolve(name)
+
+
+def _side_by_side(names: tuple[str, ...]) -> list[Path]:
+    """Return the files of several names, in that order; made in processes that share the cores."""
+    from contextlib import closing
+
+    from joblib import cpu_count
+
+    from bench.protocol.workers import Lost, answers
+
+    with closing(answers(_weights, names, min(cpu_count(), len(names)))) as made:
+        files = dict(made)
+    if lost := [f"{name}: {files[name]}" for name in names if isinstance(files[name], Lost)]:
+        raise BenchError("; ".join(lost).replace("BenchError: ", ""))
+    return [files[name] for name in names]
 
 
 @main.command(cls=_PerFamily, part="recipes")
@@ -225,7 +248,7 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
     asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
-    with nursery() if len(chapters) > 1 else nullcontext():
+    with nursery():
         for chapter in chapters:
             more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
             output = notebooks.run(chapter, asked | more)

@@ -1,32 +1,32 @@
 """Processes that do one task after another; one that dies takes nothing with it but its task, and is replaced.
 
-They are started as joblib starts its own, so that scripts need no ``__main__`` guard and classes of a notebook can be
-sent.  Its executor is not used: that one restarts a worker which has grown by 300 MB, as one that has read a data set
-has, does not say which task a death belongs to, and leaves its workers behind when its own process is killed.
+They are forked from a warm process where there is one (`bench.core.forked`), else started as joblib starts its own: so
+scripts need no ``__main__`` guard, and classes of a notebook can be sent.  Its executor is not used: that one restarts
+a worker which has grown by 300 MB, as one that has read a data set has, does not say which task a death belongs to, and
+leaves its workers behind when its own process is killed.
 """
 
+import json
 import os
 import pickle
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from joblib import cpu_count, parallel_config
+from joblib import cpu_count
 from joblib.externals.loky.backend import get_context
 from joblib.externals.loky.backend.reduction import dumps
 
+from bench.core.forked import ADDRESS, Forked
+from bench.core.nursery import end_group
+from bench.protocol.worker import WATCH_S, Lost, spawned
+
+WARM = ("bench.protocol.runner", "torch._dynamo")  # the latter is imported by an optimiser's first step
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE_S = 5.0  # for a process to end by itself
-WATCH_S = 0.5  # between two looks at whether the other process is still there
-
-
-class Lost(Exception):
-    """What came in the place of an answer: how a process ended, or why nothing could be sent."""
 
 
 def answers(run: Callable[[Any], Any], tasks: Iterable, n_workers: int) -> Iterator[tuple[Any, Any]]:
@@ -87,7 +87,7 @@ class Worker:
             self._unsent = Lost(f"cannot be sent to another process: {error}")
             return
         try:
-            if not (self._process and self._process.is_alive()):
+            if not self._process or self._process.poll() is not None:
                 self._start()
         except OSError as error:  # no memory, or too many processes
             self._unsent = Lost(f"no process could be started for it: {error.strerror or error}")
@@ -102,10 +102,10 @@ class Worker:
         try:
             return pickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
-            self._process.join(GRACE_S)
+            self._process.wait(GRACE_S)
         except Exception as error:  # whatever an object of the user's raises when it is unpickled
             return Lost(f"cannot be read from another process: {error}")
-        lost = Lost(_how(self._process.exitcode))
+        lost = Lost(_how(self._process.poll()))
         self.end(at_once=True)
         return lost
 
@@ -115,27 +115,51 @@ class Worker:
             return
         self.connection.close()
         if not at_once:
-            self._process.join(GRACE_S)
-        for kill in (os.killpg, os.kill):  # the group is its own, but for the first moments of its life
-            with suppress(ProcessLookupError):
-                kill(self._process.pid, signal.SIGKILL)
-        self._process.join()
+            self._process.wait(GRACE_S)
+        end_group(self._process.pid)
+        self._process.wait()
         self._process = None
 
     @property
     def has_news(self) -> bool:
         """Whether `answer` would return at once."""
-        return bool(self._unsent) or self.connection.poll() or not self._process.is_alive()
+        return bool(self._unsent) or self.connection.poll() or self._process.poll() is not None
 
     def _start(self) -> None:
         self.end(at_once=True)
         self.connection, theirs = _LOKY.Pipe()
-        given = (theirs, os.getpid(), self._n_jobs)
+        with theirs:
+            self._process = self._forked(theirs) or Spawned(theirs, self._n_jobs, self._environment)
+
+    def _forked(self, theirs: Connection) -> Forked | None:
+        """Return a process from the nursery, if there is one."""
+        if ADDRESS not in os.environ:
+            return None
+        command = ["bench.protocol.worker:forked", json.dumps(sys.path), str(self._n_jobs)]
+        environment = dict(os.environ) | self._environment
+        with suppress(OSError, ValueError):  # the nursery has died
+            return Forked(command, os.getcwd(), environment, WARM, [theirs.fileno()])
+        return None
+
+
+class Spawned:
+    """A process that joblib starts, with the methods of `bench.core.forked.Forked`."""
+
+    def __init__(self, theirs: Connection, n_jobs: int, environment: dict[str, str]):
+        given = (theirs, os.getpid(), n_jobs)
         with _interrupts_kept_from_children():
-            process = _LOKY.Process(target=_serve, args=given, env=self._environment)
-            process.start()
-        self._process = process
-        theirs.close()
+            self._process = _LOKY.Process(target=spawned, args=given, env=environment)
+            self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return None while the process lives, then its exit code."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for the end of the process, and return as `poll` does."""
+        self._process.join(seconds)
+        return self._process.exitcode
 
 
 _LOKY = get_context("loky")
@@ -169,33 +193,3 @@ def _interrupts_kept_from_children():
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# In the process
-
-
-def _serve(connection: Connection, parent: int, n_jobs: int) -> None:
-    """Answer until the other side hangs up."""
-    os.setpgid(0, 0)  # Ctrl-C is for the process that asks; it ends this one and all that models start with one signal
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    with parallel_config(n_jobs=n_jobs), suppress(EOFError):
-        while True:
-            connection.send_bytes(_answer(connection.recv_bytes()))
-
-
-def _answer(request: bytes) -> bytes:
-    try:
-        run, task = pickle.loads(request)
-        return dumps(run(task))
-    except BaseException as error:  # a KeyboardInterrupt that a model raises too: nothing may end this process
-        return pickle.dumps(Lost(f"{type(error).__name__}: {' '.join(str(error).split())}"))
-    finally:
-        sys.stdout.flush()
-
-
-def _end_with(parent: int) -> None:
-    """End this process and all that it has started when the one that asks has been killed."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_S)
-    os.killpg(0, signal.SIGKILL)

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psutil
 import pytest
 
+from bench.core import forked
 from bench.protocol.workers import Lost, answers
 
 PID = "__import__('os').getpid()"
@@ -23,6 +24,36 @@ ENDS = {
     "1 / 0": "ZeroDivisionError: division by zero",
     "(_ for _ in ())": "TypeError: cannot pickle 'generator' object",
 }
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Return where a nursery of our own is asked."""
+    with pytest.MonkeyPatch.context() as patch, forked.nursery([]):
+        address = os.environ[forked.ADDRESS]
+        patch.delenv(forked.ADDRESS)
+        yield address
+
+
+@pytest.fixture(params=["spawned", "forked"], autouse=True)
+def start(request, monkeypatch):
+    """How processes are started."""
+    if request.param == "forked":
+        monkeypatch.setenv(forked.ADDRESS, request.getfixturevalue("address"))
+    else:
+        monkeypatch.delenv(forked.ADDRESS, raising=False)
+    return request.param
+
+
+def started(before: list[psutil.Process]) -> list[psutil.Process]:
+    """Return the processes that live now, but for those from before and for trackers of resources."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and process not in before and "tracker" not in "".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def gone(processes: list[psutil.Process], seconds: float) -> bool:
@@ -62,6 +93,8 @@ def test_what_cannot_be_sent_is_lost_alone():
 
 
 def test_where_no_process_can_be_started_the_tasks_say_so(monkeypatch):
+    monkeypatch.setenv(forked.ADDRESS, "nobody")  # a nursery that has died
+
     def full(process):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -94,11 +127,10 @@ def test_one_process_has_all_cores_and_several_share_them(monkeypatch):
 
 
 def test_nothing_is_left_when_the_answers_are_left_early():
-    others = psutil.Process().children(recursive=True)  # of tests that ran before this one
+    ours = psutil.Process().children(recursive=True)  # of tests that ran before this one
     with closing(answers(eval, [PID, SLEEP, SLEEP], 2)) as ended:
         next(ended)
-        mine = [p for p in psutil.Process().children(recursive=True) if p not in others]
-        children = [p for p in mine if p.status() != psutil.STATUS_ZOMBIE and "tracker" not in "".join(p.cmdline())]
+        children = started(ours)
         assert len(children) >= 2  # and what they have started by now
         before = time.monotonic()
     assert time.monotonic() - before < 2
@@ -107,12 +139,13 @@ def test_nothing_is_left_when_the_answers_are_left_early():
 
 def test_processes_and_what_they_have_started_go_when_the_one_who_asked_is_killed():
     code = f"from bench.protocol.workers import answers; list(answers(eval, [{SLEEP!r}] * 2, 2))"
-    asking = subprocess.Popen([sys.executable, "-c", code])
-    process, until = psutil.Process(asking.pid), time.monotonic() + 60
-    while sum("sleep" in p.name() for p in process.children(recursive=True)) < 2:
+    ours = psutil.Process().children(recursive=True)
+    asking, until = subprocess.Popen([sys.executable, "-c", code]), time.monotonic() + 60
+    family = []  # of this process: what is forked is a child of the nursery, not of the one who asks
+    while sum("sleep" in p.name() for p in family) < 2:
         assert time.monotonic() < until
         time.sleep(0.05)
-    family = process.children(recursive=True)
+        family = started(ours)
     os.kill(asking.pid, signal.SIGKILL)
     asking.wait()
-    assert gone(family, 10)
+    assert len(family) >= 5 and gone(family, 10)

@@ -13,6 +13,7 @@ import pytest
 from jupyter_client.provisioning import KernelProvisionerFactory
 from nbclient import NotebookClient
 
+from bench.core import forked
 from bench.report.book import warm_kernels
 from bench.report.book.parallel import shared_out
 
@@ -127,7 +128,7 @@ def test_several_chapters_run_warm_and_end_with_ctrl_c(tmp_path, monkeypatch):
 
 
 def test_without_nursery_kernels_start_as_ever(tmp_path, monkeypatch):
-    monkeypatch.setenv(warm_kernels.ADDRESS, str(tmp_path / "nobody"))
+    monkeypatch.setenv(forked.ADDRESS, str(tmp_path / "nobody"))
     monkeypatch.setattr(KernelProvisionerFactory.instance(), "default_provisioner_name", "local-provisioner")
     warm_kernels.use()
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
