@@ -832,3 +832,13 @@ def test_command_describes_an_own_checkpoint(tmp_path, gene_list):
     assert result.exit_code == 0, result.output
     assert "35 tensors, " in result.output
     assert "genes: 12, " in result.output
+
+
+def test_several_names_are_made_side_by_side_and_told_in_their_order(tiny_scgpt, tiny_scbert):
+    one, other = tiny_scgpt(), tiny_scbert()
+    assert bench(one, other).output == bench(one).output + bench(other).output
+    result = bench(one, "scbort", "scgpd")
+    assert result.exit_code == 2
+    assert "scbort: Unknown weights 'scbort'. Did you mean" in result.output and "; scgpd: Unknown" in result.output
+    result = bench(one, other, "--path", one)
+    assert result.exit_code == 2 and "--path, --genes and switches go with one name; 2 are given" in result.output
