@@ -17,8 +17,6 @@ from bench.published import few_shot
 from bench.report import figures, tables
 from bench.report.prose import mean_of
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -27,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def recorded(folder):
+def recorded(folder, warm_kernels):  # trials are forked from there, too
     """Records of a real, small run with two settings of one model and one failure."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_RESULTS", str(folder))

@@ -31,7 +31,7 @@ from bench.report.masked.score import Network, score
 from bench.training.blocks import Selection
 from bench.training.pretrain import pretrain
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
+pytestmark = pytest.mark.usefixtures("warm_kernels")  # trials are forked from there, too
 
 TINY = ScBERTPretraining(
     (Selection("hao", ("random",)), Selection("baron", ("held_out:human1",))),
@@ -68,13 +68,33 @@ def paths(cache):
     return {variant: str(pretrain(f"tiny_{variant}", recipe)) for variant, recipe in recipes.items()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiers(paths):
     return {"quick": {"dataset": ["hao", "baron"], "weights": paths, "max_cells": 60}}
 
 
+@pytest.fixture(scope="module")
+def computed(warm_kernels, tiers, tmp_path_factory):
+    """Folder with the records of the whole grid, which takes seconds."""
+    folder = tmp_path_factory.mktemp("computed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_RESULTS", str(folder))
+        run(tiers)
+    return folder
+
+
+@pytest.fixture
+def recorded(computed, own_results):
+    """The same records as the test's own results."""
+    shutil.copytree(computed, own_results)
+
+
 def run(tiers, **choices) -> pd.DataFrame:
     return masked_grid("masked_test", tiers, tier="quick", compute=True, **choices)  # of which nothing is committed
+
+
+def of_hao(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["dataset"] == "hao"]  # what is recorded has both data sets
 
 
 def scored(table: pd.DataFrame, metric: str) -> pd.Series:
@@ -159,15 +179,14 @@ def test_the_regression_is_a_multinomial_one_on_gene_and_visible_cell(paths):
     cells, theirs = tokens_of("hao", given), TINY.cells()
     rows = theirs.split(0.05, 2021)[0]
     dense = theirs.tokens(rows).astype(float)
-    n = (dense > 0).sum(axis=0)
+    n, sums, overall = (dense > 0).sum(axis=0), dense.sum(axis=0), dense[dense > 0].mean()
 
     def columns(masked, where):
         found = []
         for i, j in np.argwhere(where.numpy()):
             seen = masked.tokens[i].numpy()
             visible = seen[(seen > 0) & (seen < 6)]
-            overall = dense[dense > 0].mean()
-            gene = [dense[:, j].sum() / n[j] if n[j] else overall, np.log((n[j] + 1) / (len(rows) + 2))]
+            gene = [sums[j] / n[j] if n[j] else overall, np.log((n[j] + 1) / (len(rows) + 2))]
             found.append([*gene, visible.mean() if len(visible) else overall, np.log((seen > 0).sum())])
         return np.array(found)
 
@@ -212,7 +231,7 @@ def test_scores_are_those_of_the_golden_functions_and_of_scikit_learn(paths):
     pd.testing.assert_series_equal(together["support_bin"], found["support_bin"])  # the masks are the same
 
 
-def test_the_grid_records_networks_baselines_and_curves_once(tiers, paths, own_results):
+def test_the_grid_records_networks_baselines_and_curves_once(tiers, paths, recorded, own_results):
     table = run(tiers)
     trials = table.drop_duplicates("key")
     assert set(trials["status"]) == {"ok"} and set(trials["tier"]) == {"quick"}
@@ -238,7 +257,7 @@ def test_the_grid_records_networks_baselines_and_curves_once(tiers, paths, own_r
     assert len(run(tiers, max_cells=20, dataset="hao").drop_duplicates("key")) == len(trials) + 7 + 7
 
 
-def test_baselines_alone_need_no_weights_and_are_those_of_a_run_with_them(tiers, paths, monkeypatch):
+def test_baselines_alone_need_no_weights_and_are_those_of_a_run_with_them(tiers, paths, recorded, monkeypatch):
     complete = run(tiers).drop_duplicates("key")
     expected = set(complete.loc[complete["model"] != "scbert", "key"])
     shutil.rmtree(records.own_folder())
@@ -293,7 +312,7 @@ WRONG = {
 }
 
 
-def test_the_error_is_that_of_cells_and_the_answer_follows_it(tiers, paths):
+def test_the_error_is_that_of_cells_and_the_answer_follows_it(tiers, paths, recorded):
     given = Weights.of("pretrained", paths["pretrained"])
     cells = tokens_of("hao", given)
     rows = Rows.of(cells, held_out(cells, given.seen())[1])
@@ -303,7 +322,7 @@ def test_the_error_is_that_of_cells_and_the_answer_follows_it(tiers, paths):
     n, rng = masked.replaced.sum(1).numpy(), np.random.default_rng(0)
     draws = rng.integers(len(n), size=(4000, len(n)))
     assert found["masked_accuracy_se"] == pytest.approx((right[draws].sum(1) / n[draws].sum(1)).std(), rel=0.1)
-    table = against_baselines(run(tiers, dataset="hao"), "quick")
+    table = against_baselines(of_hao(run(tiers, dataset="hao")), "quick")
     assert len(table) == 5 and set(table.index.get_level_values("network")) == {"scBERT"}
     told = np.where(table["difference"].abs() > 2 * table["error"], np.sign(table["difference"]), 0)
     assert table["answer"].map({"better": 1, "worse": -1, "no difference shown": 0}).tolist() == told.tolist()
@@ -314,14 +333,14 @@ def test_the_error_is_that_of_cells_and_the_answer_follows_it(tiers, paths):
         against_baselines(run(tiers, dataset="hao"), "standin")
 
 
-def test_cells_of_different_draws_are_not_compared(tiers):
+def test_cells_of_different_draws_are_not_compared(tiers, recorded):
     run(tiers, dataset="hao", max_cells=20)
-    table = against_baselines(run(tiers, dataset="hao"), "quick")
+    table = against_baselines(of_hao(run(tiers, dataset="hao")), "quick")
     assert len(table) == 10  # five baselines for each draw, none across
 
 
-def test_shares_of_bins_add_up(tiers):
-    table = bins(run(tiers, dataset="hao"), bin_shares())
+def test_shares_of_bins_add_up(tiers, recorded):
+    table = bins(of_hao(run(tiers, dataset="hao")), bin_shares())
     sums = table.drop(columns="counts per 10,000").sum()
     assert sums.to_numpy() == pytest.approx(1)
     assert table.loc[1, "Panglao, bins 1–5"] == pytest.approx(2.25 / (100 - 94.69), abs=1e-3)
