@@ -56,6 +56,26 @@ class WarmContext:
         return _server.Process(target=_serve, args=(target, args, dict(os.environ) | env))
 
 
+class OwnContext:
+    """What a script that was forked starts processes of trials with: its own children, as joblib's would be."""
+
+    Pipe = staticmethod(multiprocessing.Pipe)
+
+    @staticmethod
+    def Process(target, args: tuple, env: dict[str, str]):
+        """Return a process that is not started yet."""
+        given = (target, args, dict(os.environ) | env)
+        return multiprocessing.get_context("fork").Process(target=_serve_parent, args=given)
+
+
+def _serve_parent(target, arguments: tuple, environment: dict[str, str]) -> None:
+    own = arguments[0].fileno()
+    os.closerange(3, own)  # of the other ends of pipes no copy may be left, or nobody could hang up
+    os.closerange(own + 1, os.sysconf("SC_OPEN_MAX"))
+    _settle(environment)
+    target(*arguments)
+
+
 def _serve(target, arguments: tuple, environment: dict[str, str]) -> None:
     connection, _, *more = arguments
     _settle(environment)

@@ -29,6 +29,7 @@ def test_ten_rooms_and_two_modules():
 
 def test_imports_point_downwards(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("importlinter.cli._configure_logging", lambda verbose: None)  # it would silence ours for good
     status = lint_imports(config_filenames=("pyproject.toml",), no_cache=True, no_logo=True)
     assert status == 0, capsys.readouterr().out
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench import verify as package
 from bench.cli import main
 from bench.core.errors import BenchError
 from bench.models.baselines import golden as lr
+from bench.models.baselines import l1_logistic
 from bench.models.baselines.l1_logistic import L1LogisticConfig
 from bench.models.layers import favor, packed
 from bench.models.layers.favor import KeySummary
@@ -41,6 +43,24 @@ TOLERANCES = scbert.TOLERANCES | scgpt.TOLERANCES | lr.TOLERANCES
 LENDER = "scbert_pretrain"  # whose weights other cases use
 NAMES = sorted({path.stem for path in GOLDEN.glob("*.json")})
 QUICK = [name for name in NAMES if name != "lr_liblinear" and "_keys_" not in name]  # of a second, with own results
+
+
+@pytest.fixture(scope="module", autouse=True)
+def solved_once():
+    """Have liblinear solve each problem of the baseline's case once: what differs between tests is what is compared."""
+    solve, solved = l1_logistic._fit, {}
+
+    def _solved(X, y, C, config, seed, parallel=False):
+        assert isinstance(X, np.ndarray) and isinstance(y, np.ndarray)
+        problem = X.tobytes(), X.shape, y.tobytes(), float(C), config.tol, config.max_iter, seed
+        if problem not in solved:
+            solved[problem] = solve(X, y, C, config, seed, parallel)
+        return deepcopy(solved[problem])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(l1_logistic, "_fit", _solved)
+        patch.setattr(lr, "_fit", _solved)
+        yield
 
 
 @pytest.fixture
