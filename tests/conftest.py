@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,23 +72,12 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def warm_kernels():
-    """Fork kernels from one process that has imported what chapters need, as the book's build does."""
-    if not sys.platform.startswith("linux"):
-        yield
-        return
+def warm():
+    """Fork kernels, trials' processes and scripts from one that has imported what they need, as ``bench run`` does."""
     from bench.report.book.warm_kernels import nursery
 
     with nursery():
         yield
-
-
-@pytest.fixture
-def warm_workers(monkeypatch):
-    """Fork the processes of trials, too."""
-    from forked import WarmContext
-
-    monkeypatch.setattr("bench.protocol.workers._LOKY", WarmContext)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from bench.protocol.trials import Grid
 from bench.report import effects, figures, tables
 from bench.report.figures.runs import runs_of
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
+pytestmark = pytest.mark.usefixtures("warm")
 
 LR = "L1 logistic regression"
 N_DONORS, N_TYPES = 12, 16

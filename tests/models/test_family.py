@@ -22,7 +22,7 @@ from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 from bench.weights import read
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
+pytestmark = pytest.mark.usefixtures("warm")
 
 TEMPLATE = Path(__file__).parents[2] / "examples" / "pocket"
 

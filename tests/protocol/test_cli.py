@@ -17,7 +17,7 @@ from bench.protocol.notebooks import chapters
 from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
+pytestmark = pytest.mark.usefixtures("warm")
 
 COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "verify", "records")
 

@@ -32,7 +32,7 @@ from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 from bench.weights.entries import Published
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
+pytestmark = pytest.mark.usefixtures("warm")
 
 PER_TYPE = 3
 NARROW = Architecture(dim=16, heads=2, dim_head=8, n_features=16)  # all genes, all layers, all 91 tensors

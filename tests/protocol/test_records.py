@@ -18,7 +18,7 @@ from bench.protocol import engine, records, runner
 from bench.protocol.trials import Grid
 from bench.statistics.predictions import Predictions
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
+pytestmark = pytest.mark.usefixtures("warm")
 
 VARYING = ["seconds", "peak_memory_mb"]  # cost differs between runs of one trial, and nothing else does
 GRID = """
@@ -302,10 +302,9 @@ def finished(process: subprocess.Popen) -> str:
     return process.communicate(timeout=300)[1]
 
 
-def warm(jobs: str) -> Script:
+def script(jobs: str) -> Script:
     """Run the grid in a process of its own as `python` does, which is forked, as its trials are."""
-    code = "import bench.protocol.workers, forked\nbench.protocol.workers._LOKY = forked.OwnContext\n" + GRID
-    return Script(code, jobs, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    return Script(GRID, jobs, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 
 def without_cost(table: pd.DataFrame) -> pd.DataFrame:
@@ -314,7 +313,7 @@ def without_cost(table: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_two_processes_on_the_same_grid_leave_complete_and_equal_records(tmp_path, monkeypatch):
-    both = [script.wait() for script in [warm(jobs) for jobs in ("1", "2")]]
+    both = [one.wait() for one in [script(jobs) for jobs in ("1", "2")]]
     assert [done.returncode for done in both] == [0, 0], both
     assert parts() == []
     twice = records.read("few_shot")
@@ -323,7 +322,7 @@ def test_two_processes_on_the_same_grid_leave_complete_and_equal_records(tmp_pat
         accuracy = twice.loc[(twice["key"] == key) & (twice["metric"] == "accuracy"), "value"].item()
         assert (predictions.predicted == predictions.truth).mean() == pytest.approx(accuracy)
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "alone"))
-    assert warm("1").wait().stderr.count("12 to run") == 1
+    assert script("1").wait().stderr.count("12 to run") == 1
     once = records.read("few_shot")
     assert once["key"].nunique() == 12
     pd.testing.assert_frame_equal(without_cost(twice), without_cost(once))
@@ -398,7 +397,7 @@ def test_a_file_size_limit_in_the_middle_of_a_run_is_one_sentence_and_the_run_ca
     assert "free some space" in output
     assert parts() == []
     earlier = snapshot(records.own_folder())
-    complete = warm("1").wait()
+    complete = script("1").wait()
     assert complete.stderr.count("to run") == 1
     assert complete.returncode == 0
     after = snapshot(records.own_folder())

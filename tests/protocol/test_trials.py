@@ -17,7 +17,7 @@ from bench.protocol import experiments, records, runner
 from bench.protocol.experiments import recorded, run_grid, with_settings
 from bench.protocol.trials import Grid, Task, Trial
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
+pytestmark = pytest.mark.usefixtures("warm")
 
 PINNED = Trial(
     dataset="hao",

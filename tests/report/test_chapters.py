@@ -17,7 +17,7 @@ from bench.core.errors import BenchError
 from bench.protocol import notebooks, records, runner
 from bench.protocol.trials import Grid
 
-pytestmark = pytest.mark.usefixtures("warm_kernels", "warm_workers")
+pytestmark = pytest.mark.usefixtures("warm")
 
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))

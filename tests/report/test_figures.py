@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def recorded(folder, warm_kernels):  # trials are forked from there, too
+def recorded(folder, warm):
     """Records of a real, small run with two settings of one model and one failure."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_RESULTS", str(folder))

@@ -31,7 +31,7 @@ from bench.report.masked.score import Network, score
 from bench.training.blocks import Selection
 from bench.training.pretrain import pretrain
 
-pytestmark = pytest.mark.usefixtures("warm_kernels")  # trials are forked from there, too
+pytestmark = pytest.mark.usefixtures("warm")
 
 TINY = ScBERTPretraining(
     (Selection("hao", ("random",)), Selection("baron", ("held_out:human1",))),
@@ -74,7 +74,7 @@ def tiers(paths):
 
 
 @pytest.fixture(scope="module")
-def computed(warm_kernels, tiers, tmp_path_factory):
+def computed(warm, tiers, tmp_path_factory):
     """Folder with the records of the whole grid, which takes seconds."""
     folder = tmp_path_factory.mktemp("computed")
     with pytest.MonkeyPatch.context() as patch:

@@ -834,6 +834,7 @@ def test_command_describes_an_own_checkpoint(tmp_path, gene_list):
     assert "genes: 12, " in result.output
 
 
+@pytest.mark.usefixtures("warm")
 def test_several_names_are_made_side_by_side_and_told_in_their_order(tiny_scgpt, tiny_scbert):
     one, other = tiny_scgpt(), tiny_scbert()
     assert bench(one, other).output == bench(one).output + bench(other).output

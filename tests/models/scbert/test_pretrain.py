@@ -34,6 +34,8 @@ from bench.training.pretrain import pretrain, pretrained
 from bench.training.store import Cells
 from bench.weights import identity, resolve
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 SETTINGS = {"selections": [["hao", ["random"]]], "steps": 12, "n_genes": 50, "dim": 16, "depth": 1, "heads": 2}
 SETTINGS |= {"dim_head": 8, "n_features": 16, "batch_size": 16, "micro_batch": 8, "lr": 5e-3}
 SMALL = chosen("scbert", "quick", SETTINGS)[1]

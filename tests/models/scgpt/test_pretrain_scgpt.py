@@ -39,6 +39,8 @@ from bench.training.recipes import named
 from bench.weights import resolve
 from bench.weights.card import metadata
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 SETTINGS = {"selections": [["hao", ["random"]]], "steps": 10, "n_genes": 50, "max_seq_len": 17, "dim": 16, "depth": 1}
 SETTINGS |= {"heads": 2, "hidden": 16, "dropout": 0.2, "batch_size": 16, "micro_batch": 4, "lr": 5e-3}
 SMALL = chosen("scgpt", "quick", SETTINGS)[1]
