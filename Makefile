@@ -13,7 +13,7 @@ EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors
 
 book: $(READY)
 	$(BIN)/bench weights $(WEIGHTS) # small networks: one core for each is less work than both cores for one
-	$(BIN)/bench run $(EXPERIMENTS) -p tier quick --jobs $(JOBS)
+	$(BIN)/bench run $(EXPERIMENTS) -p tier quick --jobs $(JOBS) --records-only
 	$(BIN)/jupyter-book build . -n -W --keep-going
 	@test -s _build/html/index.html || { echo "The build left no _build/html/index.html; see its messages above."; exit 1; }
 	@echo "Open file://$(CURDIR)/_build/html/index.html"

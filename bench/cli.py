@@ -236,7 +236,10 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: s
     "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As often as needed."
 )
 @click.option("--jobs", type=int, help="Trials at a time; -1 for one per core.")
-def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None) -> None:
+@click.option("--records-only", is_flag=True, help="Leave out the cells that only show what is recorded.")
+def run(
+    chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None, records_only: bool
+) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
     Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
@@ -251,7 +254,7 @@ def run(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs
     with nursery():
         for chapter in chapters:
             more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
-            output = notebooks.run(chapter, asked | more)
+            output = notebooks.run(chapter, asked | more, records_only=records_only)
             click.echo(f"{chapter}: done; executed notebook in {output}")
 
 

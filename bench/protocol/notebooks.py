@@ -54,7 +54,24 @@ def check_parameters(name: str, parameters: dict[str, Any]) -> None:
             raise unknown(f"parameter of {find(name).name}", key, known)
 
 
-def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
+def up_to_records(cells: list) -> list:
+    """Return the cells of a chapter up to the last one that uses ``compute``: those after it only show records."""
+    last = max(
+        (i for i, cell in enumerate(cells) if cell.cell_type == "code" and "compute" in _names(cell.source)), default=-1
+    )
+    return cells[: last + 1]
+
+
+def _names(source: str) -> set[str]:
+    """Return the names that a cell reads; one with commands of IPython reads none."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return set()
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bool = False) -> Path:
     """Execute a chapter and return the executed notebook, in ``_build/runs`` beside the results.
 
     Parameters
@@ -63,6 +80,8 @@ def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
         A chapter's name or path.
     parameters
         In the place of the constants in its ``parameters`` cell; ``compute`` is True unless given.
+    records_only
+        Stop where the records are made: no figures, no tables.
 
     Raises
     ------
@@ -80,6 +99,8 @@ def run(name: str, parameters: dict[str, Any] | None = None) -> Path:
     known = parameters_of(notebook)
     check_parameters(name, parameters or {})
     asked = ({"compute": True} if "compute" in known else {}) | (parameters or {})
+    if records_only:
+        notebook.cells = up_to_records(notebook.cells)
     tier = asked.get("tier", known.get("tier", "page"))
     output = own_folder().parent / "runs" / f"{path.stem}-{tier}.ipynb"
     check_writable(output.parent)

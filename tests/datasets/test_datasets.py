@@ -181,6 +181,7 @@ def test_kang_has_the_stated_cells_types_and_conditions():
     assert hash_afresh("kang") == adata.uns["bench"]["hash"] == HASHES["kang"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not available(RDATA), reason="pbmc_facs.RData is not in the package index: set BENCH_MIRROR to a folder with it"
 )

@@ -139,6 +139,7 @@ class CountsAlone:
 '''
 
 
+@pytest.mark.slow
 def test_a_model_of_twenty_lines_stands_beside_the_others_in_figure_and_table(tmp_path, monkeypatch):
     (tmp_path / "stranger.py").write_text(STRANGER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

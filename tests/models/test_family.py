@@ -77,6 +77,7 @@ def test_it_is_listed_and_named_in_help(one_line):
         assert "scbert, scgpt, pocket" in bench(command, "--help")
 
 
+@pytest.mark.slow
 def test_it_is_pretrained_and_fine_tuned(one_line, weights, own_results):
     said = bench("pretrain", "pocket", "-p", "steps", 30, "-p", "n_genes", 60)
     (file,) = weights.glob("pocket_own-*.safetensors")

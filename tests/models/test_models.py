@@ -26,6 +26,8 @@ from bench.protocol.trials import Grid
 from bench.statistics.metrics import evaluate, score
 from bench.statistics.predictions import Predictions
 
+pytestmark = pytest.mark.slow  # every model is fitted
+
 TUNED = {"epochs": 2, "lr": 0.01, "batch_size": 8}
 SMALL = {"layers": 2, "dim": 16, "hidden": 16, "heads": 2}  # of an scGPT from scratch
 QUICK = {"l1_logistic": {"Cs": [0.1]}, **dict.fromkeys(("scbert", "scbert_head", "scgpt"), TUNED)}  # to fit once more

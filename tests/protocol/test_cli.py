@@ -152,6 +152,7 @@ def test_wrong_usage_is_explained_with_exit_code_2(arguments):
     assert "Error: " in result.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_left_out_and_named_by_every_command_that_reads_records(caplog):
     record("majority")
     record("random")

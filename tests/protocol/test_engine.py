@@ -55,6 +55,7 @@ def content(folder, monkeypatch) -> pd.DataFrame:
     return table.sort_values(["key", "metric", "class"]).reset_index(drop=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_deaths_in_the_middle_of_a_grid_are_failed_records_and_nothing_is_lost_or_doubled(
     jobs, deadly, small, tmp_path, own_results, monkeypatch, capfd, caplog

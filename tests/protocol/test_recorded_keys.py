@@ -72,6 +72,7 @@ def planned(monkeypatch) -> list:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", OF_TRIALS)
 def test_what_a_chapter_asks_for_at_the_quick_tier_is_recorded(experiment, planned, monkeypatch):
     monkeypatch.chdir(CHAPTERS)  # beside the audit page's model

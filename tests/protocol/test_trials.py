@@ -73,6 +73,7 @@ def test_the_key_of_a_pinned_trial_never_changes():
     assert PINNED.key == "37a3b7c176f9eeb5"
 
 
+@pytest.mark.slow
 def test_equal_trials_have_equal_keys_in_every_process():
     code = "from test_trials import PINNED; print(PINNED.key)"
     for seed in ("0", "1"):

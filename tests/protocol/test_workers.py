@@ -65,6 +65,7 @@ def gone(processes: list[psutil.Process], seconds: float) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_however_a_process_ends_the_reason_is_that_of_its_task_and_the_others_are_answered(n_workers):
     tasks = [task for n, end in enumerate(ENDS) for task in (str(n), end)]

@@ -87,6 +87,12 @@ def test_an_experiment_runs_from_start_to_end_and_records_what_was_asked_for(exp
 
 
 @pytest.mark.slow
+def test_records_alone_are_made_without_a_figure():
+    assert pictures(notebooks.run("liver", TINY, records_only=True)) == 0
+    assert len(own("liver").drop_duplicates("key")) == 4
+
+
+@pytest.mark.slow
 def test_the_plain_tools_write_the_same_records(tmp_path, monkeypatch):
     tools, folder = Path(sys.executable).parent, tmp_path / "plain"
     folder.mkdir()
@@ -147,6 +153,7 @@ def test_an_unknown_chapter_is_refused_with_the_nearest_one():
         notebooks.run("few_shot_pmbc")
 
 
+@pytest.mark.slow
 def test_a_chapter_that_raises_is_one_sentence_and_keeps_its_traceback(tmp_path, own_results):
     result = bench("run", chapter(tmp_path, "def ratio():\n    return 1 / 0\nratio()"))
     kept = own_results.parent / "runs" / "temporary-page.ipynb"
@@ -157,6 +164,7 @@ def test_a_chapter_that_raises_is_one_sentence_and_keeps_its_traceback(tmp_path,
     assert any("ratio" in "".join(output.get("traceback", [])) for output in outputs)
 
 
+@pytest.mark.slow
 def test_a_chapter_without_records_names_the_command_that_makes_them(tmp_path):
     code = "from bench.protocol.experiments import run_grid\n"
     code += "run_grid('temporary', {'quick': {'dataset': 'hao', 'models': 'majority'}}, tier='quick', compute=compute)"
@@ -166,6 +174,7 @@ def test_a_chapter_without_records_names_the_command_that_makes_them(tmp_path):
     assert "bench run chapters/temporary.md -p tier quick" in result.stderr
 
 
+@pytest.mark.slow
 def test_results_that_cannot_be_written_stop_the_command_before_a_kernel_starts(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "file" / "results"))

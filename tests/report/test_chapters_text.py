@@ -11,6 +11,8 @@ import pytest
 import yaml
 from jupytext.config import load_jupytext_config
 
+from bench.protocol.notebooks import up_to_records
+
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 LISTED = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
@@ -20,6 +22,7 @@ EXPERIMENTS = [name for name in EXPERIMENTS if name not in READS_ONLY]
 PAGES = [path for path in [ROOT / "index.md", *sorted((ROOT / "chapters").glob("*.md"))] if path.exists()]
 NOTEBOOKS = [path for path in PAGES if "\nkernelspec:" in path.read_text(encoding="utf-8").partition("\n---\n")[0]]
 
+MAKE_RECORDS = {"run_grid", "describe", "masked_grid"}
 HIDDEN_CODE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 PACKED = (ast.Tuple, ast.List, ast.GeneratorExp, ast.ListComp)
 
@@ -218,6 +221,20 @@ def test_parameters_are_plain_constants(path):
                 ast.literal_eval(statement.value)
             except ValueError:
                 pytest.fail(f"derived values go stale when a parameter changes: {ast.unparse(statement)}")
+
+
+def names_called(cells):
+    """Return the functions that cells call."""
+    parts = [node for cell in cells if cell.cell_type == "code" for node in ast.walk(ast.parse(cell.source))]
+    return {node.func.id for node in parts if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_makes_records_uses_compute_and_what_follows_only_shows_them(name):
+    cells = jupytext.read(ROOT / f"{name}.md").cells
+    making = up_to_records(cells)
+    assert names_called(making) & MAKE_RECORDS
+    assert not names_called(cells[len(making) :]) & MAKE_RECORDS
 
 
 @notebooks

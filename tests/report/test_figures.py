@@ -40,6 +40,7 @@ def _run():
     return read("few", committed=False)
 
 
+@pytest.mark.slow
 def test_two_settings_of_one_model_are_two_series_named_by_what_differs(recorded):
     knn = figures.runs_of(recorded).query("model == 'knn' and metric == 'accuracy'")
     assert set(knn["series"]) == {"k nearest neighbours (n_neighbors=5)", "k nearest neighbours (n_neighbors=15)"}

@@ -148,6 +148,7 @@ def test_equivalence_of_table_2_is_not_shown_and_pairs_are_the_shared_seeds(fact
     assert findings.equivalences(margin=0.06)["Accuracy", "all runs"].shown
 
 
+@pytest.mark.slow
 def test_runs_needed_have_the_power_that_is_asked_for():
     a, b = np.random.default_rng(0).normal(0, 0.02, (2, 10))
     rng, sds = np.random.default_rng(1), (a.std(ddof=1), b.std(ddof=1))

@@ -31,7 +31,7 @@ from bench.report.masked.score import Network, score
 from bench.training.blocks import Selection
 from bench.training.pretrain import pretrain
 
-pytestmark = pytest.mark.usefixtures("warm")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm")]
 
 TINY = ScBERTPretraining(
     (Selection("hao", ("random",)), Selection("baron", ("held_out:human1",))),

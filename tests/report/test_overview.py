@@ -94,6 +94,7 @@ def test_stale_p_values_of_table_2_are_marked():
     assert tests.loc[("pretrained vs no_pretraining", "hard_f1"), "detail"] == "printed, the runs agree"
 
 
+@pytest.mark.slow
 def test_every_claim_rests_on_numbers_and_every_case_has_a_published_difference(comparisons):
     table = list(quantities.quantities().itertuples(index=False))
     for claim in CLAIMS:
@@ -128,6 +129,7 @@ def test_a_verdict_follows_from_the_test(same, value, error, verdict):
     assert (inside, outside) == (verdict == HOLDS, verdict == FAILS)
 
 
+@pytest.mark.slow
 def test_p_values_are_corrected_for_the_comparisons_of_one_table_in_one_tier(comparisons):
     tested = comparisons[comparisons["p_holm"].notna()]
     assert set(tested["tier"]) >= {"published", "quick"}
@@ -248,6 +250,7 @@ def _asked(command: str, tiers: dict) -> dict:
     return grid
 
 
+@pytest.mark.slow
 def test_a_command_makes_the_record_that_its_number_lacks(numbers):
     wanting = numbers[numbers["command"] != ""]
     assert len(wanting) > 100

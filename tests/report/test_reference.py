@@ -107,6 +107,7 @@ def outputs(chapter: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_page_on_formats_shows_every_column_and_every_promise_and_refuses_what_is_spoilt():
     shown = outputs("formats")
     contract, refusals, trial, columns, predictions = shown

@@ -188,6 +188,7 @@ def test_pale_points_are_those_behind_the_front(runs):
     assert len(points) == 2 * len(table)
 
 
+@pytest.mark.slow
 def test_what_the_title_and_the_takeaways_say_holds_for_the_committed_records(runs, said):
     assert "linear model is on every front" in TEXT
     on_front = tables.fronts(runs).xs("L1 logistic regression", level="model")

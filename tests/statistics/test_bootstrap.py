@@ -52,6 +52,7 @@ def mostly_quick():
     return _evaluate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", FAST)
 @pytest.mark.parametrize("clustered", [False, True])
 def test_fast_and_slow_bootstrap_have_the_same_law(monkeypatch, metric, clustered):

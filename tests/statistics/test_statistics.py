@@ -130,6 +130,7 @@ def test_equivalence_is_shown_where_the_interval_lies_within_the_margin(paired):
     assert 0.1 < np.mean(said) < 0.9  # both verdicts occur
 
 
+@pytest.mark.slow
 def test_a_difference_as_large_as_the_margin_is_called_equivalent_in_one_of_twenty():
     rng = np.random.default_rng(0)
     shown = [equivalence(rng.normal(0.03, 0.01, 10), rng.normal(0, 0.01, 10), 0.03).shown for _ in range(2000)]

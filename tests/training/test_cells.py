@@ -108,6 +108,7 @@ def test_tokens_leave_the_values_alone():
     assert (before != X).nnz == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["all", "panglao"])
 def test_tokens_are_those_of_prediction(baron_genes, library, tmp_path):
     found = build(tmp_path, [Selection("baron")], baron_genes, library)
@@ -124,6 +125,7 @@ def baron_genes():
     return list(np.random.default_rng(1).permutation(shared)[:3000])
 
 
+@pytest.mark.slow
 def test_library_size_is_counted_over_the_genes_asked_for(baron_genes, tmp_path):
     by = {library: build(tmp_path, [Selection("baron")], baron_genes, library) for library in ("all", "panglao")}
     assert by["all"].content != by["panglao"].content
@@ -133,6 +135,7 @@ def test_library_size_is_counted_over_the_genes_asked_for(baron_genes, tmp_path)
     assert higher.max() == 1
 
 
+@pytest.mark.slow
 def test_bins_are_those_of_prediction(tmp_path, monkeypatch):
     baron, hao = load("baron"), load("hao")
     genes = sorted(set(hao.var_names) | set(baron.var_names))

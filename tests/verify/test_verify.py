@@ -197,6 +197,7 @@ def a_hundredth(name: str, tensor: torch.Tensor, found: Compared) -> torch.Tenso
     return tensor + 0.01 * tensor[tensor.isfinite()].abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved", [ten_tolerances, a_hundredth])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_output_that_is_moved_is_a_miss(name, moved, folder):
@@ -224,6 +225,7 @@ def test_every_prediction_and_accuracy_of_the_baseline_is_compared_where_nothing
     assert found["output.prediction"].error == found["output.test_accuracy"].error == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("kind", ["beyond", "nan"])
 def test_one_altered_entry_is_a_miss_that_names_its_output(name, kind, folder):
@@ -549,6 +551,7 @@ SENSITIVITY = {  # mistakes named in the golden set, and how far it says that th
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [LENDER, "scbert_classify"])
 @pytest.mark.parametrize("mistake", SENSITIVITY)
 def test_a_named_mistake_is_a_miss_of_the_size_that_the_golden_set_says(mistake, name, folder, monkeypatch):
@@ -797,6 +800,7 @@ def test_a_named_mistake_of_scgpt_has_the_size_that_the_golden_set_says(mistake,
     assert found.error == pytest.approx(said[mistake], rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_a_miss(mistake, folder, monkeypatch):
     name, make = MISTAKES[mistake]

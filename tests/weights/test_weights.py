@@ -578,6 +578,7 @@ def test_a_users_file_that_is_not_the_published_one_is_left_alone_with_a_hint(en
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_leaves_no_half_file_and_the_next_run_cleans_up(original, tmp_path, entry):
     code = f"""
 import os, signal
@@ -834,6 +835,7 @@ def test_command_describes_an_own_checkpoint(tmp_path, gene_list):
     assert "genes: 12, " in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_several_names_are_made_side_by_side_and_told_in_their_order(tiny_scgpt, tiny_scbert):
     one, other = tiny_scgpt(), tiny_scbert()

@@ -48,6 +48,7 @@ def test_ties_give_the_first_class(case, fits):
         np.testing.assert_array_equal(first[tied], t["output.prediction"][i][tied])
 
 
+@pytest.mark.slow
 def test_cross_validation_has_the_golden_folds_and_accuracies(case, monkeypatch):
     description, t = case
     folds, config = description["hyperparameters"]["cv_folds"], PRECISE
@@ -138,6 +139,7 @@ def test_reaching_the_iteration_limit_is_no_warning(sides):
     assert max(estimator.n_iter_[0] for estimator in model.classifier_.estimators_) == 2
 
 
+@pytest.mark.slow
 def test_search_and_fit_in_two_processes_equal_those_in_one(hao):
     """With all genes the matrix is large enough for joblib to hand it over as a read-only memory map."""
     train = hao[::3].copy()

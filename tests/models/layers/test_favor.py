@@ -236,6 +236,7 @@ print(len(seen), max(seen) - seen[0] - kept)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["inference", "trained"])
 def test_memory_stays_far_below_one_whole_feature_tensor(mode):
     n_positions = 16_907

@@ -589,6 +589,7 @@ def test_head_on_bins_is_the_published_head_without_its_first_step():
     torch.testing.assert_close(on_bins(numbers), whole.classify(numbers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("genes", ["weights", "panglao", "all"])
 def test_head_takes_its_genes_from_weights_or_a_list_and_learns(genes, model, sides):
     options = {} if genes == "weights" else {"weights": ..., "genes": genes}

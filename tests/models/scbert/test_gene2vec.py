@@ -103,6 +103,7 @@ def test_seed_decides(cells):
     assert np.abs(first - other).max() > 0.01
 
 
+@pytest.mark.slow
 def test_processes_agree(cells):
     code = (
         "import hashlib, sys\nfrom bench.training.cells import Cells\n"
@@ -155,6 +156,7 @@ def test_options_out_of_range(cells, option, value, message):
         gene2vec(cells, **{option: value})
 
 
+@pytest.mark.slow
 def test_files_are_whole_and_match(cells, tmp_path):
     path = tmp_path / "new" / "vectors.npy"
     assert train_file(path, cells, seed=1, **FEW) == path

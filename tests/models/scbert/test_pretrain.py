@@ -208,6 +208,7 @@ def test_a_second_call_finds_the_file(alone, weights, monkeypatch):
     assert identity(alone) == card_of(alone)["identity"]
 
 
+@pytest.mark.slow
 def test_identity_depends_on_settings_and_cells(alone):
     cells = SMALL.cells()
     found = {replace(SMALL, **one).identity(cells) for one in ({}, {"lr": 1e-3}, {"seed": 1}, {"gene2vec": False})}

@@ -49,6 +49,7 @@ def equal(found: sp.csr_matrix, expected: sp.csr_matrix) -> None:
 # What bins are
 
 
+@pytest.mark.slow
 def test_bins_are_those_of_the_quantiles_among_the_genes_of_the_vocabulary(real):
     found = real.binned()
     assert (found.shape, found.dtype) == ((N_CELLS, len(real.vocabulary)), np.uint8)
@@ -77,6 +78,7 @@ def test_bins_depend_on_the_cell_alone(real, max_genes):
         equal(real.binned(real.X[some], ids=real.ids[some], max_genes=max_genes), whole[some])
 
 
+@pytest.mark.slow
 def test_seed_and_identifier_decide_ties_and_nothing_else(real):
     whole, totals = real.binned().toarray(), scaled(sp.csr_matrix(real.X[:, real.known]))
     equal(real.binned(), sp.csr_matrix(whole))

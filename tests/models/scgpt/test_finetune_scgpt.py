@@ -115,6 +115,7 @@ def test_clean_recipe_draws_a_tenth_of_each_type_and_another_order_every_epoch(w
     assert all((one != other).mean() > 0.8 for one, other in pairwise(epochs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scgpt", "scgpt@scratch_tuned"])
 @pytest.mark.parametrize("recipe", ["published", "clean"])
 def test_scored_cells_do_not_matter(name, recipe, watched, sides):
@@ -261,6 +262,7 @@ def test_numbers_of_weights_at_true_size_are_the_papers():
     assert sum(numbers.values()) - frozen == 19_999_766
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_start_from_what_their_names_say(variant, watched, tiny_scgpt, sides):
     name, given = f"scgpt@{variant}", read(tiny_scgpt()).tensors
@@ -329,6 +331,7 @@ def test_embedding_is_the_output_at_the_first_token(model, sides):
     assert np.isfinite(found).all() and found.std(axis=0).max() > 0.01
 
 
+@pytest.mark.slow
 def test_it_learns(model, sides):
     train, scored = sides
     options = {"layers": 1, "dim": 32, "heads": 4, "hidden": 32, "lr": 3e-3, "batch_size": 8, "dropout": 0.0}
@@ -351,6 +354,7 @@ BF16 = pytest.param(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [BF16, "fp16"])
 def test_half_precision_runs_on_the_cpu_and_is_about_the_same(precision, model, sides):
     cells = without_labels(sides[1])

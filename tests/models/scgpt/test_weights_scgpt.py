@@ -548,6 +548,7 @@ def test_command_describes_what_was_found(folder):
     assert bench(path).output == result.output
 
 
+@pytest.mark.slow
 def test_true_size(tmp_path):
     tokens = [f"G{i}" for i in range(60_694)] + ["<pad>", "<cls>", "<eoc>"]
     args = ARGS | {"nlayers": 12, "nheads": 8, "embsize": 512, "d_hid": 512}
