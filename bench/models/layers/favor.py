@@ -10,6 +10,7 @@ mapped, summed and forgotten, and mapped again for the gradient.  Because 1e-4 i
 over keys is ``exp(reference - maximum) * sum(E v) + 1e-4 * sum(v)`` with any reference, and needs one pass.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -20,6 +21,11 @@ from bench.models.layers.projection import EPS, Stabiliser
 SAFE = 60.0  # exponents up to here are taken without a reference: e^60 times 10^5 keys is far from overflow
 CPU_BLOCK = 1 << 21  # features mapped at a time: 8 MB of float32, which two cores keep in their caches
 GPU_BLOCK = 1 << 28
+WHOLE = {
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}  # numbers of the same size
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, stabiliser: Stabiliser = "batch") -> Tensor:
@@ -60,21 +66,28 @@ class KeySummary:
 
     def add(self, cells: slice, k: Tensor, v: Tensor, *, take_out: bool = False) -> None:
         """Add, or take out, a block of keys and values, each (cells, heads, positions, dim_head)."""
-        dash = k @ self.projection  # (cells, heads, positions, features)
-        top = dash.amax((2, 3))
-        if not take_out:
-            self.top[cells] = torch.maximum(self.top[cells], top)
-        if (top - self.reference[cells]).max() > SAFE:
+        E = self._features(cells, k)  # (cells, heads, positions, features)
+        largest = _largest(E, (2, 3))
+        if not (largest < math.exp(SAFE)).all():
             before = self.reference[cells].clone()
-            self.reference[cells] = torch.maximum(before, top)
+            self.reference[cells] = torch.maximum(before, (k @ self.projection).amax((2, 3)).to(before.dtype))
             self.sums[cells] *= (before - self.reference[cells]).exp()[..., None, None]
+            E = self._features(cells, k)
+            largest = _largest(E, (2, 3))
+        if not take_out:
+            top = largest.to(self.top.dtype).log() + self.reference[cells]
+            self.top[cells] = torch.maximum(self.top[cells], top)
+        augmented = _with_ones(v)
+        weighted = augmented * (-_half_norm(k)).exp()[..., None].to(v.dtype)
+        sign = -1 if take_out else 1
+        self.sums[cells] += sign * (E.transpose(2, 3) @ weighted)
+        self.values[cells] += sign * augmented.sum(2, keepdim=True)
+
+    def _features(self, cells: slice, k: Tensor) -> Tensor:
+        dash = k @ self.projection
         if self.reference[cells].any():
             dash -= self.reference[cells][..., None, None]
-        augmented = _with_ones(v)
-        weighted = augmented * (-_half_norm(k)).exp()[..., None]
-        sign = -1 if take_out else 1
-        self.sums[cells] += sign * (dash.exp_().transpose(2, 3) @ weighted)
-        self.values[cells] += sign * augmented.sum(2, keepdim=True)
+        return dash.exp_()
 
     def context(self, stabiliser: Stabiliser) -> tuple[Tensor, Tensor]:
         """Return the sums of feature times [v, 1], (cells, heads, features, dim_head + 1), and the maximum per cell."""
@@ -93,7 +106,7 @@ def blocks(n_cells: int, n_positions: int, n_heads: int, n_features: int, size: 
     """Yield slices of cells and positions with about ``size`` features: small cells together, large ones in parts."""
     per_cell = n_heads * n_positions * n_features
     cells = max(1, size // per_cell)
-    positions = n_positions if per_cell <= size else max(64, size // (n_heads * n_features))
+    positions = n_positions if per_cell <= size else max(64, size // (n_heads * n_features) // 64 * 64)  # whole tiles
     for c in range(0, n_cells, cells):
         for p in range(0, n_positions, positions):
             yield slice(c, min(c + cells, n_cells)), slice(p, min(p + positions, n_positions))
@@ -140,13 +153,22 @@ class _Attention(torch.autograd.Function):
 
 def _query_features(q: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
     """Return E and a factor per query: its features are E * factor + EPS."""
-    dash = q @ _scaled(projection)  # (cells, heads, positions, features)
-    top = dash.amax(-1, keepdim=True)
-    reference = torch.zeros_like(top)
-    if top.amax() > SAFE or top.amin() < -SAFE:
-        dash -= top
-        reference = top
-    return dash.exp_(), (reference - top - _half_norm(q)[..., None]).exp()
+    projection = _scaled(projection)
+    E = (q @ projection).exp_()  # (cells, heads, positions, features)
+    largest = _largest(E, -1)[..., None]
+    factor = (-_half_norm(q)[..., None]).exp()
+    if ((largest > math.exp(-SAFE)) & (largest < math.exp(SAFE))).all():
+        return E, factor / largest
+    dash = q @ projection
+    return dash.sub_(dash.amax(-1, keepdim=True)).exp_(), factor
+
+
+def _largest(E: Tensor, dims) -> Tensor:
+    """Return the largest of numbers that are not negative: read as whole numbers they have the same order.
+
+    Vector units compare these several times as fast, since they need not look for what is not a number.
+    """
+    return E.view(WHOLE[E.dtype]).amax(dims).view(E.dtype)
 
 
 def _read(E: Tensor, factor: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,7 +240,8 @@ def _scaled(projection: Tensor) -> Tensor:
 
 def _half_norm(x: Tensor) -> Tensor:
     """Return half the squared length of the scaled vectors, (cells, heads, positions)."""
-    return x.square().sum(-1) * (x.shape[-1] ** -0.5 / 2)
+    exact = torch.promote_types(x.dtype, torch.float32)
+    return torch.linalg.vector_norm(x, dim=-1, dtype=exact).square_().mul_(x.shape[-1] ** -0.5 / 2)
 
 
 def _with_ones(v: Tensor) -> Tensor:

@@ -42,7 +42,12 @@ class FirstKeys:
         made_of = [(weight.data_ptr(), weight._version) for weight in weights]
         if made_of == self._made_of:
             return
-        n_positions = network.architecture.n_genes + 1
+        with torch.autocast(at.projection.device.type, enabled=False):  # kept for whatever precision comes next
+            self._sum_up(at)
+        self._made_of = made_of
+
+    def _sum_up(self, at) -> None:
+        n_positions = self.network.architecture.n_genes + 1
         self._zero = KeySummary(1, at.heads, at.projection)
         self._tops = at.projection.new_empty(at.heads, n_positions)
         positions = torch.arange(n_positions, device=at.projection.device)
@@ -50,7 +55,6 @@ class FirstKeys:
             k, v = self._keys(torch.zeros_like(part)[None], part)
             self._zero.add(slice(0, 1), k, v)
             self._tops[:, part] = (k @ self._zero.projection).amax(3)[0]
-        self._made_of = made_of
 
     def _keys(self, ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values, (1, heads, positions, dim_head), of tokens at some positions."""

@@ -1,5 +1,7 @@
 """The network has the published names and sizes, and its short cuts change nothing."""
 
+import os
+
 import pytest
 import torch
 
@@ -286,6 +288,16 @@ def test_short_cut_follows_every_change_of_weights(shortcut):
     for network in networks:
         network.load_state_dict(other.state_dict())
     assert_equal_outputs(networks, sparse())
+
+
+@pytest.mark.skipif(bool(os.environ.get("ATEN_CPU_CAPABILITY")), reason="half precision asks oneDNN, which may differ")
+def test_what_the_short_cut_keeps_is_as_exact_as_it_would_be_without_half_precision_before(shortcut):
+    networks = shortcut()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        half = networks[0](sparse()).float()  # the first to need the sums
+    exact = assert_equal_outputs(networks, sparse())
+    assert not torch.equal(half, exact)
+    torch.testing.assert_close(half, exact, rtol=0, atol=0.05)
 
 
 def test_short_cut_follows_steps_of_an_optimiser(shortcut):
