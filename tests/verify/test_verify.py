@@ -446,7 +446,9 @@ def test_command_says_that_a_tolerance_grew_with_the_size_of_the_output(folder):
     change(where, "scbert_redraw", output__projection=projection + 3e-5 * (projection.abs() == size))
     code, said = bench("verify", where, "--only", "scbert_redraw")
     assert code == 0
-    assert re.search(rf"ok +3\.0\de-05 of {1e-5 * size:.1e} allowed \(1e-05 x largest value {size:.3g}\), output", said)
+    found, rest = re.search(r"ok +(\S+) of (.*?), output\.projection", said).groups()
+    assert 2e-5 < float(found) < 3.8e-5  # the change, with what another processor or thread rounds
+    assert rest == f"{1e-5 * size:.1e} allowed (1e-05 x largest value {size:.3g})"
 
 
 def test_command_ends_with_1_on_a_miss_and_still_prints_the_other_cases(folder):

@@ -25,7 +25,7 @@ WHOLE = {
     torch.bfloat16: torch.int16,
     torch.float32: torch.int32,
     torch.float64: torch.int64,
-}  # numbers of the same size
+}  # of the same size
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, stabiliser: Stabiliser = "batch") -> Tensor:
