@@ -165,13 +165,21 @@ def _side_by_side(names: tuple[str, ...]) -> list[Path]:
 
     from joblib import cpu_count
 
-    from bench.protocol.workers import Lost, answers
+    from bench.protocol.workers import answers
 
-    with closing(answers(_weights, names, min(cpu_count(), len(names)))) as made:
+    with closing(answers(_weights_or_why, names, min(cpu_count(), len(names)))) as made:
         files = dict(made)
-    if lost := [f"{name}: {files[name]}" for name in names if isinstance(files[name], Lost)]:
-        raise BenchError("; ".join(lost).replace("BenchError: ", ""))
+    if errors := [f"{name}: {files[name]}" for name in names if isinstance(files[name], Exception)]:
+        raise BenchError("; ".join(errors))
     return [files[name] for name in names]
+
+
+def _weights_or_why(name: str) -> Path | BenchError:
+    """Return the file, or why there is none, so that the others are made all the same."""
+    try:
+        return _weights(name)
+    except BenchError as error:
+        return error
 
 
 @main.command(cls=_PerFamily, part="recipes")

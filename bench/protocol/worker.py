@@ -35,9 +35,10 @@ def forked(path: str, n_jobs: str, connection: str) -> None:
 
     sys.path[:] = json.loads(path)  # of the process that asks: modules of the user's may be there
 
-    if n_threads := int(os.environ.get("OMP_NUM_THREADS", 0)):  # the libraries have read theirs before
-        torch.set_num_threads(n_threads)
-        threadpool_limits(n_threads)
+    n_threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one for each level, perhaps
+    if n_threads.isdigit():  # the libraries have read theirs before
+        torch.set_num_threads(int(n_threads))
+        threadpool_limits(int(n_threads))
     _serve(Connection(int(connection)), int(n_jobs))
 
 
