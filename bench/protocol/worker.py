@@ -34,7 +34,6 @@ def forked(path: str, n_jobs: str, connection: str) -> None:
     from threadpoolctl import threadpool_limits
 
     sys.path[:] = json.loads(path)  # of the process that asks: modules of the user's may be there
-
     n_threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one for each level, perhaps
     if n_threads.isdigit():  # the libraries have read theirs before
         torch.set_num_threads(int(n_threads))

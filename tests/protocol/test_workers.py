@@ -125,6 +125,8 @@ def test_one_process_has_all_cores_and_several_share_them(monkeypatch):
     assert dict(answers(eval, tasks, 2)) == {tasks[0]: str(max(1, cores // 2)), n_jobs: 1}
     monkeypatch.setenv("OMP_NUM_THREADS", "3")  # the user's own choice
     assert dict(answers(eval, tasks[:1], 2)) == {tasks[0]: "3"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")  # one for each level
+    assert dict(answers(eval, tasks[:1], 2)) == {tasks[0]: "2,1"}
 
 
 def test_nothing_is_left_when_the_answers_are_left_early():
