@@ -1,30 +1,35 @@
 """The command ``bench``: list what there is, fetch data, run chapters, look at records."""
 
 import logging
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import click
 
 from bench.core.errors import BenchError
-from bench.core.families import families, imported, ours, with_part
+from bench.core.families import Family, families, imported, ours
 from bench.core.interrupts import interrupts_delivered
-from bench.training.command import of_cells
+
+ELSEWHERE = {"pretrain": "bench.training.command:pretrain", "weights": "bench.weights.command:weights"}
 
 
 class _Commands(click.Group):
-    """Commands of this module and of the families; an error of ours is printed as a sentence, without a traceback."""
+    """Commands of all rooms and of families; an error of ours is printed as a sentence, without a traceback."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        added = [name for family in ours().values() for name in family.commands]
+        added = [name for paths in _added(ours) for name in paths]
         return sorted([*super().list_commands(context), *added])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        return super().get_command(context, name) or next(_added(name), None)
+        if command := super().get_command(context, name):
+            return command
+        for of in (ours, families):  # those of other packages last, since looking them up takes time
+            for paths in _added(of):
+                if name in paths:
+                    return imported(paths[name])
+        return None
 
     def invoke(self, context: click.Context):
         try:
@@ -39,38 +44,11 @@ class _Commands(click.Group):
             sys.exit(130)
 
 
-class _PerFamily(click.Command):
-    """A command with switches that families add, and their names where its help says FAMILIES."""
-
-    def __init__(self, *args, part: str, **more):
-        super().__init__(*args, **more)
-        self.part = part
-
-    def get_params(self, context: click.Context) -> list[click.Parameter]:
-        options = [
-            click.Option([f"--{name.replace('_', '-')}", name], is_flag=True, help=option.help)
-            for family in families().values()
-            for name, option in getattr(family, f"{self.name}_options").items()
-        ]
-        return [*super().get_params(context)[:-1], *options, *super().get_params(context)[-1:]]  # help stays last
-
-    def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        named = ", ".join(family.name for family in with_part(self.part))
-        click.Command("", help=self.help.replace("FAMILIES", named)).format_help_text(context, formatter)
-
-
-def _added(name: str) -> Iterator[click.Command]:
-    """Yield the commands of that name; families of other packages come last, since looking them up takes time."""
-    for of in (ours, families):
-        for family in of().values():
-            if name in family.commands:
-                yield imported(family.commands[name])
-
-
-def _switched(command: str, given: dict[str, bool]) -> dict[str, Any]:
-    """Return the settings that the switches given stand for, by their names in families."""
-    options = {n: o for family in families().values() for n, o in getattr(family, f"{command}_options").items()}
-    return {k: v for name, chosen in given.items() if chosen for k, v in options[name].settings.items()}
+def _added(of: Callable[[], dict[str, Family]]) -> Iterator[Mapping[str, str]]:
+    """Yield the paths of commands by name: of other rooms, then of each family."""
+    yield ELSEWHERE
+    for family in of().values():
+        yield family.commands
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -117,100 +95,6 @@ def data(name: str, path: Path | None, label: str | None, batch: str | None) -> 
     for column in adata.obs:
         counts = adata.obs[column].value_counts()
         click.echo(f"{column}: " + ", ".join(f"{value} {n:,}" for value, n in counts.items()))
-
-
-@main.command(cls=_PerFamily, part="converter")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--path", type=click.Path(path_type=Path), help="File or folder, if downloaded, or of your own.")
-@click.option("--genes", type=click.Path(path_type=Path), help="With a file of your own: its gene symbols, one a line.")
-@click.option("--data", help="A data set or an .h5ad file: which of its genes the weights know.")
-def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data: str | None, **switches: bool) -> None:
-    """Fetch, check and convert pretrained weights, or describe a file of them.
-
-    NAME is a model (FAMILIES), whose published weights are fetched unless --path names a checkpoint of your own; or the
-    name of weights, see bench list; or a .safetensors file.  Several are made side by side, one on each core.
-
-    Example: bench weights MODEL --path FOLDER --data my.h5ad
-    """
-    from bench.weights import describe
-    from bench.weights.vocabulary import coverage_of
-
-    options = _switched("weights", switches)
-    if len(names) > 1 and (path or genes or options):
-        raise BenchError(f"--path, --genes and switches go with one name; {len(names)} are given.")
-    for file in _side_by_side(names) if len(names) > 1 else [_weights(names[0], path, genes, options)]:
-        click.echo(file)
-        for line in describe(file):
-            click.echo(line)
-        if data:
-            click.echo(f"{data}: {coverage_of(file, data)}")
-
-
-def _weights(name: str, path: Path | None = None, genes: Path | None = None, options: dict | None = None) -> Path:
-    """Return the file of one NAME of `weights`."""
-    from bench.weights import of_model, published, resolve
-
-    options = options or {}
-    if name in {family.name for family in with_part("converter")}:
-        return of_model(name, path, genes, **options)
-    if genes or options:
-        option = "--genes" if genes else f"--{next(iter(options))}"
-        raise BenchError(f"{option} goes with a checkpoint of your own: bench weights MODEL --path FILE")
-    return published(name, path) if path else resolve(name)
-
-
-def _side_by_side(names: tuple[str, ...]) -> list[Path]:
-    """Return the files of several names, in that order; made in processes that share the cores."""
-    from contextlib import closing
-
-    from joblib import cpu_count
-
-    from bench.protocol.workers import answers
-
-    with closing(answers(_weights_or_why, names, min(cpu_count(), len(names)))) as made:
-        files = dict(made)
-    if errors := [f"{name}: {files[name]}" for name in names if isinstance(files[name], Exception)]:
-        raise BenchError("; ".join(errors))
-    return [files[name] for name in names]
-
-
-def _weights_or_why(name: str) -> Path | BenchError:
-    """Return the file, or why there is none, so that the others are made all the same."""
-    try:
-        return _weights(name)
-    except BenchError as error:
-        return error
-
-
-@main.command(cls=_PerFamily, part="recipes")
-@click.argument("model")
-@of_cells
-@click.option("--device", help="cpu, cuda or cuda:1; a GPU if there is one.")
-def pretrain(
-    model: str, recipe: str, device: str | None, settings, data, label: str | None, batch: str | None, **switches: bool
-) -> None:
-    """Pretrain MODEL by masked expression; what is there is found, and an interrupted run goes on.
-
-    MODEL is one of FAMILIES.  DATA is a data set or an .h5ad file; cells that the SPLITs score are left out, so that
-    they can be scored later.
-
-    Example: bench pretrain MODEL --data my.h5ad:random --label cell_type
-
-    For two processes put before it: torchrun --nproc-per-node 2 --no-python
-    """
-    from bench.training.choice import chosen
-    from bench.training.pretrain import best_device, summary
-    from bench.training.pretrain import pretrain as train
-
-    settings = dict(settings) | _switched("pretrain", switches)
-    name, asked = chosen(model, recipe, settings, data, label, batch)
-    try:
-        file = train(name, asked, device=device or best_device(name, asked))
-    except KeyboardInterrupt:
-        click.echo("\nbench: interrupted; what was trained is saved, the same command goes on from there.", err=True)
-        sys.exit(130)
-    if os.environ.get("RANK", "0") == "0":
-        click.echo("\n".join(summary(file)))
 
 
 @main.command()

@@ -16,12 +16,13 @@ from tqdm import tqdm
 from bench.core.errors import BenchError
 from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost, processor
+from bench.core.workers import Lost, answers
 from bench.protocol import records
 from bench.protocol.trials import Trial
-from bench.protocol.workers import Lost, answers
 from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")
+WARM = ("bench.protocol.runner", "torch._dynamo")  # the latter is imported by an optimiser's first step
 
 
 class Task(Protocol):
@@ -107,7 +108,7 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
     if n_workers > 1:
         missing.sort(key=lambda task: -task.trial.fraction)  # longest first: no core waits at the end
     failures = []
-    with interrupts_delivered(), closing(answers(run, missing, n_workers)) as ended:
+    with interrupts_delivered(), closing(answers(run, missing, n_workers, WARM)) as ended:
         for task, answer in tqdm(ended, total=len(missing), desc=label, unit="trial", disable=not missing):
             result = failed(task, str(answer)) if isinstance(answer, Lost) else answer
             result.write()

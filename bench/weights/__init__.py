@@ -2,37 +2,27 @@
 
 from importlib import import_module
 
-from bench.weights.card import describe, identity
-from bench.weights.checkpoints import of_model, own
-from bench.weights.sources import known, pretrained_names, published, resolve
-
-_WITH_TORCH = {
-    "Checkpoint": "bench.weights.files",
-    "read": "bench.weights.files",
-    "save": "bench.weights.files",
-    "Audit": "bench.weights.loading",
-    "load_into": "bench.weights.loading",
+_HOMES = {
+    "Audit": "loading",
+    "Checkpoint": "files",
+    "describe": "card",
+    "identity": "card",
+    "known": "sources",
+    "load_into": "loading",
+    "of_model": "checkpoints",
+    "own": "checkpoints",
+    "pretrained_names": "sources",
+    "published": "sources",
+    "read": "files",
+    "resolve": "sources",
+    "save": "files",
 }
 
-__all__ = [
-    "Audit",
-    "Checkpoint",
-    "describe",
-    "identity",
-    "known",
-    "load_into",
-    "of_model",
-    "own",
-    "pretrained_names",
-    "published",
-    "read",
-    "resolve",
-    "save",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str):
-    """Import torch only for who touches tensors; names and identities must not cost seconds."""
-    if name not in _WITH_TORCH:
+    """Import torch only for who touches tensors, and anndata only for who touches genes: each costs seconds."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_WITH_TORCH[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

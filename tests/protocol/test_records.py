@@ -411,7 +411,7 @@ def test_a_file_size_limit_in_the_middle_of_a_run_is_one_sentence_and_the_run_ca
 def test_a_trial_of_another_experiment_is_taken_over_instead_of_run_again(hao, monkeypatch):
     first, second = (Grid(name, "quick", "hao", "majority") for name in ("first", "second"))
     runner.run(first)
-    monkeypatch.setattr(engine, "answers", lambda run, tasks, n_workers: (pytest.fail("was run again") for _ in tasks))
+    monkeypatch.setattr(engine, "answers", lambda run, tasks, *_: (pytest.fail("was run again") for _ in tasks))
     runner.run(second)
     one, two = (records.read(name, committed=False) for name in ("first", "second"))
     assert set(two["experiment"]) == {"second"}

@@ -11,7 +11,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -22,14 +22,15 @@ from joblib.externals.loky.backend.reduction import dumps
 
 from bench.core.forked import ADDRESS, Forked
 from bench.core.nursery import end_group
-from bench.protocol.worker import WATCH_S, Lost, spawned
+from bench.core.worker import WATCH_S, Lost, spawned
 
-WARM = ("bench.protocol.runner", "torch._dynamo")  # the latter is imported by an optimiser's first step
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE_S = 5.0  # for a process to end by itself
 
 
-def answers(run: Callable[[Any], Any], tasks: Iterable, n_workers: int) -> Iterator[tuple[Any, Any]]:
+def answers(
+    run: Callable[[Any], Any], tasks: Iterable, n_workers: int, modules: Sequence[str] = ()
+) -> Iterator[tuple[Any, Any]]:
     """Yield each task with its answer, or with an instance of `Lost`, as they end.
 
     Close the generator (`contextlib.closing`) to end the processes wherever it was left.
@@ -42,8 +43,10 @@ def answers(run: Callable[[Any], Any], tasks: Iterable, n_workers: int) -> Itera
         In the order in which they are begun.
     n_workers
         Processes.  A single one may use all cores; several share them, unless the user's environment says otherwise.
+    modules
+        What a warm process imports before it forks the first.
     """
-    workers, tasks, busy = [Worker(n_workers) for _ in range(n_workers)], iter(tasks), {}
+    workers, tasks, busy = [Worker(n_workers, modules) for _ in range(n_workers)], iter(tasks), {}
 
     def begin(worker: Worker) -> None:
         if (task := next(tasks, None)) is not None:
@@ -70,9 +73,12 @@ class Worker:
     ----------
     n_workers
         How many there are, which share the cores.
+    modules
+        What a warm process imports first.
     """
 
-    def __init__(self, n_workers: int) -> None:
+    def __init__(self, n_workers: int, modules: Sequence[str] = ()) -> None:
+        self._modules = modules
         self._process = self.connection = self._unsent = None
         self._n_jobs = -1 if n_workers == 1 else 1  # of joblib within a task
         share = str(max(1, cpu_count() // n_workers))
@@ -135,10 +141,10 @@ class Worker:
         """Return a process from the nursery, if there is one."""
         if ADDRESS not in os.environ:
             return None
-        command = ["bench.protocol.worker:forked", json.dumps(sys.path), str(self._n_jobs)]
+        command = ["bench.core.worker:forked", json.dumps(sys.path), str(self._n_jobs)]
         environment = dict(os.environ) | self._environment
         with suppress(OSError, ValueError):  # the nursery has died
-            return Forked(command, os.getcwd(), environment, WARM, [theirs.fileno()])
+            return Forked(command, os.getcwd(), environment, self._modules, [theirs.fileno()])
         return None
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bench.core import forked
-from bench.protocol.workers import Lost, answers
+from bench.core.workers import Lost, answers
 
 PID = "__import__('os').getpid()"
 SLEEP = "__import__('subprocess').run(['sleep', '100'])"
@@ -141,7 +141,7 @@ def test_nothing_is_left_when_the_answers_are_left_early():
 
 
 def test_processes_and_what_they_have_started_go_when_the_one_who_asked_is_killed():
-    code = f"from bench.protocol.workers import answers; list(answers(eval, [{SLEEP!r}] * 2, 2))"
+    code = f"from bench.core.workers import answers; list(answers(eval, [{SLEEP!r}] * 2, 2))"
     ours = psutil.Process().children(recursive=True)
     asking, until = subprocess.Popen([sys.executable, "-c", code]), time.monotonic() + 60
     family = []  # of this process: what is forked is a child of the nursery, not of the one who asks

@@ -1,4 +1,4 @@
-"""The process side of `bench.protocol.workers`: it answers one task after another."""
+"""The process side of `bench.core.workers`: it answers one task after another."""
 
 import json
 import os
