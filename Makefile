@@ -5,27 +5,19 @@ BIN := .venv/bin
 # A stamp of what .venv was made from: contents, not dates, so that a fresh checkout beside it installs nothing again.
 READY := .venv/ready-$(shell { $(PYTHON) -VV; cat requirements.lock pyproject.toml; } 2>&1 | cksum | cut -d ' ' -f 1)
 WEIGHTS := scgpt_quick scbert_quick scbert_quick_no_gene2vec
-# In two halves that run side by side, so that no core waits where a grid ends; each runs on where the other has ended.
-OF_SCBERT := data few_shot_pbmc scbert_annotation scbert_ablations masked_pretraining sensitivity
-OF_SCGPT := audit liver new_donors few_shot_scgpt scgpt_no_pretraining scgpt_sensitivity
-RUN := $(BIN)/bench run -p tier quick --jobs $(JOBS) --records-only
-
+EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
+EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
+EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors
 unexport PYTHONDONTWRITEBYTECODE # what pip has not compiled is compiled where it is first imported: once, not in every process
 
-.PHONY: book of_scbert of_scgpt test faults standin figure lock clean
+.PHONY: book test faults standin figure lock clean
 
 book: $(READY)
-	@$(MAKE) --no-print-directory --jobs 2 of_scbert of_scgpt
+	$(BIN)/bench weights $(WEIGHTS) # small networks: one core for each is less work than both cores for one
+	$(BIN)/bench run $(EXPERIMENTS) -p tier quick --jobs $(JOBS) --records-only
 	$(BIN)/jupyter-book build . -n -W --keep-going
 	@test -s _build/html/index.html || { echo "The build left no _build/html/index.html; see its messages above."; exit 1; }
 	@echo "Open file://$(CURDIR)/_build/html/index.html"
-
-of_scbert: $(READY)
-	$(BIN)/bench weights $(WEIGHTS) # small networks: one core for each is less work than both cores for one
-	$(RUN) $(OF_SCBERT)
-
-of_scgpt: $(READY)
-	TQDM_POSITION=1 $(RUN) $(OF_SCGPT)
 
 test: $(READY)
 	$(BIN)/ruff check .

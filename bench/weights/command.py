@@ -57,7 +57,7 @@ def _side_by_side(names: tuple[str, ...]) -> list[Path]:
 
     from bench.core.workers import answers
 
-    with closing(answers(_weights_or_why, names, min(cpu_count(), len(names)))) as made:
+    with closing(answers(_weights_or_why, names, min(2 * cpu_count(), len(names)))) as made:
         files = dict(made)
     if errors := [f"{name}: {files[name]}" for name in names if isinstance(files[name], Exception)]:
         raise BenchError("; ".join(errors))
