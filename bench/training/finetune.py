@@ -17,7 +17,7 @@ from bench.core.errors import BenchError
 from bench.training.device import autocast, device_of_module
 from bench.training.labelled import Cells
 from bench.training.schedule import History, Schedule
-from bench.training.step import Fit, step_within_memory
+from bench.training.step import Fit, adam, step_within_memory
 
 
 def finetune(
@@ -56,7 +56,7 @@ def finetune(
     """
     history.micro_batch, best = schedule.batch_size, _Best(schedule.choose)
     device = device_of_module(network)
-    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], eps=schedule.adam_eps)
+    optimizer = adam(network, eps=schedule.adam_eps)
     scaler = torch.amp.GradScaler(device.type, enabled=schedule.precision == "fp16")
     fit = Fit(network, optimizer, scaler, schedule, class_weights, history)
     try:

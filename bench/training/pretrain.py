@@ -25,6 +25,7 @@ from bench.training.checkpoint import Run, Unfinished
 from bench.training.masked_steps import N_VALIDATION, evaluate, step
 from bench.training.objective import Objective
 from bench.training.recipes import Pretraining, named
+from bench.training.step import adam
 from bench.training.stop import Stop
 from bench.training.store import Cells
 from bench.training.world import World
@@ -158,7 +159,7 @@ def _train(unfinished: Unfinished, name: str, objective: Objective, world: World
 def _begin(unfinished: Unfinished, objective: Objective, train: np.ndarray, world: World) -> Run:
     """Return the run as its last checkpoint has it, or a fresh one that is prepared, in all processes the same."""
     network, recipe = objective.network().to(world.device), objective.recipe
-    run = Run(network, torch.optim.Adam(p for p in network.parameters() if p.requires_grad))
+    run = Run(network, adam(network))
     state = unfinished.read() if world.leads else None
     if world.leads and state is None:
         run.prepared = objective.prepare(network, train)

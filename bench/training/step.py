@@ -26,6 +26,11 @@ class Fit:
     history: History
 
 
+def adam(network: nn.Module, **settings: float) -> torch.optim.Adam:
+    """Return Adam over what is trained of a network; one pass over its numbers a step."""
+    return torch.optim.Adam([p for p in network.parameters() if p.requires_grad], fused=True, **settings)
+
+
 def step_within_memory(fit: Fit, cells: Cells, rows: np.ndarray, seed: int) -> float:
     """Make one training step; where memory is short, halve the cells at a time, add up gradients, and say so."""
     device, history = device_of_module(fit.network), fit.history

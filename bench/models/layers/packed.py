@@ -20,6 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.models.layers.dropout import kept
+
+PRODUCTS = {"cpu": 400, "cuda": 0}  # positions up to which plain products in bf16 cost less, gradient included
 CORNER = {"cpu": 2**13, "cuda": 2**18}  # padded pairs of positions of a cell that cost less than another call
 
 
@@ -101,10 +104,40 @@ def attend(q: Tensor, kv: Tensor, packed: Packed, dropout: float, only_first: bo
         query = (query[:, None] if only_first else group.pad(query)).transpose(1, 2)
         k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
         if dropout > share:
-            v = v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout)
-        found = F.scaled_dot_product_attention(query, k, v, group.mask, share).transpose(1, 2).flatten(2)
+            v = v * kept((*v.shape[:-1], 1), dropout, v.dtype)
+        if query.requires_grad and query.dtype == torch.bfloat16 and group.longest <= PRODUCTS[query.device.type]:
+            found = _Products.apply(query, k, v, group.mask)
+        else:
+            found = F.scaled_dot_product_attention(query, k, v, group.mask, share)
+        found = found.transpose(1, 2).flatten(2)
         out.append(found[:, 0] if only_first else group.unpad(found))
     return torch.cat(out)
+
+
+class _Products(torch.autograd.Function):
+    """Softmax attention with all weights kept for the gradient, which then is products alone."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, mask):
+        ctx.n_cells = len(q)
+        q, k, v = (t.contiguous().flatten(0, 1) for t in (q * q.shape[-1] ** -0.5, k, v))
+        weights = q @ k.transpose(1, 2)  # (n_cells * n_heads, queries, longest)
+        if mask is not None:
+            shape = len(mask), -1, *weights.shape[1:]
+            weights.view(shape).add_(weights.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf))
+        weights = weights.softmax(2)
+        ctx.save_for_backward(q, k, v, weights)
+        return (weights @ v).unflatten(0, (ctx.n_cells, -1))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        q, k, v, weights = ctx.saved_tensors
+        gradient = gradient.contiguous().flatten(0, 1)
+        of_weights = gradient @ v.transpose(1, 2)
+        of_products = torch._softmax_backward_data(of_weights, weights, 2, weights.dtype)
+        of_q = (of_products @ k) * q.shape[-1] ** -0.5
+        found = of_q, of_products.transpose(1, 2) @ q, weights.transpose(1, 2) @ gradient
+        return *(t.unflatten(0, (ctx.n_cells, -1)) for t in found), None
 
 
 def _groups(lengths: Sequence[int], device: torch.device) -> Iterator[Group]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError
+from bench.models.layers.dropout import Dropout
 from bench.models.layers.packed import Packed, attend
 from bench.models.scgpt.binning import N_BINS
 
@@ -147,7 +148,7 @@ class ValueEncoder(nn.Module):
     def __init__(self, dim: int, dropout: float):
         super().__init__()
         self.linear1, self.linear2 = nn.Linear(1, dim), nn.Linear(dim, dim)
-        self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(dim), Dropout(dropout)
 
     def encode(self, values: Tensor) -> Tensor:
         """Return (..., dim) of (...), before dropout."""
@@ -163,7 +164,7 @@ class Layer(nn.Module):
         self.self_attn = Attention(a)
         self.linear1, self.linear2 = nn.Linear(a.dim, a.hidden), nn.Linear(a.hidden, a.dim)
         self.norm1, self.norm2 = nn.LayerNorm(a.dim), nn.LayerNorm(a.dim)
-        self.dropout = nn.Dropout(a.dropout)
+        self.dropout = Dropout(a.dropout)
 
     def forward(self, x: Tensor, packed: Packed, only_first: bool = False) -> Tensor:
         """Return (n_positions, dim), or (n_cells, dim) of the first positions."""
@@ -183,9 +184,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, packed: Packed, only_first: bool) -> Tensor:
         """Return (n_positions, dim), or (n_cells, dim) of the first positions."""
-        (w_q, w_kv), (b_q, b_kv) = (t.tensor_split([x.shape[1]]) for t in (self.in_proj_weight, self.in_proj_bias))
-        q = F.linear(x[packed.first] if only_first else x, w_q, b_q).unflatten(1, (self.heads, -1))
-        kv = F.linear(x, w_kv, b_kv).unflatten(1, (2, self.heads, -1))
+        weight, bias, parts = self.in_proj_weight, self.in_proj_bias, (self.heads, -1)
+        if only_first:
+            (w_q, weight), (b_q, bias) = (t.tensor_split([x.shape[1]]) for t in (weight, bias))
+            q = F.linear(x[packed.first], w_q, b_q).unflatten(1, parts)
+            kv = F.linear(x, weight, bias).unflatten(1, (2, *parts))
+        else:
+            q, kv = F.linear(x, weight, bias).unflatten(1, (3, *parts)).split((1, 2), dim=1)
+            q = q[:, 0]
         return self.out_proj(attend(q, kv, packed, self.share if self.training else 0.0, only_first))
 
 

@@ -1,6 +1,8 @@
 """The network has the published sizes, equals PyTorch's own encoder, and packing changes nothing."""
 
 from dataclasses import replace
+from functools import partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -281,6 +283,29 @@ def test_hidden_values_are_predicted_at_every_position_without_knowing_them():
     assert mlm.shape == mvc.shape == (53,)
     assert not torch.allclose(told[hidden], mlm[hidden], atol=1e-3)
     torch.testing.assert_close(torch.stack(alone), torch.stack([told[:40], of_cell[:40]]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("only_first", [True, False])
+@pytest.mark.parametrize("lengths", [(40, 40), (7, 30, 33), (1, 1)])
+def test_attention_by_products_has_the_values_and_gradients_of_the_fused_one(lengths, only_first, monkeypatch):
+    packed, generator = Packed.of(cells(list(lengths)), CLS_ID), torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=generator, dtype=torch.bfloat16)
+    q, kv = draw(len(lengths) if only_first else sum(lengths), 4, 16), draw(sum(lengths), 2, 4, 16)
+    gradient = draw(len(q), 64)
+
+    def run(dtype, most):
+        monkeypatch.setitem(packing.PRODUCTS, "cpu", most)
+        inputs = [t.to(dtype).requires_grad_() for t in (q, kv)]
+        with mock.patch.object(packing._Products, "apply", wraps=packing._Products.apply) as by_products:
+            out = attend(*inputs, packed, 0.0, only_first)
+        assert by_products.called == (dtype == torch.bfloat16 and most > 0)
+        out.backward(gradient.to(dtype))
+        return [out.detach(), *(t.grad for t in inputs)]
+
+    exact, products, fused = run(torch.float64, 400), run(torch.bfloat16, 400), run(torch.bfloat16, 0)
+    for right, ours, theirs in zip(exact, products, fused, strict=True):
+        error, other = ((t.double() - right).abs().max().item() for t in (ours, theirs))
+        assert error <= max(2 * other, 2**-7 * right.abs().max().item())
 
 
 # Dropout
