@@ -77,40 +77,37 @@ class Group:
         return x if self.place is None else x.index_select(0, self.place)
 
 
-def attend(q: Tensor, kv: Tensor, packed: Packed, dropout: float, only_first: bool) -> Tensor:
+def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = None) -> Tensor:
     """Return softmax attention of every position, or of the first ones alone, over the positions of its cell.
 
     Parameters
     ----------
-    q
-        Queries, (n_positions, n_heads, dim_head); of the first positions alone (n_cells, n_heads, dim_head).
-    kv
-        Keys and values, (n_positions, 2, n_heads, dim_head).
+    qkv
+        Queries, keys and values, (n_positions, 3, n_heads, dim_head); without the queries where ``first`` is given.
     packed
         Cells that the positions belong to.
     dropout
         Share of attention weights that are dropped: pairs of positions on a GPU, on the CPU keys for all queries.
-    only_first
-        Whether the queries are those of the first positions.
+    first
+        Queries of the first positions, (n_cells, n_heads, dim_head), if these alone ask.
 
     Returns
     -------
     (n_positions or n_cells, n_heads * dim_head).
     """
-    share, out = dropout if q.is_cuda else 0.0, []
-    n_positions = [g.n_positions for g in packed.groups]
-    asking = q.split([g.n_cells for g in packed.groups] if only_first else n_positions)
-    for group, query, part in zip(packed.groups, asking, kv.split(n_positions), strict=True):
-        query = (query[:, None] if only_first else group.pad(query)).transpose(1, 2)
-        k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
+    share, out, begin = dropout if qkv.is_cuda else 0.0, [], 0
+    for group, part in zip(packed.groups, qkv.split([g.n_positions for g in packed.groups]), strict=True):
+        *q, k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
+        q = q[0] if first is None else first[begin : begin + group.n_cells, :, None]
         if dropout > share:
             v = v * kept((*v.shape[:-1], 1), dropout, v.dtype)
-        if query.requires_grad and query.dtype == torch.bfloat16 and group.longest <= PRODUCTS[query.device.type]:
-            found = _Products.apply(query, k, v, group.mask)
+        if q.requires_grad and q.dtype == torch.bfloat16 and group.longest <= PRODUCTS[q.device.type]:
+            found = _Products.apply(q, k, v, group.mask)
         else:
-            found = F.scaled_dot_product_attention(query, k, v, group.mask, share)
-        found = found.transpose(1, 2).flatten(2)
-        out.append(found[:, 0] if only_first else group.unpad(found))
+            found = F.scaled_dot_product_attention(q, k, v, group.mask, share)
+        found = found.transpose(1, 2).flatten(2)  # (n_cells, queries, n_heads * dim_head)
+        out.append(group.unpad(found) if first is None else found[:, 0])
+        begin += group.n_cells
     return torch.cat(out)
 
 

@@ -184,15 +184,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, packed: Packed, only_first: bool) -> Tensor:
         """Return (n_positions, dim), or (n_cells, dim) of the first positions."""
-        weight, bias, parts = self.in_proj_weight, self.in_proj_bias, (self.heads, -1)
+        weight, bias, parts, first = self.in_proj_weight, self.in_proj_bias, (3, self.heads, -1), None
         if only_first:
-            (w_q, weight), (b_q, bias) = (t.tensor_split([x.shape[1]]) for t in (weight, bias))
-            q = F.linear(x[packed.first], w_q, b_q).unflatten(1, parts)
-            kv = F.linear(x, weight, bias).unflatten(1, (2, *parts))
-        else:
-            q, kv = F.linear(x, weight, bias).unflatten(1, (3, *parts)).split((1, 2), dim=1)
-            q = q[:, 0]
-        return self.out_proj(attend(q, kv, packed, self.share if self.training else 0.0, only_first))
+            (of_first, weight), (with_first, bias) = (t.tensor_split([x.shape[1]]) for t in (weight, bias))
+            first = F.linear(x[packed.first], of_first, with_first).unflatten(1, parts[1:])
+            parts = (2, self.heads, -1)
+        qkv = F.linear(x, weight, bias).unflatten(1, parts)
+        return self.out_proj(attend(qkv, packed, self.share if self.training else 0.0, first))
 
 
 class Classifier(nn.Module):

@@ -285,6 +285,10 @@ def test_hidden_values_are_predicted_at_every_position_without_knowing_them():
     torch.testing.assert_close(torch.stack(alone), torch.stack([told[:40], of_cell[:40]]), rtol=0, atol=1e-4)
 
 
+def attend_to(q, kv, packed: Packed, dropout: float, only_first: bool) -> torch.Tensor:
+    return attend(kv, packed, dropout, q) if only_first else attend(torch.cat([q[:, None], kv], 1), packed, dropout)
+
+
 @pytest.mark.parametrize("only_first", [True, False])
 @pytest.mark.parametrize("lengths", [(40, 40), (7, 30, 33), (1, 1)])
 def test_attention_by_products_has_the_values_and_gradients_of_the_fused_one(lengths, only_first, monkeypatch):
@@ -297,7 +301,7 @@ def test_attention_by_products_has_the_values_and_gradients_of_the_fused_one(len
         monkeypatch.setitem(packing.PRODUCTS, "cpu", most)
         inputs = [t.to(dtype).requires_grad_() for t in (q, kv)]
         with mock.patch.object(packing._Products, "apply", wraps=packing._Products.apply) as by_products:
-            out = attend(*inputs, packed, 0.0, only_first)
+            out = attend_to(*inputs, packed, 0.0, only_first)
         assert by_products.called == (dtype == torch.bfloat16 and most > 0)
         out.backward(gradient.to(dtype))
         return [out.detach(), *(t.grad for t in inputs)]
@@ -317,7 +321,7 @@ def weights_after_dropout(n: int, dropout: float, only_first: bool = False, head
     q = torch.randn(1 if only_first else n, heads, n)
     k = torch.zeros(n, heads, n)
     v = torch.eye(n)[:, None].expand(n, heads, n)
-    out = attend(q, torch.stack([k, v], 1), packed, dropout, only_first)
+    out = attend_to(q, torch.stack([k, v], 1), packed, dropout, only_first)
     return out.unflatten(1, (heads, n)).transpose(0, 1)
 
 
@@ -343,7 +347,7 @@ def test_cells_of_a_group_drop_different_keys():
     kv = torch.stack(
         [torch.zeros(59, 2, 20), torch.cat([torch.eye(20)[:n] for n in packed.lengths])[:, None].expand(59, 2, 20)], 1
     )
-    out = attend(torch.zeros(59, 2, 20), kv, packed, 0.5, False)[packed.first]
+    out = attend_to(torch.zeros(59, 2, 20), kv, packed, 0.5, False)[packed.first]
     assert not torch.equal(out[0] > 0, out[1] > 0)
     assert not out[2].view(2, 20)[:, 19].any()
 
