@@ -21,7 +21,7 @@ from bench.datasets import load
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.binning import SPECIAL, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
-from bench.training.step import training_step
+from bench.training.step import adam, training_step
 
 BATCH, MOST = 32, 3000  # cells of a batch, genes of a cell
 N_TOKENS = 60_697  # of the published vocabulary
@@ -166,9 +166,13 @@ def made(setting: Setting, cells: Sequences, device: str = "cpu") -> tuple[ScGPT
     return network, {name: PublishedPlan(network, **options) for name, options in PLANS.items()}
 
 
+def plain_adam(network: nn.Module, **settings: float) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), **settings)
+
+
 def training(network: nn.Module, precision: str = "float32"):
-    """Return what makes a step on parts of a batch."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, eps=1e-4)
+    """Return what makes a step on parts of a batch, with the project's Adam for the network, torch's for plans."""
+    optimizer = (adam if isinstance(network, ScGPTNetwork) else plain_adam)(network, lr=1e-5, eps=1e-4)
     return lambda parts: training_step(network.train(), optimizer, parts, None, clip=1.0, precision=precision)
 
 

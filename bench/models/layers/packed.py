@@ -4,8 +4,8 @@ Neighbours of similar length attend in one call: a small padded corner costs les
 cells puts them in the order of their lengths; any order gives the same result.
 
 Dropped attention weights differ between devices.  As published, and on a GPU here, each pair of query and key is
-dropped by itself.  On the CPU that would leave torch's fused kernel, at several times the cost, with all pairs held in
-memory.  There the value of a key is dropped instead, for all queries of its cell in that head and layer.  Each weight
+dropped by itself.  On the CPU a mask of all pairs would cost more than the attention itself, and leave torch's fused
+kernel.  There the value of a key is dropped instead, for all queries of its cell in that head and layer.  Each weight
 is dropped with the same probability and keeps its mean, and in the last layer, where a cell has one query, nothing
 differs; in the others the queries of a cell lose the same keys, so that their noise does not average out among them.
 """
