@@ -112,9 +112,12 @@ def nursery(modules: Sequence[str], **defaults: str) -> Iterator[None]:
             given = {"stdin": subprocess.PIPE, "pass_fds": [server.fileno()], "start_new_session": True}
             given["env"] = defaults | os.environ
             process = subprocess.Popen(command, **given)
+        outer = os.environ.get(ADDRESS)
         os.environ[ADDRESS] = address
         try:
             yield
         finally:
             os.environ.pop(ADDRESS, None)
+            if outer is not None:
+                os.environ[ADDRESS] = outer
             process.communicate(b"\n")  # children of this process hold its input too: its end alone would not do

@@ -29,10 +29,8 @@ ENDS = {
 @pytest.fixture(scope="module")
 def address():
     """Return where a nursery of our own is asked."""
-    with pytest.MonkeyPatch.context() as patch, forked.nursery([]):
-        address = os.environ[forked.ADDRESS]
-        patch.delenv(forked.ADDRESS)
-        yield address
+    with forked.nursery([]):
+        yield os.environ[forked.ADDRESS]
 
 
 @pytest.fixture(params=["spawned", "forked"], autouse=True)
@@ -43,6 +41,13 @@ def start(request, monkeypatch):
     else:
         monkeypatch.delenv(forked.ADDRESS, raising=False)
     return request.param
+
+
+def test_a_nursery_inside_another_one_leaves_it_as_it_was(address):
+    before = os.environ.get(forked.ADDRESS)
+    with forked.nursery([]):
+        assert os.environ[forked.ADDRESS] not in (before, address)
+    assert os.environ.get(forked.ADDRESS) == before
 
 
 def started(before: list[psutil.Process]) -> list[psutil.Process]:
