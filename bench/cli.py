@@ -138,13 +138,13 @@ def run(
     Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
     """
     from bench.core.settings import parse
-    from bench.protocol import engine, notebooks
+    from bench.protocol import notebooks
     from bench.report.book.warm_kernels import nursery
 
     asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
-    with nursery(*engine.WARM) if len(chapters) > 1 else nullcontext():  # one alone starts faster without
+    with nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
         for chapter in chapters:
             more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
             output = notebooks.run(chapter, asked | more, records_only=records_only)

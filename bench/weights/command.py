@@ -18,7 +18,7 @@ def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data:
     """Fetch, check and convert pretrained weights, or describe a file of them.
 
     NAME is a model (FAMILIES), whose published weights are fetched unless --path names a checkpoint of your own; or the
-    name of weights, see bench list; or a .safetensors file.  Several are made side by side, one on each core.
+    name of weights, see bench list; or a .safetensors file.  Several are made side by side.
 
     Example: bench weights MODEL --path FOLDER --data my.h5ad
     """

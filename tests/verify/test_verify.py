@@ -22,8 +22,8 @@ from bench.core.errors import BenchError
 from bench.models.baselines import golden as lr
 from bench.models.baselines import l1_logistic
 from bench.models.baselines.l1_logistic import L1LogisticConfig
-from bench.models.layers import favor, packed
-from bench.models.layers.favor import KeySummary
+from bench.models.layers import favor_sums, packed
+from bench.models.layers.favor_sums import KeySummary
 from bench.models.layers.packed import Packed
 from bench.models.layers.projection import draw_projection
 from bench.models.scbert import golden as scbert
@@ -502,27 +502,29 @@ def patched(target, name, make):
 
 def _maximum_per_cell_and_head(_):
     return lambda self, _stabiliser: (
-        self.sums * (self.reference - self.top).exp()[..., None, None] + favor.EPS * self.values,
+        self.sums * (self.reference - self.top).exp()[..., None, None] + favor_sums.EPS * self.values,
         self.top.amax(1),
     )
 
 
 def _add_with_maximum_of_each_key(self, cells, k, v, **_):
     dash = k @ self.projection
-    E = (dash - dash.amax(-1, keepdim=True) - favor._half_norm(k)[..., None]).exp()
-    augmented = favor._with_ones(v)
+    E = (dash - dash.amax(-1, keepdim=True) - favor_sums.half_norm(k)[..., None]).exp()
+    augmented = favor_sums.with_ones(v)
     self.sums[cells] += E.transpose(2, 3) @ augmented
     self.values[cells] += augmented.sum(2, keepdim=True)
 
 
 def _key_maximum_per_row(monkeypatch):
     monkeypatch.setattr(KeySummary, "add", _add_with_maximum_of_each_key)
-    monkeypatch.setattr(KeySummary, "context", lambda self, _: (self.sums + favor.EPS * self.values, None))
+    monkeypatch.setattr(KeySummary, "context", lambda self, _: (self.sums + favor_sums.EPS * self.values, None))
 
 
 def _scaled_by_the_root(monkeypatch):
-    monkeypatch.setattr(favor, "_scaled", lambda projection: (projection * projection.shape[1] ** -0.5).T.contiguous())
-    monkeypatch.setattr(favor, "_half_norm", lambda x: x.square().sum(-1) / x.shape[-1] / 2)
+    monkeypatch.setattr(
+        favor_sums, "scaled", lambda projection: (projection * projection.shape[1] ** -0.5).T.contiguous()
+    )
+    monkeypatch.setattr(favor_sums, "half_norm", lambda x: x.square().sum(-1) / x.shape[-1] / 2)
 
 
 def _other_projection(monkeypatch):
@@ -546,7 +548,7 @@ SENSITIVITY = {  # mistakes named in the golden set, and how far it says that th
     "key_max_per_row": _key_maximum_per_row,
     "key_max_per_cell_and_head": patched(KeySummary, "context", _maximum_per_cell_and_head),
     "key_max_per_cell": patched(KeySummary, "context", lambda context: lambda self, _: context(self, "per_cell")),
-    "no_eps": patched(favor, "EPS", lambda _: 0.0),
+    "no_eps": patched(favor_sums, "EPS", lambda _: 0.0),
     "scale_d^-0.5": _scaled_by_the_root,
     "gelu_tanh": patched(torch.nn.functional, "gelu", lambda gelu: lambda x: gelu(x, approximate="tanh")),
     "other_random_projection": _other_projection,

@@ -26,7 +26,7 @@ class Dropout(nn.Dropout):
 
 def kept(shape: tuple[int, ...], share: float, dtype: torch.dtype) -> Tensor:
     """Return zeros for what is dropped and elsewhere the number that keeps the mean, on the CPU."""
-    n, dropped = prod(shape), round(share * _ALL)
+    n, dropped = prod(shape), min(max(1, round(share * _ALL)), _ALL - 1)
     seed = int(torch.randint(2**63 - 1, ()))
     drawn = np.random.SFC64(seed).random_raw(-(-n // 4)).view(np.int16)[:n]  # whole numbers from -2^15 on
     least = dropped - _ALL // 2

@@ -7,7 +7,7 @@ sum is computed once; for a cell the expressed positions are taken out of it and
 import torch
 from torch import Tensor
 
-from bench.models.layers.favor import KeySummary, block_size, blocks
+from bench.models.layers.favor_sums import KeySummary, block_size, blocks
 
 
 class FirstKeys:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.models.layers.favor import KeySummary, attend, attention, block_size, blocks
+from bench.models.layers.favor import attention
+from bench.models.layers.favor_sums import KeySummary, attend, block_size, blocks
 from bench.models.layers.projection import Stabiliser, draw_projection
 
 

@@ -37,15 +37,9 @@ class WarmProvisioner(LocalProvisioner):
 
 
 @contextmanager
-def nursery(*modules: str) -> Iterator[None]:
-    """Let kernels that this process and its children start, and their trials' processes, be forked from a warm one.
-
-    Parameters
-    ----------
-    modules
-        What it imports beside those of `WARM`.
-    """
-    with forked.nursery((*WARM, *modules), MPLBACKEND="module://matplotlib_inline.backend_inline"):  # as ipykernel does
+def nursery() -> Iterator[None]:
+    """Let kernels that this process and its children start, and their trials' processes, be forked from a warm one."""
+    with forked.nursery(WARM, MPLBACKEND="module://matplotlib_inline.backend_inline"):  # as ipykernel does
         use()
         yield
 

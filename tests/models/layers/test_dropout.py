@@ -21,6 +21,16 @@ def test_the_share_is_dropped_and_the_mean_stays(share, dtype):
     assert scale == pytest.approx(1 / (1 - share), rel=2e-5 / (1 - share) + torch.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("share", [1e-9, 1 - 1e-9])
+def test_shares_that_would_be_rounded_to_none_or_all_stay_between(share):
+    torch.manual_seed(0)
+    found = kept((4_000_000,), share, torch.float32)
+    assert torch.isfinite(found).all()
+    assert (found == 0).double().mean().item() == pytest.approx(round(share), abs=1e-4)
+    assert found.mean().item() == pytest.approx(1, abs=1)
+    assert 0 < (found == 0).sum() < len(found)
+
+
 def test_neighbours_rows_and_draws_are_independent():
     torch.manual_seed(0)
     dropped = torch.stack([kept((1000, 1000), 0.2, torch.float32) == 0 for _ in range(2)]).double() - 0.2

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.models.layers import favor
-from bench.models.layers.favor import attention, blocks
+from bench.models.layers import favor_sums
+from bench.models.layers.favor import attention
+from bench.models.layers.favor_sums import blocks
 from bench.models.layers.projection import draw_projection, projection_from
 
 CASES = {  # (cells, heads, positions, dim_head), features
@@ -61,10 +62,10 @@ def assert_near(found, expected, tolerance):
         assert error < tolerance, (name, error)
 
 
-@pytest.fixture(params=[1, 10_000, favor.CPU_BLOCK], ids=["smallest blocks", "some blocks", "one block"])
+@pytest.fixture(params=[1, 10_000, favor_sums.CPU_BLOCK], ids=["smallest blocks", "some blocks", "one block"])
 def block(request, monkeypatch):
     """Features mapped at a time."""
-    monkeypatch.setattr(favor, "CPU_BLOCK", request.param)
+    monkeypatch.setattr(favor_sums, "CPU_BLOCK", request.param)
     return request.param
 
 
@@ -92,7 +93,7 @@ def test_inputs_that_overflow_a_plain_exponential_keep_the_formulas_values(size,
 
 def test_keys_that_grow_from_block_to_block_do_not_overflow(monkeypatch):
     """The reference of the sums is raised on the way, more than once."""
-    monkeypatch.setattr(favor, "CPU_BLOCK", 1)
+    monkeypatch.setattr(favor_sums, "CPU_BLOCK", 1)
     q, k, v, gradient, projection = draw((2, 2, 4 * SHORT, 16), 44)
     k = k * torch.linspace(1, 40, 4 * SHORT, dtype=torch.float64)[:, None]
     for keys in (k, k.flip(2)):
@@ -103,7 +104,7 @@ def test_keys_that_grow_from_block_to_block_do_not_overflow(monkeypatch):
 
 @pytest.mark.parametrize("stabiliser", ["batch", "per_cell"])
 def test_gradient_is_that_of_finite_differences(stabiliser, monkeypatch):
-    monkeypatch.setattr(favor, "CPU_BLOCK", 1)
+    monkeypatch.setattr(favor_sums, "CPU_BLOCK", 1)
     q, k, v, _, projection = draw((2, 2, SHORT + 2, 3), 5)
     q, k, v = (t.requires_grad_() for t in (q, k, v))
     assert torch.autograd.gradcheck(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.core.errors import BenchError
-from bench.models.layers import favor
+from bench.models.layers import favor_sums
 from bench.models.scbert.network import MASK, REDRAW_INTERVAL, Architecture, ScBERTNetwork
 
 SMALL = Architecture(n_genes=40, dim=24, depth=2, heads=3, dim_head=8, n_features=16)
@@ -197,10 +197,10 @@ def test_order_of_the_cells_in_a_batch_does_not_matter():
         torch.testing.assert_close(network(ids()[order]), network(ids())[order], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, 3000, favor.CPU_BLOCK])
+@pytest.mark.parametrize("size", [1, 3000, favor_sums.CPU_BLOCK])
 @pytest.mark.parametrize("stabiliser", ["batch", "per_cell"])
 def test_the_path_in_blocks_is_the_path_with_a_gradient(stabiliser, size, monkeypatch):
-    monkeypatch.setattr(favor, "CPU_BLOCK", size)
+    monkeypatch.setattr(favor_sums, "CPU_BLOCK", size)
     architecture = Architecture(n_genes=200, dim=24, depth=2, heads=3, dim_head=8, n_features=16)
     network, tokens = made(architecture, stabiliser=stabiliser), ids(5, 200)
     with torch.no_grad():
@@ -235,7 +235,7 @@ def shortcut(monkeypatch):
     architecture = Architecture(n_genes=200, dim=24, depth=2, heads=3, dim_head=8, n_features=16)
 
     def _shortcut(stabiliser="batch", size=3000):
-        monkeypatch.setattr(favor, "CPU_BLOCK", size)
+        monkeypatch.setattr(favor_sums, "CPU_BLOCK", size)
         networks = [made(architecture, stabiliser=stabiliser) for _ in range(2)]
         networks[0].shortcut, networks[1].shortcut = True, False
         return networks
@@ -256,7 +256,7 @@ def assert_equal_outputs(networks, tokens, tolerance=5e-6):
 
 
 @pytest.mark.parametrize("stabiliser", ["batch", "per_cell"])
-@pytest.mark.parametrize("size", [1, favor.CPU_BLOCK])
+@pytest.mark.parametrize("size", [1, favor_sums.CPU_BLOCK])
 @pytest.mark.parametrize("share", [0, 0.02, 0.1, 1])
 def test_short_cut_changes_nothing(share, size, stabiliser, shortcut):
     assert_equal_outputs(shortcut(stabiliser, size), sparse(share=share))
