@@ -35,14 +35,8 @@ $(READY):
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@rm -f .venv/ready-* && touch $@
 
-standin: $(READY) # true architectures; needs a GPU, in order of worth
-	$(BIN)/bench pretrain scgpt --recipe standin --device cuda
-	$(BIN)/bench run scgpt_no_pretraining -p tier standin -p dataset baron -p models '["scgpt", "scgpt@no_pretraining"]'
-	$(BIN)/bench run scgpt_no_pretraining few_shot_scgpt scgpt_sensitivity -p tier standin
-	$(BIN)/bench pretrain scbert --recipe standin --device cuda
-	$(BIN)/bench pretrain scbert --recipe standin --no-gene2vec --device cuda
-	$(BIN)/bench run scbert_ablations scbert_annotation few_shot_pbmc masked_pretraining sensitivity -p tier standin
-	$(BIN)/python -m pytest tests/perf -o addopts= -m gpu -s
+standin: $(READY) # true architectures, in order of worth; ends after HOURS, if given, and goes on the next time
+	$(BIN)/bench standin $(if $(HOURS),--hours $(HOURS))
 
 figure: $(READY) # the README's figure, from the committed records
 	$(BIN)/python -c 'from bench.report import figures; from bench.protocol import records; from bench.published import few_shot; \

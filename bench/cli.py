@@ -12,7 +12,12 @@ from bench.core.errors import BenchError
 from bench.core.families import Family, families, imported, ours
 from bench.core.interrupts import interrupts_delivered
 
-ELSEWHERE = {"pretrain": "bench.training.command:pretrain", "weights": "bench.weights.command:weights"}
+ELSEWHERE = {
+    "cache": "bench.datasets.command:cache",
+    "pretrain": "bench.training.command:pretrain",
+    "standin": "bench.protocol.command:standin",
+    "weights": "bench.weights.command:weights",
+}
 
 
 class _Commands(click.Group):

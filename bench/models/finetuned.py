@@ -41,6 +41,10 @@ class FineTuned(Annotator):
         """Return cells as the network takes them, with class indices where these are known."""
         return self.inputs(self.tokens(cells), np.zeros(cells.n_obs, dtype=int) if labels is None else labels)
 
+    def prepared(self, cells: Cells) -> Cells:
+        """Return cells as the network that was built takes them: what is the same in every epoch may be done once."""
+        return cells
+
     def build(self, n_classes: int, seed: int) -> nn.Module:
         """Return the network with a fresh head; what shall be trained requires a gradient."""
         raise NotImplementedError
@@ -67,6 +71,7 @@ class FineTuned(Annotator):
         self.network_ = self.build(len(self.classes_), seed).to(device)
         leaked = scored is not None and self.recipe in self.leaking_recipes
         weights = self._class_weights([labels, scored.labels] if leaked else [labels])
+        cells, scored = self.prepared(cells), None if scored is None else self.prepared(scored)
         history = History()
         try:
             finetune(self.network_, cells, scored, self.schedule(), history, class_weights=weights, seed=seed)
@@ -76,7 +81,7 @@ class FineTuned(Annotator):
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_classes) probabilities; cells are taken in their order, a batch at a time."""
-        return predict(self.network_, self.cells(cells), self.schedule()).double().softmax(1).numpy()
+        return predict(self.network_, self.prepared(self.cells(cells)), self.schedule()).double().softmax(1).numpy()
 
     def split(self, cells: Cells, seed: int) -> tuple[Cells, Cells | None]:
         """Return the cells to train on and those to choose the epoch on."""

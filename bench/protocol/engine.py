@@ -18,6 +18,7 @@ from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost, processor
 from bench.core.workers import Lost, answers
 from bench.protocol import records
+from bench.protocol.planning import is_planning, listed
 from bench.protocol.trials import Trial
 from bench.statistics.predictions import Predictions
 
@@ -84,7 +85,7 @@ def failed(task: Task, reason: str, cost: Cost | None = None, trace: str = "") -
 
 
 def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
-    """Run and record the tasks that the user's own results do not hold yet.
+    """Run and record the tasks that the user's own results do not hold yet; while a plan is made, list all of them.
 
     Parameters
     ----------
@@ -101,9 +102,16 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
         If results cannot be written.  A trial that fails is a record, not an error.
     """
     tasks = list(tasks)
-    missing = [task for task in tasks if not _is_recorded(task.experiment, task.tier, task.trial.key)]
+    if is_planning():
+        return listed(tasks, run)
+    missing = [task for task in tasks if not is_recorded(task.experiment, task.tier, task.trial.key)]
     recorded = len(tasks) - len(missing)
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
+    record(missing, run, label, jobs)
+
+
+def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
+    """Run tasks and record each as it ends; see `complete`."""
     n_workers = min(cpu_count() if jobs == -1 else jobs, len(missing))
     if n_workers > 1:
         missing.sort(key=lambda task: -task.trial.fraction)  # longest first: no core waits at the end
@@ -126,8 +134,8 @@ def check_jobs(jobs: int) -> None:
         raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
 
 
-def _is_recorded(*trial: str) -> bool:
-    """Say whether an experiment holds a trial, be it because another one has run it."""
+def is_recorded(*trial: str) -> bool:
+    """Say whether an experiment of the user's own results holds a trial, be it because another one has run it."""
     return records.is_done(*trial) or records.adopt(*trial)
 
 

@@ -14,6 +14,7 @@ from bench.core.settings import parse
 from bench.datasets import find, load, reading
 from bench.datasets.splits import split
 from bench.protocol import records
+from bench.protocol.planning import is_planning
 from bench.protocol.runner import run
 from bench.protocol.trials import TIERS, Grid
 
@@ -127,7 +128,7 @@ def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | N
 def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
     """Return the records of an experiment; without any at that tier, raise with the command that makes them."""
     table = records.read(experiment)
-    if not (table["tier"] == tier).any():
+    if not (table["tier"] == tier).any() and not is_planning():
         raise BenchError(
             f"Nothing is recorded for {experiment} at tier {tier!r}. "
             f"Make the records with: bench run chapters/{experiment}.md -p tier {tier}"

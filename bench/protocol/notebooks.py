@@ -3,12 +3,14 @@
 import ast
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.core.atomic import cannot_write, check_writable
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import ROOT
+from bench.protocol.planning import planning
 from bench.protocol.records import own_folder
 
 _ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
@@ -60,6 +62,24 @@ def up_to_records(cells: list) -> list:
         (i for i, cell in enumerate(cells) if cell.cell_type == "code" and "compute" in _names(cell.source)), default=-1
     )
     return cells[: last + 1]
+
+
+def trials_of(name: str, parameters: dict[str, Any]) -> list[tuple[Any, Callable]]:
+    """Return the tasks that a chapter asks for with these parameters, each with the function that runs it.
+
+    Its cells up to the last use of ``compute`` are executed in this process, without running a trial.
+    """
+    import jupytext
+
+    check_parameters(name, parameters)
+    path, space = find(name), {}
+    with planning() as found:
+        for cell in up_to_records(jupytext.read(path).cells):
+            if cell.cell_type == "code":
+                exec(compile(cell.source, path.name, "exec"), space)  # the project's own text
+            if "parameters" in cell.metadata.get("tags", []):
+                space.update({"compute": True} | parameters)
+    return found
 
 
 def _names(source: str) -> set[str]:

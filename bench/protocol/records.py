@@ -2,7 +2,8 @@
 
 Own results lie in ``_build/results`` (or ``BENCH_RESULTS``) as ``EXPERIMENT/TIER/KEY.csv`` with the predictions beside
 them in ``KEY.npz``.  Committed records, one CSV per experiment, lie in ``chapters/results`` and serve the book alone.
-A record is never overwritten by a second run of its trial, except that a failure gives way to a later attempt.
+A record is never overwritten by a second run of its trial, except that a failure gives way to a later attempt, and what
+was made with another file of the same weights to this machine's: one mean never mixes two files.
 """
 
 import logging
@@ -45,16 +46,29 @@ def is_done(experiment: str, tier: str, key: str) -> bool:
     return path.exists() and not _has_failed(path)
 
 
-def adopt(experiment: str, tier: str, key: str) -> bool:
-    """Take over a trial that another experiment has run at the same tier; return whether there was one."""
+def adopt(experiment: str, tier: str, key: str, *, committed: bool = False) -> bool:
+    """Take over a trial that another experiment has run at the same tier; return whether there was one.
+
+    Only the user's own results are looked at, or the committed ones too.
+    """
     found = [path for path in own_folder().glob(f"*/{tier}/{key}.csv") if _is_good(path)]
     for path in found[:1]:
-        target = path_of(experiment, tier, key)
-        if path.with_suffix(".npz").exists():
-            atomic.copy(path.with_suffix(".npz"), target.with_suffix(".npz"))
-        text = read_csv(path).assign(experiment=experiment).to_csv(index=False).encode()
-        atomic.write(target, lambda file, text=text: file.write(text), replace=True)
-    return bool(found)
+        _take_over(read_csv(path), path.with_suffix(".npz"), experiment)
+    if found or not committed:
+        return bool(found)
+    ours = read(own=False)
+    ours = ours[(ours["tier"] == tier) & (ours["key"] == key) & (ours["status"] == "ok")]
+    for name, table in list(ours.groupby("experiment"))[:1]:
+        _take_over(table[list(COLUMNS)], committed_folder() / name / f"{key}.npz", experiment)
+    return len(ours) > 0
+
+
+def _take_over(table: pd.DataFrame, predictions: Path, experiment: str) -> None:
+    target = path_of(experiment, table["tier"].iloc[0], table["key"].iloc[0])
+    if predictions.exists():
+        atomic.copy(predictions, target.with_suffix(".npz"))
+    text = table.assign(experiment=experiment).to_csv(index=False).encode()
+    atomic.write(target, lambda file: file.write(text), replace=True)
 
 
 def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predictions | None = None) -> None:
@@ -67,7 +81,7 @@ def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predic
     """
     first = rows[0]
     path = path_of(first["experiment"], first["tier"], first["key"])
-    replace = path.exists() and _has_failed(path)
+    replace = path.exists() and (_has_failed(path) or _is_of_other_weights(path, first))
     if predictions is not None and (replace or not path.exists()):
         atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, cells, predictions), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -181,6 +195,11 @@ def _is_good(path: Path) -> bool:
     """Return whether a file is a record of a trial that did not fail."""
     table = _read_own(path)
     return table is not None and (table["status"] == "ok").all()
+
+
+def _is_of_other_weights(path: Path, row: dict) -> bool:
+    """Return whether a record was made with another file of weights than a new one of the same trial."""
+    return not (read_csv(path)["weights_sha256"] == row.get("weights_sha256", "")).all()
 
 
 def _has_failed(path: Path) -> bool:

@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 
 from bench.core.provenance import Cost
+from bench.core.unfinished import kept_in
 from bench.datasets import find, load
+from bench.datasets.sources import cache_folder
 from bench.datasets.splits import split, subset
 from bench.models import create
 from bench.models.contract import Annotator, without_labels
 from bench.protocol import records
-from bench.protocol.conditions import conditions
+from bench.protocol.conditions import conditions, hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.trials import Grid, Task
 from bench.statistics.metrics import score
@@ -55,13 +57,15 @@ def _fit_and_score(task: Task, cost: Cost) -> Result:
     cost.n_train, cost.n_test = train.n_obs, scored.n_obs
     truth = scored.obs["cell_type"].astype(str).to_numpy()
     model = create(task.spec)
-    with cost:
+    state = cache_folder() / "unfinished" / f"{trial.key}-{hash_of(task.spec.weights)[:8]}.pt"
+    with cost, kept_in(state) as kept:
         leaks = {"validation": scored} if task.spec.sees_scored_cells else {}
         model.fit(train, seed=trial.seed, **leaks)
         cells = without_labels(scored)
         probabilities = np.asarray(model.predict_proba(cells))
         own = getattr(type(model), "predict", Annotator.predict)
         predicted = None if own is Annotator.predict else np.asarray(model.predict(cells))  # not to infer twice
+    cost.seconds += kept.earlier_s
     batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
     predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted, batch)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]

@@ -17,6 +17,7 @@ from bench.datasets.splits import SUBSETS, expand
 from bench.models import describe
 from bench.models.registry import MODELS, Spec
 from bench.protocol.columns import yes_no
+from bench.protocol.planning import is_planning
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
 TIERS = ("quick", "standin", "paper")
@@ -60,6 +61,23 @@ class Task:
     def known(self) -> dict[str, Any]:
         """Columns of the record that are known before anything runs."""
         return self.reading | {"sees_scored_cells": yes_no(self.spec.sees_scored_cells), "device": self.spec.device}
+
+    def here(self) -> "Task":
+        """Return the task as this machine can run it, with a file of weights and a device."""
+        return replace(self, spec=here(self.spec, self.tier))
+
+
+def here(spec: Spec, tier: str) -> Spec:
+    """Return a model with the device and the weights that it has on this machine, pretrained if need be."""
+    if spec.device == "auto":
+        from bench.training.device import best  # torch only now
+
+        spec = replace(spec, device=best())
+    if tier != "quick" and "precision" in spec.hyperparameters:  # small networks gain nothing
+        from bench.training.device import say_what_bf16_does
+
+        say_what_bf16_does(spec.hyperparameters["precision"], spec.device)
+    return replace(spec, weights=str(weights.resolve(spec.weights))) if spec.weights else spec
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,7 @@ class Grid:
             of_model, of_variant = (self.overrides.get(name, {}) for name in (model.partition("@")[0], model))
             spec = describe(model, of_model | of_variant)
             try:
-                specs.append(replace(spec, weights=str(weights.resolve(spec.weights))) if spec.weights else spec)
+                specs.append(spec if is_planning() else here(spec, self.tier))
             except BenchError as error:
                 if spec.weights not in (*weights.known(), *weights.pretrained_names()):
                     raise
@@ -153,7 +171,7 @@ _LISTS = {
 
 
 def _of_model(spec: Spec) -> tuple[str, str, str, str, str]:
-    weights_hash = weights.identity(spec.weights) if spec.weights else ""
+    weights_hash = weights.identity_of(spec.weights) if spec.weights else ""
     settings = settled(spec.hyperparameters, getattr(spec.cls, "Config", None))
     return spec.name, spec.variant, spec.recipe, canonical(settings), weights_hash
 

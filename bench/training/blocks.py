@@ -6,6 +6,7 @@ A data set known by name is read from its checked form in the cache.  A user's `
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
@@ -109,9 +110,15 @@ def open_stream(selection: Selection) -> Stream:
     if not path.exists():
         load(dataset.name)
         _read.cache_clear()  # what was read to be checked need not stay in memory
+    return _named_stream(selection, dataset.name, path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _named_stream(selection: Selection, name: str, path: Path, _modified: int) -> Stream:
+    """Return the stream of a checked file, whose tables are read once as long as it stays the same."""
     head = read_h5ad(path, backed="r")
     head.file.close()
-    return _stream(selection, path, head.obs, head.uns["bench"] | {"name": dataset.name}, head.var_names, checked=True)
+    return _stream(selection, path, head.obs, head.uns["bench"] | {"name": name}, head.var_names, checked=True)
 
 
 def _stream(selection: Selection, path: Path, obs: pd.DataFrame, about: dict, genes: pd.Index, checked: bool) -> Stream:

@@ -8,7 +8,7 @@ import click
 from bench.core.switches import PerFamily, switched
 
 _OPTIONS = (
-    click.option("--recipe", default="quick", show_default=True, help="quick or standin."),
+    click.option("--recipe", default="quick", show_default=True, help="quick, standin or standin_gpu."),
     click.option("--data", multiple=True, metavar="DATA[:SPLIT,...]", help="Cells in the place of the recipe's."),
     click.option("--label", help="Column of obs with the cell type, for an .h5ad file."),
     click.option("--batch", help="Column of obs with donor, study or condition, for an .h5ad file."),

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.errors import BenchError
+from bench.core.unfinished import place
 from bench.training.device import autocast, device_of_module
+from bench.training.kept import Kept, trained
 from bench.training.labelled import Cells
 from bench.training.schedule import History, Schedule
 from bench.training.step import Fit, adam, step_within_memory
@@ -31,6 +33,8 @@ def finetune(
     seed: int,
 ) -> None:
     """Train the parameters that require gradients and leave the network at its best epoch.
+
+    Where whoever asked for it has named a place (`bench.core.unfinished`), it goes on from the state that is there.
 
     Parameters
     ----------
@@ -59,16 +63,18 @@ def finetune(
     optimizer = adam(network, eps=schedule.adam_eps)
     scaler = torch.amp.GradScaler(device.type, enabled=schedule.precision == "fp16")
     fit = Fit(network, optimizer, scaler, schedule, class_weights, history)
+    kept = Kept(place(), fit, best)
+    epochs = range(kept.resume(), schedule.epochs)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for epoch in tqdm(range(schedule.epochs), desc="epochs", leave=False, disable=None):
+            for epoch in tqdm(epochs, desc="epochs", leave=False, disable=None):
                 history.train_loss.append(_epoch(fit, train, seed, epoch))
-                if validation is None:
-                    continue
-                loss, accuracy = evaluate(network, validation, schedule, class_weights)
-                history.validation_loss.append(loss)
-                history.validation_accuracy.append(accuracy)
-                best.see(network, loss, accuracy, epoch)
+                if validation is not None:
+                    loss, accuracy = evaluate(network, validation, schedule, class_weights)
+                    history.validation_loss.append(loss)
+                    history.validation_accuracy.append(accuracy)
+                    best.see(network, loss, accuracy, epoch)
+                kept.keep()
     finally:
         best.restore(network)
         history.best_epoch = best.epoch or len(history.train_loss)
@@ -127,11 +133,8 @@ class _Best:
     def see(self, network: nn.Module, loss: float, accuracy: float, epoch: int) -> None:
         value = accuracy if self.choose == "accuracy" else -loss
         if value > self.value:
-            trained = {name for name, p in network.named_parameters() if p.requires_grad}
-            buffers = dict(network.named_buffers())
-            state = {k: v for k, v in network.state_dict().items() if k in trained or k in buffers}
             self.value, self.epoch = value, epoch + 1
-            self.state = deepcopy({k: v.cpu() for k, v in state.items()})
+            self.state = deepcopy({name: tensor.cpu() for name, tensor in trained(network).items()})
 
     def restore(self, network: nn.Module) -> None:
         if self.state is not None:

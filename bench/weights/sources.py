@@ -15,7 +15,7 @@ from bench.core.atomic import ABANDONED_S
 from bench.core.errors import BenchError, unknown
 from bench.core.families import families, with_part
 from bench.datasets.sources import Source, cache_folder, fetch
-from bench.weights.card import metadata
+from bench.weights.card import identity, metadata
 from bench.weights.entries import Published
 
 CONVERSION = "1"  # raise when a converter writes other content from the same file: kept conversions are made again
@@ -51,6 +51,18 @@ def resolve(text: str | Path) -> Path:
     if path.suffix or len(path.parts) > 1:
         raise BenchError(f"No weights file {text}; give a file that is there, or one of {', '.join(names)}.")
     raise unknown("weights", text, [*names, "the path of a file"])
+
+
+def identity_of(text: str | Path) -> str:
+    """Return the identity of what `resolve` returns for a name or a path; no weights are fetched or made for it."""
+    text = str(text)
+    for family in families().values():
+        if text in family.pretrained and family.recipes:
+            recipe = family.load("recipes")[text]
+            return recipe.identity(recipe.cells())
+    if text in known():
+        return stamp_of([str(source.sha256) for source in known()[text].sources], None)["identity"]
+    return identity(text)
 
 
 def published(name: str, path: Path | None = None) -> Path:

@@ -61,6 +61,20 @@ def coverage(genes: Iterable[str], vocabulary: Sequence[str]) -> Coverage:
     return Coverage(used, dropped, hint)
 
 
+def named_genes(file: Path) -> list[str]:
+    """Return the genes that a weights file names, without special tokens.
+
+    Raises
+    ------
+    BenchError
+        If it names none.
+    """
+    told = metadata(file)
+    if "genes" not in told:
+        raise BenchError(f"{file} does not name its genes; give weights that do, such as those pretrained here.")
+    return [token for token in json.loads(told["genes"]) if not SPECIAL.fullmatch(token)]
+
+
 def coverage_of(file: Path, data: str) -> Coverage:
     """Return which genes of a data set, by name or ``.h5ad`` path, a weights file knows.
 

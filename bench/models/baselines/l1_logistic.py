@@ -9,6 +9,7 @@ binary problems and the same maximum over decision values; each problem restarts
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -23,7 +24,8 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from bench.core.errors import BenchError
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import features, listed_genes, looked_for
+from bench.preprocess import align, features, listed_genes, looked_for
+from bench.weights import named_genes, resolve
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,23 @@ class L1Logistic(Annotator):
     """Annotator with one L1-penalised binary problem per class."""
 
     Config = L1LogisticConfig
+    variants = ("default", "genes_of_weights")  # the second sees the genes alone that pretrained weights name
     stochastic = False
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
-        """Choose C on the training cells, then fit on all of them."""
+        """Choose C on the training cells, then fit on all of them.
+
+        Raises
+        ------
+        BenchError
+            If the cells are too few for the cross-validation, or the variant lacks weights that name genes.
+        """
         X, y = self._features(train), labels_of(train)
         self.C_, self.cv_accuracy_ = self._search(X, y, seed)
         self.classifier_ = _fit(X, y, self.C_, self.config, seed, parallel=True)
         self.classes_ = self.classifier_.classes_
         self.diagnostics_ = {"chosen_C": self.C_}
-        self.genes_ = looked_for(train, listed_genes(train, self.config.genes))
+        self.genes_ = looked_for(train, self._listed(train) if self._named is None else self._named)
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
@@ -64,7 +73,24 @@ class L1Logistic(Annotator):
         return self.classes_[decision_values(self.classifier_, self._features(cells)).argmax(axis=1)]
 
     def _features(self, cells: AnnData) -> sp.csr_matrix:
-        return features(cells, genes=self.config.genes, base=self.config.log_base)
+        """Return levels of expression; the library size is counted over all genes, also where only some are seen."""
+        X = features(cells, genes=self.config.genes, base=self.config.log_base)
+        if self._named is not None:
+            X = align(X, self._listed(cells), self._named)
+            X.sort_indices()
+        return X
+
+    def _listed(self, cells: AnnData) -> list[str]:
+        return listed_genes(cells, self.config.genes)
+
+    @cached_property
+    def _named(self) -> list[str] | None:
+        """Genes of the weights, or None for all."""
+        if self.variant != "genes_of_weights":
+            return None
+        if not self.weights:
+            raise BenchError("l1_logistic@genes_of_weights needs weights; give the override 'weights' a name or file.")
+        return named_genes(resolve(self.weights))
 
     def _search(self, X: sp.csr_matrix, y: np.ndarray, seed: int) -> tuple[float, np.ndarray | None]:
         Cs = sorted(self.config.Cs)

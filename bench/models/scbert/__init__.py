@@ -21,7 +21,14 @@ FAMILY = Family(
     converter="bench.models.scbert.checkpoint:convert",
     objective="bench.models.scbert.objective:ScBERTObjective",
     recipes="bench.models.scbert.recipes:RECIPES",
-    pretrained=("scbert_quick", "scbert_quick_no_gene2vec", "scbert_standin", "scbert_standin_no_gene2vec"),
+    pretrained=(
+        "scbert_quick",
+        "scbert_quick_no_gene2vec",
+        "scbert_standin",
+        "scbert_standin_no_gene2vec",
+        "scbert_standin_gpu",
+        "scbert_standin_gpu_no_gene2vec",
+    ),
     golden=_ON_GPU
     | {
         "scbert_mask": "bench.models.scbert.golden:mask",

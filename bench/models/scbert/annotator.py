@@ -16,11 +16,14 @@ from anndata import AnnData
 from torch import Tensor
 
 from bench.core.errors import BenchError, unknown
+from bench.core.keys import added
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells
+from bench.models.scbert.frozen import KEPT_AS, with_frozen_layers
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens, looked_for
 from bench.training.finetune import over_cells
+from bench.training.labelled import Cells
 from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import load_into, read, resolve
 
@@ -40,7 +43,8 @@ class ScBERTConfig:
     stabiliser: str = "batch"  # as published; "per_cell" makes predictions independent of their batch
     validation_share: float = 0.1  # of the training cells, for recipe clean
     evaluation_batch: int = 64
-    precision: str = "float32"  # or "bf16" on a GPU
+    precision: str = "float32"  # or "bf16"
+    redraw: bool = added(True)  # the random features, every 1,000 passes as published
 
 
 class ScBERT(FineTuned):
@@ -60,6 +64,8 @@ class ScBERT(FineTuned):
         if self.config.trainable not in TRAINABLE:
             raise unknown("trainable", self.config.trainable, TRAINABLE)
         network = ScBERTNetwork(self._architecture(), seed=seed, stabiliser=self.config.stabiliser)
+        network.redraws = self.config.redraw
+        network.kept_as = KEPT_AS.get(self.config.precision) if self._keeps_frozen_layers else None
         if self.variant == "no_pretraining":  # gene2vec stays, as published
             vectors = {name: t for name, t in self._checkpoint.tensors.items() if name.startswith("pos_emb.")}
             given = replace(self._checkpoint, tensors=vectors)
@@ -75,6 +81,17 @@ class ScBERT(FineTuned):
         for module in trained:
             module.requires_grad_(True)
         return network
+
+    @property
+    def _keeps_frozen_layers(self) -> bool:
+        c = self.config
+        return not c.redraw and c.stabiliser == "per_cell" and c.trainable != "all"
+
+    def prepared(self, cells: Cells) -> Cells:
+        """Return the cells as what the first layer that is trained is given, where that never changes."""
+        if not self._keeps_frozen_layers:
+            return cells
+        return with_frozen_layers(self.network_, cells, self.config.precision)
 
     def schedule(self) -> Schedule:
         """Return the published schedule with this configuration's numbers."""

@@ -76,7 +76,8 @@ class ScBERTNetwork(nn.Module):
         super().__init__()
         if stabiliser not in STABILISERS:
             raise unknown("stabiliser", stabiliser, STABILISERS)
-        self.architecture, self.stabiliser = architecture, stabiliser
+        self.architecture, self.stabiliser, self.redraws = architecture, stabiliser, True
+        self.kept_as: torch.dtype | None = None  # in which the input of the last layer is kept where that is done
         self._first_keys, self.shortcut = FirstKeys(self), architecture.n_genes >= SHORTCUT_FROM
         a = architecture
         with torch.random.fork_rng(devices=[]):
@@ -107,16 +108,26 @@ class ScBERTNetwork(nn.Module):
         return self.to_out(self.encode(tokens))
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Return the encodings of all positions after the final norm, (cells, genes + 1, dim)."""
+        """Return the encodings of all positions after the final norm, (cells, genes + 1, dim).
+
+        In the place of (cells, genes + 1) ids it takes what `before_last` gives for them.
+        """
+        x = tokens.float() if tokens.is_floating_point() else self.before_last(tokens)
+        return self.norm(self._through(self.layers[-1], x))
+
+    def before_last(self, tokens: Tensor) -> Tensor:
+        """Return what the last layer is given, (cells, genes + 1, dim), rounded to ``kept_as`` where that is set."""
         x = self.embed(tokens)
         shortcut = self.shortcut and tokens.shape[1] == self.architecture.n_genes + 1
-        for number, layer in enumerate(self.layers):
-            if layer.is_trained(x) or x.is_cuda:
-                x = layer(x, self.stabiliser)
-            else:
-                known = self._first_keys.summary(tokens) if shortcut and number == 0 else None
-                x = layer.in_blocks(x, self.stabiliser, known)
-        return self.norm(x)
+        for number, layer in enumerate(self.layers[:-1]):
+            x = self._through(layer, x, tokens if shortcut and number == 0 else None)
+        return x if self.kept_as is None else x.to(self.kept_as).float()
+
+    def _through(self, layer: Layer, x: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Return the encodings after a layer; of the first one the tokens, where the shortcut shall be taken."""
+        if layer.is_trained(x) or x.is_cuda:
+            return layer(x, self.stabiliser)
+        return layer.in_blocks(x, self.stabiliser, None if tokens is None else self._first_keys.summary(tokens))
 
     def embed(self, tokens: Tensor, positions: Tensor | slice = slice(None)) -> Tensor:
         """Return token plus gene embeddings, summed in double precision and rounded once, (cells, positions, dim)."""
@@ -128,7 +139,7 @@ class ScBERTNetwork(nn.Module):
     def count_pass(self, seed: int) -> bool:
         """Count a training pass and, when one is due, redraw the random features of all layers; say whether it did."""
         counter = self.performer.calls_since_last_redraw
-        due = bool(counter >= REDRAW_INTERVAL)
+        due = self.redraws and bool(counter >= REDRAW_INTERVAL)
         if due:
             generator = torch.Generator().manual_seed(seed)
             for layer in self.layers:

@@ -8,7 +8,7 @@ from bench.datasets.panglao import gene_order
 from bench.datasets.sources import cache_folder
 from bench.training.cells import build
 from bench.training.genes import most_variable
-from bench.training.recipes import BLOOD, SMALL, Pretraining
+from bench.training.recipes import BLOOD, SMALL, STANDIN, Pretraining
 from bench.training.store import Cells
 
 
@@ -49,10 +49,13 @@ class ScBERTPretraining(Pretraining):
 QUICK = ScBERTPretraining(
     SMALL, steps=500, n_genes=200, dim=32, depth=2, heads=2, dim_head=16, n_features=44, micro_batch=32, lr=5e-3
 )
-STANDIN = ScBERTPretraining((*BLOOD, SMALL[1]), steps=3000, precision="bf16")
+TWO_CORES = ScBERTPretraining(STANDIN, steps=500, n_genes=3000, precision="bf16", stabiliser="per_cell")
+GPU = ScBERTPretraining((*BLOOD, SMALL[1]), steps=3000, precision="bf16")  # all 16,906 genes
 RECIPES = {
     "scbert_quick": QUICK,
     "scbert_quick_no_gene2vec": replace(QUICK, gene2vec=False),
-    "scbert_standin": STANDIN,
-    "scbert_standin_no_gene2vec": replace(STANDIN, gene2vec=False),
+    "scbert_standin": TWO_CORES,
+    "scbert_standin_no_gene2vec": replace(TWO_CORES, gene2vec=False),
+    "scbert_standin_gpu": GPU,
+    "scbert_standin_gpu_no_gene2vec": replace(GPU, gene2vec=False),
 }

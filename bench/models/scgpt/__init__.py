@@ -19,7 +19,7 @@ FAMILY = Family(
     described="bench.models.scgpt.folder:described",
     objective="bench.models.scgpt.objective:ScGPTObjective",
     recipes="bench.models.scgpt.recipes:RECIPES",
-    pretrained=("scgpt_quick", "scgpt_standin"),
+    pretrained=("scgpt_quick", "scgpt_standin", "scgpt_standin_gpu"),
     golden=_ON_GPU
     | {
         "scgpt_binning": "bench.models.scgpt.golden_inputs:bins",

@@ -49,7 +49,7 @@ class ScGPTConfig:
     validation_share: float = 0.1  # of the training cells
     max_tokens: int = 3001  # of a cell, with the first one that stands for it
     evaluation_batch: int = 64
-    precision: str = "float32"  # or "fp16" as published, or "bf16", on a GPU
+    precision: str = "float32"  # or "bf16"; on a GPU also "fp16", as published
     published_rng: bool = False  # ties and subsets from one stream, so that they depend on the order of cells
     layers: int = 0  # 0 for those of the weights; other sizes only from scratch
     dim: int = 0

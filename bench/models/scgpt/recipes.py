@@ -6,10 +6,9 @@ from typing import ClassVar
 from bench.core.errors import BenchError
 from bench.datasets.sources import cache_folder
 from bench.models.scgpt.binning import Bins
-from bench.training.blocks import Selection
 from bench.training.cells import build
 from bench.training.genes import most_variable, of_any
-from bench.training.recipes import BLOOD, SMALL, Pretraining
+from bench.training.recipes import SMALL, STANDIN, Pretraining
 from bench.training.store import Cells
 
 
@@ -64,12 +63,7 @@ QUICK = ScGPTPretraining(
     micro_batch=16,
     lr=3e-3,
 )
+TWO_CORES = ScGPTPretraining(STANDIN, steps=500, n_genes=3000, micro_batch=32, precision="bf16")
 # The 12,196 cells have 760 tokens on average, about 9 TFLOP a step: estimated, not measured, 50 to 70 ms on an H200.
-STANDIN = ScGPTPretraining(
-    (*BLOOD, SMALL[1], Selection("kang", ("held_out:stimulated",))),
-    steps=8000,
-    batch_size=64,
-    micro_batch=64,
-    precision="bf16",
-)
-RECIPES = {"scgpt_quick": QUICK, "scgpt_standin": STANDIN}
+GPU = ScGPTPretraining(STANDIN, steps=8000, batch_size=64, micro_batch=64, precision="bf16")
+RECIPES = {"scgpt_quick": QUICK, "scgpt_standin": TWO_CORES, "scgpt_standin_gpu": GPU}

@@ -30,6 +30,7 @@ class Weights:
     library: str
     identity: str
     recipe: ScBERTPretraining | None = None  # where there is no file
+    name: str = ""  # likewise: by which the weights can be had
 
     @classmethod
     def of(cls, variant: str, name: str) -> "Weights":
@@ -62,7 +63,11 @@ class Weights:
         if not isinstance(recipe := RECIPES.get(name), ScBERTPretraining):
             return cls.of(variant, name)
         cells = recipe.cells()
-        return cls(variant, None, tuple(cells.genes), recipe.library, recipe.identity(cells), recipe)
+        return cls(variant, None, tuple(cells.genes), recipe.library, recipe.identity(cells), recipe, name)
+
+    def here(self) -> "Weights":
+        """Return the weights with their file, pretrained if need be."""
+        return self if self.path else Weights.of(self.variant, self.name)
 
     @property
     def positions(self) -> str:

@@ -1,7 +1,7 @@
 """What the chapter calls: score weights and baselines where that is not recorded, and return the records."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from bench.protocol import records
 from bench.protocol.conditions import hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.experiments import recorded
+from bench.protocol.planning import is_planning, listed
+from bench.protocol.trials import Trial
 from bench.report.masked.cells import Weights
 from bench.report.masked.request import READING, Request, Task, tasks, trial_of
 
@@ -72,14 +74,22 @@ def masked_grid(
 def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
     check_jobs(jobs)
     records.check_writable()
-    if not request.baselines_only:
-        from bench.training.device import device_of  # torch only now
+    without_weights = request.baselines_only or is_planning()
+    if not without_weights:
+        from bench.training.device import best, device_of  # torch only now
 
-        device_of(request.device)
-    find = Weights.planned if request.baselines_only else Weights.of
+        device = best() if request.device == "auto" else request.device
+        device_of(device)
+        request = replace(request, device=device)
+    find = Weights.planned if without_weights else Weights.of
     given = [find(variant, name) for variant, name in request.weights.items()]
-    for weights in given if not request.baselines_only else ():
-        _record_curve(experiment, tier, weights)
+    courses = [] if request.baselines_only else [c for w in given if (c := _course(experiment, tier, w))]
+    if is_planning():
+        listed(courses, run_course)
+    else:
+        for course in courses:
+            if not records.is_done(experiment, tier, course.trial.key):
+                run_course(course).write()
     complete(tasks(request, given, experiment, tier), run_task, f"{experiment} ({tier})", jobs)
 
 
@@ -97,25 +107,44 @@ def _scored(task: Task, cost: Cost) -> Result:
     return Result([{"weights": audit} | row for row in rows])
 
 
-def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
-    """Record loss and masked accuracy in the course of a pretraining of this project, from the card."""
-    if (known := weights.pretraining()) is None:
-        return
-    from bench.training.pretrain import N_VALIDATION  # torch only now
+@dataclass(frozen=True)
+class Course:
+    """Loss and masked accuracy in the course of a pretraining of this project: a record that is read from its card."""
 
-    (recipe, cells), card = known, weights.card()
+    trial: Trial
+    experiment: str
+    tier: str
+    weights: Weights
+
+    def here(self) -> "Course":
+        """Return it with the file of weights, pretrained if need be."""
+        return replace(self, weights=self.weights.here())
+
+
+def _course(experiment: str, tier: str, weights: Weights) -> Course | None:
+    """Return what is to be recorded of a pretraining; None for weights from elsewhere."""
+    if (known := weights.pretraining()) is None:
+        return None
+    recipe, cells = known
     settings = asdict(replace(recipe, selections=()))
     del settings["selections"]
     data = {"dataset": ", ".join(Path(name).name for name in cells.datasets), "dataset_hash": cells.content}
     model = {"model": "scbert", "variant": weights.variant, "recipe": "pretraining", "weights_hash": weights.identity}
     trial = trial_of(recipe.seed, settings, **data, **model, split="validation_5_percent")
-    if records.is_done(experiment, tier, trial.key):
-        return
+    return Course(trial, experiment, tier, weights)
+
+
+def run_course(course: Course) -> Result:
+    """Return the rows of a pretraining, to be written by the caller."""
+    from bench.training.pretrain import N_VALIDATION  # torch only now
+
+    weights, card = course.weights, course.weights.card()
+    recipe, cells = weights.pretraining()
     train, validation = (len(rows) for rows in cells.split(recipe.validation_share, recipe.seed))
-    shared = asdict(trial) | {name: card[name] for name in ("seconds", "commit", "versions")}
-    shared |= {"experiment": experiment, "tier": tier, "key": trial.key, "status": "ok", "class": ""}
-    shared |= READING | {"sees_scored_cells": "no", "pretrained_on_scored_cells": "no", "device": card["hardware"]}
-    shared |= {"weights_sha256": hash_of(weights.path), "genes_wanted": len(weights.genes)}
+    shared = asdict(course.trial) | {name: card[name] for name in ("seconds", "commit", "versions")}
+    shared |= {"experiment": course.experiment, "tier": course.tier, "key": course.trial.key, "status": "ok"}
+    shared |= {"class": ""} | READING | {"sees_scored_cells": "no", "pretrained_on_scored_cells": "no"}
+    shared |= {"weights_sha256": hash_of(weights.path), "genes_wanted": len(weights.genes), "device": card["hardware"]}
     shared |= {"n_train": train, "n_test": min(validation, N_VALIDATION)}
     rows, before = [], 0
     for epoch, point in enumerate(card["curve"], start=1):
@@ -123,4 +152,4 @@ def _record_curve(experiment: str, tier: str, weights: Weights) -> None:
         values = {"train_loss": trained, "validation_loss": point["loss"], "masked_accuracy": point["accuracy"]}
         rows += [{"metric": metric, "epoch": epoch, "value": value} for metric, value in values.items()]
         before = point["step"]
-    records.write([shared | row for row in rows])
+    return Result([shared | row for row in rows])

@@ -11,6 +11,7 @@ from bench.protocol.columns import yes_no
 from bench.protocol.conditions import hash_of
 from bench.protocol.trials import Trial
 from bench.report.masked.cells import VARIANTS, Rows, Weights, held_out, to_fit, tokens_of
+from bench.weights import resolve
 from bench.weights.vocabulary import genes_of
 
 PROTOCOL = "1.1"  # raise when the numbers of an unchanged trial change
@@ -61,7 +62,7 @@ class Task:
     trial: Trial
     scored: Rows
     batch: int
-    weights: Path | None = None  # of a network
+    weights: Path | str | None = None  # of a network: a file, or a name of weights that may have to be made first
     fit: Rows | None = None  # of a baseline that is fitted
     n_train: float = float("nan")
     device: str = "cpu"
@@ -75,6 +76,14 @@ class Task:
         sees = yes_no(self.trial.model == "mode_per_cell")
         more = {"sees_scored_cells": sees, "device": self.device, "weights_sha256": hash_of(self.weights)}
         return READING | self.told | more
+
+    def here(self) -> "Task":
+        """Return the task as this machine can run it, with a file of weights and a device."""
+        if not self.weights:
+            return self
+        from bench.training.device import best  # torch only now
+
+        return replace(self, weights=resolve(self.weights), device=best() if self.device == "auto" else self.device)
 
 
 def tasks(request: Request, given: list[Weights], experiment: str = "", tier: str = "") -> list[Task]:
@@ -106,7 +115,7 @@ def _of_weights(dataset: str, weights: Weights, request: Request) -> Iterator[Ta
         if not request.baselines_only:
             trial = trial_of(seed, settings, **data, **network, weights_hash=weights.identity)
             more = {"n_train": n_train, "device": request.device, "told": told | unknown_cells}
-            yield Task(trial, scored, request.batch_size, weights.path, **more)
+            yield Task(trial, scored, request.batch_size, weights.path or weights.name, **more)
         settings = {"held_out": scored.name, "positions": weights.positions}
         trial = trial_of(seed, settings, **data, model="mode_per_cell", recipe="published")
         yield Task(trial, scored, BASELINE_BATCH, told=told)

@@ -357,7 +357,8 @@ def test_a_cache_that_is_no_folder_is_a_sentence(monkeypatch, tmp_path):
 def test_true_size_is_not_begun_without_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(type(SMALL), "cells", None)  # nothing large is fetched to say no
-    for name, options in (("scbert_standin", "standin"), ("scbert_standin_no_gene2vec", "standin_no_gene2vec")):
+    for options in ("standin_gpu", "standin_gpu_no_gene2vec"):
+        name = f"scbert_{options}"
         with pytest.raises(BenchError, match=f"Weights {name} .* bench pretrain scbert --recipe {options} --device cu"):
             pretrained(name)
         with pytest.raises(BenchError, match="takes days without a GPU"):
@@ -466,7 +467,7 @@ def test_own_cells(small, sides, tmp_path, weights):
         (["scbert", "--label", "type"], "go with cells of your own"),
         (["scbert", "--data", "haoo"], "Unknown data set 'haoo'. Did you mean 'hao'?"),
         (["scbert", "--data", "hao:rendom"], "Unknown split 'rendom'. Did you mean 'random'?"),
-        (["scbert", "--device", "tpu"], "device='tpu' is not a device; expected cpu, cuda or cuda:1"),
+        (["scbert", "--device", "tpu"], "device='tpu' is not a device; expected cpu, cuda, cuda:1 or auto"),
     ],
 )
 def test_mistakes_are_sentences(arguments, message):

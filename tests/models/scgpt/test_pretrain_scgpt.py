@@ -305,8 +305,10 @@ def test_named_weights_are_trained_when_asked_for(weights, monkeypatch):
 def test_true_size_is_not_begun_without_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(ScGPTPretraining, "cells", None)  # nothing large is fetched to say no
-    with pytest.raises(BenchError, match=r"Weights scgpt_standin .* bench pretrain scgpt --recipe standin --device cu"):
-        resolve("scgpt_standin")
+    with pytest.raises(
+        BenchError, match=r"Weights scgpt_standin_gpu .* pretrain scgpt --recipe standin_gpu --device cu"
+    ):
+        resolve("scgpt_standin_gpu")
     assert best_device("scgpt_quick", RECIPES["scgpt_quick"]) == "cpu"
 
 
@@ -319,8 +321,8 @@ def test_recipes_of_scbert_are_known_by_the_same_identity_as_ever():
     expected = {
         "scbert_quick": "310a43572640ca5a",
         "scbert_quick_no_gene2vec": "c865c77242c2f77c",
-        "scbert_standin": "b06cbc64e3bfd688",
-        "scbert_standin_no_gene2vec": "e35f5da949ccb973",
+        "scbert_standin_gpu": "b06cbc64e3bfd688",
+        "scbert_standin_gpu_no_gene2vec": "e35f5da949ccb973",
     }
     assert {name: named()[name].identity(cells) for name in expected} == expected
 
@@ -358,7 +360,10 @@ def test_genes_are_those_that_any_data_set_has(monkeypatch):
         (["-p", "dropout", "1"], "dropout=1.0 should be at least 0 and below 1"),
         (["-p", "heads", "3"], "dim=64 should be a multiple of heads=3"),
         (["-p", "hidden", "0"], "hidden=0 should be a whole number of at least 1"),
-        (["--recipe", "quick_no_gene2vec"], "Unknown recipe of scgpt 'quick_no_gene2vec'. Valid: quick, standin."),
+        (
+            ["--recipe", "quick_no_gene2vec"],
+            "Unknown recipe of scgpt 'quick_no_gene2vec'. Valid: quick, standin, standin_gpu.",
+        ),
         (["--data", "baron:held_out:human9"], "human9"),
     ],
 )

@@ -1,0 +1,208 @@
+"""The stand-in tier in order of worth: what is still to do, how long that takes here, and doing it.
+
+The order stands in ``chapters/standin.yml``.  A trial counts as done where it is recorded, in the user's own results or
+in the committed ones; but one mean never mixes two files of weights: where some seeds of a setting are missing, those
+that other weights were used for are run again with the weights of this machine.
+"""
+
+import json
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from bench.core.errors import BenchError
+from bench.core.provenance import ROOT, processor
+from bench.core.settings import parse
+from bench.datasets.sources import cache_folder
+from bench.protocol import notebooks, records
+from bench.protocol.conditions import hash_of
+from bench.protocol.engine import record
+from bench.protocol.trials import Trial
+from bench.weights import pretrained_names
+
+TIER = "standin"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Some trials of a chapter."""
+
+    title: str
+    chapter: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def trials(self) -> list[tuple[Any, Callable]]:
+        """Return its tasks, each with the function that runs it."""
+        return notebooks.trials_of(self.chapter, {"tier": TIER} | self.parameters)
+
+
+def steps() -> list[Step]:
+    """Return the steps in order of worth.
+
+    Raises
+    ------
+    BenchError
+        If the file is not there, or is no list of steps.
+    """
+    path = ROOT / "chapters" / "standin.yml"
+    if not path.is_file():
+        raise BenchError(f"{path} is not there: the stand-in tier runs in a checkout of the project.")
+    try:
+        return [Step(**entry) for entry in parse(path.name, path.read_text(encoding="utf-8"))]
+    except TypeError as error:
+        raise BenchError(f"{path} should be a list of entries with title, chapter and parameters: {error}.") from error
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """What is left of a step."""
+
+    step: Step
+    n_trials: int
+    missing: list[tuple[Any, Callable]]
+
+    @property
+    def weights(self) -> list[str]:
+        """Names of the weights that they need."""
+        given = (getattr(getattr(task, "spec", task), "weights", None) for task, _ in self.missing)
+        return list(dict.fromkeys(name for name in given if isinstance(name, str) and name in pretrained_names()))
+
+
+def plan() -> list[ToDo]:
+    """Return the steps in order of worth with what is not recorded yet; nothing is run, no weights are made."""
+    known = recorded()
+    return [_left(step, step.trials(), known) for step in steps()]
+
+
+def _left(step: Step, trials: list[tuple[Any, Callable]], known: pd.DataFrame) -> ToDo:
+    done = _done([task for task, _ in trials], known)
+    return ToDo(step, len(trials), [(task, run) for task, run in trials if task.trial.key not in done])
+
+
+def run(say: Callable[[str], None]) -> None:
+    """Run what is left, one trial after the other; weights are pretrained when the first trial needs them.
+
+    Parameters
+    ----------
+    say
+        Is handed a sentence before each step.
+
+    Raises
+    ------
+    BenchError
+        If results cannot be written, or weights or data cannot be had.  A trial that fails is a record.
+    """
+    records.check_writable()
+    for number, step in enumerate(steps(), start=1):
+        trials, known = step.trials(), recorded().groupby("key")["experiment"].agg(set)
+        for task, _ in trials:
+            if task.experiment not in known.get(task.trial.key, {task.experiment}):  # in another one alone
+                records.adopt(task.experiment, TIER, task.trial.key, committed=True)
+        left = _left(step, trials, recorded())
+        say(f"{number}. {step.title}: {len(left.missing)} of {left.n_trials} trials to run")
+        for task, work in left.missing:
+            record([task.here()], work, f"{name_of(task)} ({TIER})", jobs=1)
+
+
+def name_of(task: Any) -> str:
+    """Return a trial in a few words."""
+    trial = task.trial
+    variant = "" if trial.variant == "default" else f"@{trial.variant}"
+    return f"{trial.model}{variant} on {trial.dataset}, {100 * trial.fraction:g} %, seed {trial.seed}"
+
+
+@contextmanager
+def ending_in(hours: float | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Interrupt what runs after so many hours as a Ctrl-C would, and say so: it keeps its state."""
+    ended = threading.Event()
+
+    def end() -> None:
+        ended.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(3600 * (hours or 0), end)
+    timer.daemon = True
+    if hours is not None:
+        timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not ended.is_set():
+            raise
+        say("The time is up. Finished trials are recorded; the same command goes on from the last epoch.")
+    finally:
+        timer.cancel()
+
+
+def recorded() -> pd.DataFrame:
+    """Return the trials of the tier that did not fail, one row each, the user's own first."""
+    table = records.read()
+    table = table[(table["tier"] == TIER) & (table["status"] == "ok")]
+    return table.drop_duplicates(["experiment", "key"])
+
+
+def _done(tasks: list[Any], known: pd.DataFrame) -> set[str]:
+    """Return the keys of the trials that need not be run again."""
+    files = dict(zip(zip(known["experiment"], known["key"], strict=True), known["weights_sha256"], strict=True))
+    groups: dict[tuple, dict[str, str | None]] = {}
+    for task in tasks:
+        made_with = files.get((task.experiment, task.trial.key))
+        groups.setdefault(_setting(task.trial), {})[task.trial.key] = made_with
+    done = set()
+    for group in groups.values():
+        used = set(group.values()) - {None}
+        complete = None not in group.values() and len(used) == 1
+        here = used if complete or not any(used) else used & _here()
+        done |= {key for key, file in group.items() if file in here}
+    return done
+
+
+def _setting(trial: Trial) -> tuple:
+    """Return all that runs of one mean have in common."""
+    return tuple(value for name, value in vars(trial).items() if name != "seed")
+
+
+def _here() -> set[str]:
+    """Return the SHA-256 of the pretrained weights in the cache."""
+    return {hash_of(path) for path in (cache_folder() / "weights").glob("*.safetensors")}
+
+
+class Times:
+    """How long trials take on this machine: from those that ran here, else from the pretraining of their weights.
+
+    The latter is too much where only some layers are fine-tuned.
+    """
+
+    def __init__(self, known: pd.DataFrame):
+        here = known[known["processor"].isin([processor("cpu"), processor("cuda")]) & (known["seconds"] > 0)]
+        work = here["hyperparameters"].map(_epochs) * here["n_train"]
+        by = ["dataset", "model", "variant"]
+        self._rates = here.assign(rate=here["seconds"] / work).groupby(by)["rate"].median().to_dict()
+        self._cells = known.assign(full=known["n_train"] / known["fraction"]).groupby("dataset")["full"].max().to_dict()
+
+    def of(self, task: Any) -> float:
+        """Return seconds, or nan where nothing like it has run here."""
+        trial = task.trial
+        rate = self._rates.get((trial.dataset, trial.model, trial.variant)) or _rate_of_pretraining(task)
+        return rate * _epochs(trial.hyperparameters) * trial.fraction * self._cells.get(trial.dataset, math.nan)
+
+
+def _epochs(hyperparameters: str) -> int:
+    return json.loads(hyperparameters or "{}").get("epochs", 1)
+
+
+def _rate_of_pretraining(task: Any) -> float:
+    """Return the seconds that a cell took when the weights of a task were pretrained on a machine like this."""
+    name = getattr(getattr(task, "spec", None), "weights", None)
+    for path in (cache_folder() / "weights").glob(f"{name}-????????.json"):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if _epochs(task.trial.hyperparameters) > 1:
+            return card["seconds"] / (len(card["losses"]) * card["recipe"]["batch_size"])
+    return math.nan

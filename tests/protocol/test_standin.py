@@ -1,0 +1,185 @@
+"""The stand-in tier in order of worth: what counts as done, what is planned, and what ends it."""
+
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from forked import Script
+
+from bench.cli import main
+from bench.core.errors import BenchError
+from bench.protocol import notebooks, records, standin
+from bench.protocol.standin import Step, Times, ending_in, plan, run, steps
+from bench.protocol.trials import Trial
+
+SMALL = {"dataset": "hao", "models": ["majority", "random"], "fractions": [0.5, 1.0], "seeds": [0, 1]}
+KILLED = """
+import os, signal, sys
+from bench.protocol import engine, standin
+standin.steps = lambda: [standin.Step("small", "few_shot_pbmc", PARAMETERS)]
+write, done = engine.Result.write, []
+def counted(self):
+    write(self)
+    done.append(1)
+    if len(done) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+engine.Result.write = counted
+standin.run(print)
+"""
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """One step of seven trials that take no time: the majority is fitted once for all cells."""
+    monkeypatch.setattr(standin, "steps", lambda: [Step("small", "few_shot_pbmc", SMALL)])
+
+
+def test_every_step_names_a_chapter_and_parameters_that_it_has():
+    found = steps()
+    assert len({step.title for step in found}) == len(found) > 8
+    for step in found:
+        notebooks.check_parameters(step.chapter, step.parameters)
+    assert found[0].parameters["models"][-2:] == ["scgpt", "scgpt@no_pretraining"]
+
+
+@pytest.mark.parametrize("text", ["- titel: x\n  chapter: y", "[1, 2]"])
+def test_a_file_of_another_shape_is_a_sentence(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(standin, "ROOT", tmp_path)
+    with pytest.raises(BenchError, match=r"standin\.yml is not there"):
+        steps()
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "standin.yml").write_text(text)
+    with pytest.raises(BenchError, match="should be a list of entries with title, chapter and parameters"):
+        steps()
+
+
+def test_a_plan_runs_nothing_and_what_is_run_is_done(small, own_results):
+    (left,) = plan()
+    assert (left.n_trials, len(left.missing)) == (7, 7)
+    assert not [*own_results.rglob("*.csv")]
+    said = []
+    run(said.append)
+    assert said == ["1. small: 7 of 7 trials to run"]
+    assert {path.parent.relative_to(own_results).as_posix() for path in own_results.rglob("*.csv")} == {
+        "few_shot_pbmc/standin"
+    }
+    assert not plan()[0].missing
+
+
+def test_committed_trials_count_as_done_here_alone(small, own_results, tmp_path, monkeypatch):
+    run(lambda _: None)
+    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    records.commit("few_shot_pbmc")
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "others"))
+    assert not plan()[0].missing
+
+
+def test_killed_it_goes_on_with_the_next_trial(small, own_results, warm):
+    assert Script(KILLED.replace("PARAMETERS", repr(SMALL))).wait().returncode == -signal.SIGKILL
+    assert len(plan()[0].missing) == 4
+    run(lambda _: None)
+    assert not plan()[0].missing
+
+
+# Which trials are done
+
+
+def task(seed: int, weights_hash="w", fraction=1.0) -> SimpleNamespace:
+    trial = Trial("baron", "d", "s", "paired", "m", "v", "r", '{"epochs":5}', weights_hash, fraction, seed, "1.1")
+    return SimpleNamespace(trial=trial, experiment="x", tier="standin", spec=SimpleNamespace(weights=None))
+
+
+def known(*made: tuple[SimpleNamespace, str], **more) -> pd.DataFrame:
+    rows = [{"experiment": "x", "key": one.trial.key, "weights_sha256": sha} for one, sha in made]
+    return pd.DataFrame(rows, columns=["experiment", "key", "weights_sha256"]).assign(**more)
+
+
+def done(tasks, *made) -> list[int]:
+    keys = standin._done(tasks, known(*made))
+    return [one.trial.seed for one in tasks if one.trial.key in keys]
+
+
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(standin, "_here", lambda: {"here"})
+
+
+def test_seeds_made_with_one_file_of_weights_are_done_wherever_it_is(here):
+    tasks = [task(0), task(1)]
+    assert done(tasks, (tasks[0], "there"), (tasks[1], "there")) == [0, 1]
+
+
+def test_seeds_made_with_another_file_are_not_completed_with_this_one(here):
+    tasks = [task(0), task(1), task(2)]
+    assert done(tasks, (tasks[0], "there")) == []
+    assert done(tasks, (tasks[0], "there"), (tasks[1], "here")) == [1]
+    assert done(tasks, (tasks[0], "here")) == [0]
+    assert done(tasks, (tasks[0], "there"), (tasks[1], "here"), (tasks[2], "here")) == [1, 2]
+
+
+def test_models_without_weights_are_done_one_by_one(here):
+    tasks = [task(0, ""), task(1, "")]
+    assert done(tasks, (tasks[0], "")) == [0]
+
+
+def test_a_trial_made_with_other_weights_gives_way(monkeypatch, own_results):
+    row = {"experiment": "x", "tier": "standin", "dataset": "d", "metric": "accuracy", "class": "", "key": "k"}
+    row |= {"status": "ok", "value": 0.1, "weights_sha256": "there"}
+    for changes, expected in (({}, 0.1), ({"value": 0.2}, 0.1), ({"value": 0.3, "weights_sha256": "here"}, 0.3)):
+        records.write([row | changes])
+        assert records.read("x", committed=False)["value"].item() == expected
+
+
+# How long it takes
+
+
+def test_times_come_from_what_ran_on_this_processor(monkeypatch):
+    monkeypatch.setattr(standin, "processor", lambda device: "this one")
+    rows = {"dataset": "baron", "model": "m", "variant": "v", "hyperparameters": '{"epochs":10}'}
+    rows |= {"n_train": 100, "train_share": 0.5, "fraction": 0.5, "seconds": 2000.0}
+    there = known((task(0), ""), **rows, processor="this one")
+    assert Times(there).of(task(1)) == pytest.approx(5 * 200 * 2.0)  # epochs, cells, seconds a cell
+    assert Times(there).of(task(1, fraction=0.1)) == pytest.approx(5 * 20 * 2.0)
+    elsewhere = known((task(0), ""), **rows, processor="another one")
+    assert pd.isna(Times(elsewhere).of(task(1)))
+
+
+def test_the_command_tells_its_plan(small, monkeypatch):
+    said = CliRunner().invoke(main, ["standin", "--plan"])
+    assert said.exit_code == 0, said.output
+    assert " 1. small: 7 of 7 trials to run, 7 of unknown length" in said.output
+    run(lambda _: None)
+    assert " 1. small: done" in CliRunner().invoke(main, ["standin", "--plan"]).output
+
+
+# What ends it
+
+
+def test_after_its_time_it_ends_as_after_a_ctrl_c_but_without_an_error():
+    said = []
+    begun = time.monotonic()
+    with ending_in(0.2 / 3600, said.append):
+        time.sleep(60)
+    assert time.monotonic() - begun < 30
+    assert said == ["The time is up. Finished trials are recorded; the same command goes on from the last epoch."]
+
+
+def test_a_ctrl_c_before_is_one():
+    with pytest.raises(KeyboardInterrupt), ending_in(1, print):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    with ending_in(None, print):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("BENCH_MIRROR"), reason="the data of the tier are large downloads")
+def test_the_whole_tier_can_be_planned_without_weights():
+    left = plan()
+    assert len(left) == len(steps())
+    assert sum(one.n_trials for one in left) > 100
+    assert left[0].weights == ["scgpt_standin"] or not left[0].missing
