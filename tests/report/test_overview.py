@@ -185,6 +185,7 @@ def test_few_seeds_fall_back_on_the_scored_cells(committed):
 def test_only_the_paper_tier_has_a_difference_and_tiers_stay_apart():
     theirs = made({("scbert", "pretrained"): [0.70, 0.72, 0.74]})
     others = made({("scbert", "pretrained"): [0.50, 0.50, 0.50]}).assign(tier="standin", dataset="pbmc_facs")
+    others["hyperparameters"] = '{"redraw":false,"stabiliser":"per_cell"}'
     table = overview.numbers(pd.concat([theirs, others], ignore_index=True))
     table = table[(table["place"] == "Table 1") & (table["model"] == "scbert") & (table["metric"] == "accuracy")]
     table = table[table["variant"] == "pretrained"].set_index("tier")

@@ -521,9 +521,7 @@ def _key_maximum_per_row(monkeypatch):
 
 
 def _scaled_by_the_root(monkeypatch):
-    monkeypatch.setattr(
-        favor_sums, "scaled", lambda projection: (projection * projection.shape[1] ** -0.5).T.contiguous()
-    )
+    monkeypatch.setattr(favor_sums, "scaled", lambda p, dtype: (p * p.shape[1] ** -0.5).to(dtype).T.contiguous())
     monkeypatch.setattr(favor_sums, "half_norm", lambda x: x.square().sum(-1) / x.shape[-1] / 2)
 
 

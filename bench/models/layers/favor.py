@@ -20,9 +20,10 @@ from bench.models.layers.favor_sums import (
     block_size,
     blocks,
     half_norm,
+    largest,
     query_features,
-    read,
     scaled,
+    whole,
     with_ones,
 )
 from bench.models.layers.projection import EPS, Stabiliser
@@ -49,14 +50,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, stabiliser: S
 
         if favor_triton.available(q, projection):
             return favor_triton.attention(q, k, v, projection, stabiliser)
-    return _Attention.apply(q, k, v, projection, stabiliser)
+    with torch.autocast(q.device.type, enabled=False):  # sums are in float32 whatever the queries are in
+        return _Attention.apply(q, k, v, projection, stabiliser)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, projection, stabiliser):
-        dtype = q.dtype
-        q, k, v, projection = (t.double() if dtype == torch.float64 else t.float() for t in (q, k, v, projection))
+        projection = projection.to(torch.promote_types(q.dtype, torch.float32))
         summary = KeySummary(q.shape[0], q.shape[1], projection)
         for cells, positions in _blocks_of(q, projection):
             summary.add(cells, k[cells, :, positions], v[cells, :, positions])
@@ -65,51 +66,59 @@ class _Attention(torch.autograd.Function):
         for cells, positions in _blocks_of(q, projection):
             out[cells, :, positions] = attend(q[cells, :, positions], projection, context[cells])
         ctx.save_for_backward(q, k, v, projection, context, maximum)
-        ctx.stabiliser, ctx.dtype = stabiliser, dtype
-        return out.to(dtype)
+        ctx.stabiliser = stabiliser
+        return out
 
     @staticmethod
     def backward(ctx, gradient):
         q, k, v, projection, context, maximum = ctx.saved_tensors
-        gradient = gradient.to(v.dtype)
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         dcontext = torch.zeros_like(context)
         for cells, positions in _blocks_of(q, projection):
             part = (cells, slice(None), positions)
             dq[part], of_context = _query_gradient(q[part], gradient[part], projection, context[cells])
             dcontext[cells] += of_context
-        top = _Top(len(q), q)
+        top = _Top(len(q), projection)
         for cells, positions in _blocks_of(k, projection):
             part = (cells, slice(None), positions)
             dk[part], dv[part] = _key_gradient(part, k, v, projection, dcontext, maximum, top)
         top.add_gradient(dk, projection, ctx.stabiliser)
-        return dq.to(ctx.dtype), dk.to(ctx.dtype), dv.to(ctx.dtype), None, None
+        return dq, dk, dv, None, None
 
 
 def _query_gradient(q: Tensor, gradient: Tensor, projection: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
     E, factor = query_features(q, projection)
-    out, denominator = read(E, factor, context)
+    weighted = (E @ context.to(E.dtype)) * factor
+    sums = weighted + EPS * context.sum(2, keepdim=True)
+    out, denominator = sums[..., :-1] / sums[..., -1:], sums[..., -1:]
     of_sums = torch.cat([gradient, -(gradient * out).sum(-1, keepdim=True)], -1) / denominator
-    E *= factor
-    of_context = (E + EPS).transpose(2, 3) @ of_sums
-    of_dash = (of_sums @ context.transpose(2, 3)).mul_(E)  # (cells, heads, positions, features)
-    total = of_dash.sum(-1, keepdim=True)
-    of_dash.scatter_add_(-1, E.argmax(-1, keepdim=True), -total)  # through the query's own maximum
-    scale = projection.shape[1] ** -0.25
-    return (of_dash @ projection) * scale - total * q * scale**2, of_context
+    total = (of_sums * weighted).sum(-1, keepdim=True)  # what `of_dash` sums to over the features
+    of_weighted = (of_sums * factor).to(q.dtype)
+    of_context = E.transpose(2, 3) @ of_weighted + EPS * of_sums.sum(2, keepdim=True)
+    of_dash = (of_weighted @ context.transpose(2, 3).to(q.dtype)).mul_(E)  # (cells, heads, positions, features)
+    of_dash.scatter_add_(-1, whole(E).argmax(-1, keepdim=True), -total.to(q.dtype))  # through the query's own maximum
+    return _through(of_dash, total, q, projection), of_context
 
 
 def _key_gradient(part, k, v, projection, dcontext, maximum, top: "_Top") -> tuple[Tensor, Tensor]:
     cells = part[0]
-    dash = k[part] @ scaled(projection)
-    top.see(cells, part[2], dash)
-    E = dash.sub_(half_norm(k[part])[..., None] + maximum[cells, None, None, None]).exp_()
-    of_values = (E + EPS) @ dcontext[cells]
-    of_dash = (with_ones(v[part]) @ dcontext[cells].transpose(2, 3)).mul_(E)
-    total = of_dash.sum(-1, keepdim=True)
+    near = maximum.to(k.dtype)  # subtracted so that no exponential overflows; the rest of it is in the factor
+    E = (k[part] @ scaled(projection, k.dtype)).sub_(near[cells, None, None, None]).exp_()
+    top.see(cells, part[2], E)
+    rest = (maximum - near)[cells, None, None]
+    factor = (-half_norm(k[part]) - rest).exp_()[..., None]
+    of_sums, values = dcontext[cells].to(k.dtype), with_ones(v[part])
+    weighted = (E @ of_sums) * factor
+    of_dash = ((values * factor).to(k.dtype) @ of_sums.transpose(2, 3)).mul_(E)
+    total = (values * weighted).sum(-1, keepdim=True)
     top.total[cells] += total.sum((1, 2, 3))
-    scale = projection.shape[1] ** -0.25
-    return (of_dash @ projection) * scale - total * k[part] * scale**2, of_values[..., :-1]
+    of_values = weighted + EPS * dcontext[cells].sum(2, keepdim=True)
+    return _through(of_dash, total, k[part], projection), of_values[..., :-1]
+
+
+def _through(of_dash: Tensor, total: Tensor, x: Tensor, projection: Tensor) -> Tensor:
+    """Return the gradient of queries or keys from that of their projections, and its sum over the features."""
+    return (of_dash @ scaled(projection, x.dtype).T) - total * x * projection.shape[1] ** -0.5
 
 
 class _Top:
@@ -120,13 +129,12 @@ class _Top:
         self.place = torch.zeros(n_cells, 3, dtype=torch.long, device=like.device)  # head, position, feature
         self.total = torch.zeros_like(self.value)
 
-    def see(self, cells: slice, positions: slice, dash: Tensor) -> None:
-        value, flat = dash.flatten(1).max(1)
-        place = torch.stack(torch.unravel_index(flat, dash.shape[1:]), 1)
-        place[:, 1] += positions.start
-        larger = value > self.value[cells]
-        self.place[cells] = torch.where(larger[:, None], place, self.place[cells])
-        self.value[cells] = torch.maximum(value, self.value[cells])
+    def see(self, cells: slice, positions: slice, E: Tensor) -> None:
+        value = largest(E, (1, 2, 3)).to(self.value.dtype)
+        for one in (value > self.value[cells]).nonzero()[:, 0].tolist():  # seldom: where is looked for only then
+            place = torch.unravel_index(whole(E[one]).argmax(), E.shape[1:])
+            self.place[cells.start + one] = torch.stack(place) + torch.tensor([0, positions.start, 0])
+            self.value[cells.start + one] = value[one]
 
     def add_gradient(self, dk: Tensor, projection: Tensor, stabiliser: Stabiliser) -> None:
         scale = projection.shape[1] ** -0.25
@@ -134,7 +142,7 @@ class _Top:
         for cell in [self.value.argmax()] if whole_batch else range(len(self.value)):
             head, position, feature = self.place[cell]
             total = self.total.sum() if whole_batch else self.total[cell]
-            dk[cell, head, position] -= total * projection[feature] * scale
+            dk[cell, head, position] -= (total * projection[feature] * scale).to(dk.dtype)
 
 
 def _blocks_of(q: Tensor, projection: Tensor) -> Iterator[tuple[slice, slice]]:

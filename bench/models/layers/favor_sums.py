@@ -22,7 +22,7 @@ class KeySummary:
     """Sums over the keys of a batch, collected block by block: all that queries need to know of them."""
 
     def __init__(self, n_cells: int, n_heads: int, projection: Tensor):
-        self.projection = scaled(projection)
+        self.projection = scaled(projection, projection.dtype)
         features, dim = projection.shape
         new = {"dtype": projection.dtype, "device": projection.device}
         self.sums = torch.zeros(n_cells, n_heads, features, dim + 1, **new)  # of E [v, 1]
@@ -32,16 +32,18 @@ class KeySummary:
 
     def add(self, cells: slice, k: Tensor, v: Tensor, *, take_out: bool = False) -> None:
         """Add, or take out, a block of keys and values, each (cells, heads, positions, dim_head)."""
+        if k.dtype != self.projection.dtype:  # bf16; sums stay in the precision of the projection
+            self.projection = self.projection.to(k.dtype)
         E = self._features(cells, k)  # (cells, heads, positions, features)
-        largest = _largest(E, (2, 3))
-        if not (largest < math.exp(SAFE)).all():
+        most = largest(E, (2, 3))
+        if not (most < math.exp(SAFE)).all():
             before = self.reference[cells].clone()
             self.reference[cells] = torch.maximum(before, (k @ self.projection).amax((2, 3)).to(before.dtype))
             self.sums[cells] *= (before - self.reference[cells]).exp()[..., None, None]
             E = self._features(cells, k)
-            largest = _largest(E, (2, 3))
+            most = largest(E, (2, 3))
         if not take_out:
-            top = largest.to(self.top.dtype).log() + self.reference[cells]
+            top = most.to(self.top.dtype).log() + self.reference[cells]
             self.top[cells] = torch.maximum(self.top[cells], top)
         augmented = with_ones(v)
         weighted = augmented * (-half_norm(k)).exp()[..., None].to(v.dtype)
@@ -65,7 +67,9 @@ class KeySummary:
 
 def attend(q: Tensor, projection: Tensor, context: Tensor) -> Tensor:
     """Return what a block of queries reads from the context of its cells, in the shape of the queries."""
-    return read(*query_features(q, projection), context)[0]
+    E, factor = query_features(q, projection)
+    sums = (E @ context.to(E.dtype)) * factor + EPS * context.sum(2, keepdim=True)
+    return sums[..., :-1] / sums[..., -1:]
 
 
 def blocks(n_cells: int, n_positions: int, n_heads: int, n_features: int, size: int) -> Iterator[tuple[slice, slice]]:
@@ -85,33 +89,32 @@ def block_size(device: torch.device) -> int:
 
 def query_features(q: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
     """Return E and a factor per query: its features are E * factor + EPS."""
-    projection = scaled(projection)
+    projection = scaled(projection, q.dtype)
     E = (q @ projection).exp_()  # (cells, heads, positions, features)
-    largest = _largest(E, -1)[..., None]
+    most = largest(E, -1)[..., None]
     factor = (-half_norm(q)[..., None]).exp()
-    if ((largest > math.exp(-SAFE)) & (largest < math.exp(SAFE))).all():
-        return E, factor / largest
+    if ((most > math.exp(-SAFE)) & (most < math.exp(SAFE))).all():
+        return E, factor / most
     dash = q @ projection
     return dash.sub_(dash.amax(-1, keepdim=True)).exp_(), factor
 
 
-def _largest(E: Tensor, dims) -> Tensor:
-    """Return the largest of numbers that are not negative: read as whole numbers they have the same order.
+def largest(E: Tensor, dims) -> Tensor:
+    """Return the largest of numbers that are not negative."""
+    return whole(E).amax(dims).view(E.dtype)
+
+
+def whole(E: Tensor) -> Tensor:
+    """Return numbers that are not negative as whole numbers of the same order.
 
     Vector units compare these several times as fast, since they need not look for what is not a number.
     """
-    return E.view(WHOLE[E.dtype]).amax(dims).view(E.dtype)
+    return E.view(WHOLE[E.dtype])
 
 
-def read(E: Tensor, factor: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """Return output and denominator of queries."""
-    sums = (E @ context) * factor + EPS * context.sum(2, keepdim=True)  # (cells, heads, positions, dim_head + 1)
-    return sums[..., :-1] / sums[..., -1:], sums[..., -1:]
-
-
-def scaled(projection: Tensor) -> Tensor:
-    """Return (dim_head, n_features) that takes unscaled queries or keys to their projections."""
-    return (projection * projection.shape[1] ** -0.25).T.contiguous()
+def scaled(projection: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (dim_head, n_features) that takes unscaled queries or keys of that type to their projections."""
+    return (projection * projection.shape[1] ** -0.25).to(dtype).T.contiguous()
 
 
 def half_norm(x: Tensor) -> Tensor:

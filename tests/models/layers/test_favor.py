@@ -206,6 +206,25 @@ def test_rows_come_from_qr_and_lengths_from_the_norms():
     torch.testing.assert_close(found, torch.cat(expected)[:6] * norms.norm(dim=1)[:, None])
 
 
+@pytest.mark.parametrize("stabiliser", ["batch", "per_cell"])
+@pytest.mark.parametrize("case", ["usual", "published head"])
+def test_in_bf16_output_and_gradients_are_near_those_of_the_formula(case, stabiliser, block):
+    """Queries, keys and values keep eight bits; a random error of that size in each feature mostly averages out."""
+    inputs = draw(*CASES[case])
+    rounded = [t.bfloat16().double() for t in inputs[:4]]
+    expected = run(formula, (*rounded, inputs[4]), stabiliser)
+    *qkv, gradient = (t.bfloat16() for t in rounded)
+    qkv = [t.requires_grad_() for t in qkv]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attention(*qkv, inputs[4].float(), stabiliser)
+    out.backward(gradient)
+    found = [out.detach(), *(t.grad for t in qkv)]
+    assert {t.dtype for t in found} == {torch.bfloat16}
+    for one, other in zip(found, expected, strict=True):
+        error = (one.double() - other).norm() / other.norm()
+        assert error < 0.03, error.item()
+
+
 MEMORY = """
 import sys, threading, psutil, torch
 from bench.models.layers.favor import attention
