@@ -55,7 +55,7 @@ class Family:
     golden
         Path of a function that compares a golden case, by the case's name.
     on_gpu
-        Cases that are computed on a GPU too, where there is one.
+        Cases of networks: they are computed in bf16 too, and on a GPU where there is one.
     weights_options, pretrain_options
         Switches of ``bench weights``, which stand for options of the converter, and of ``bench pretrain``, which stand
         for settings of its recipe.

@@ -95,6 +95,7 @@ def _backends(name: str) -> list[Backend]:
     if any(name in family.on_gpu for family in families().values()):
         import torch
 
+        backends.append(Backend("cpu", "bf16"))
         if torch.cuda.is_available():
             backends += [Backend("cuda"), Backend("cuda", "bf16")]
     return backends

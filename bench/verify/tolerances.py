@@ -5,3 +5,4 @@ Absolute tolerances are those of numbers of size one; `Case.compare` multiplies 
 
 ROUNDING = 1e-6  # relative, of numbers that a rounded sum decides: totals of cells, their edges, losses of about 1,000
 BF16 = 3e-2  # of logits and encodings: eight bits of mantissa over a few layers
+BF16_TRAINED = 0.15  # likewise after steps of Adam, which moves a weight as far for a small gradient as for a large one

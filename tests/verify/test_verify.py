@@ -488,7 +488,7 @@ def test_missing_and_empty_folders_are_sentences(tmp_path, folder):
 
 def test_a_case_is_run_on_the_gpu_too_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [str(b) for b in package._backends(LENDER)] == ["cpu float32", "cuda float32", "cuda bf16"]
+    assert [str(b) for b in package._backends(LENDER)] == ["cpu float32", "cpu bf16", "cuda float32", "cuda bf16"]
     assert [str(b) for b in package._backends("scbert_schedule")] == ["cpu float32"]
 
 

@@ -46,10 +46,10 @@ class KeySummary:
             top = most.to(self.top.dtype).log() + self.reference[cells]
             self.top[cells] = torch.maximum(self.top[cells], top)
         augmented = with_ones(v)
-        weighted = augmented * (-half_norm(k)).exp()[..., None].to(v.dtype)
+        weighted = (augmented * (-half_norm(k)).exp_()[..., None]).to(v.dtype)
         sign = -1 if take_out else 1
         self.sums[cells] += sign * (E.transpose(2, 3) @ weighted)
-        self.values[cells] += sign * augmented.sum(2, keepdim=True)
+        self.values[cells] += sign * augmented.sum(2, keepdim=True, dtype=self.values.dtype)
 
     def _features(self, cells: slice, k: Tensor) -> Tensor:
         dash = k @ self.projection
