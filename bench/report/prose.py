@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError
+from bench.report.figures.style import PLAIN
 
 
 def say(name: str, value: Any) -> None:
@@ -36,7 +37,7 @@ def rows_of(table: pd.DataFrame, **where) -> pd.DataFrame:
 def values_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> pd.Series:
     """Return a metric of the runs for which each given column has the given value, a number per run.
 
-    Numbers per cell type, which records hold as well, are left out.
+    Numbers per cell type, which records hold as well, are left out; so are a model's variants, unless one is named.
 
     Raises
     ------
@@ -44,6 +45,9 @@ def values_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> pd.Serie
         If there is no such run.
     """
     found = rows_of(runs, **{"metric": metric, "class": ""}, **where)
+    if "model" in where and "variant" not in where:
+        plain = found["variant"].isin(PLAIN)
+        found = found[plain] if plain.any() else found
     if found.empty:
         raise BenchError(f"No run with {metric} and {where}; see: bench records")
     return found["value"]

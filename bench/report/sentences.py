@@ -6,7 +6,7 @@ Each function takes records and returns text; where nothing is recorded the text
 import pandas as pd
 
 from bench.report.figures.runs import complete, runs_of, with_constant
-from bench.report.figures.style import series_of
+from bench.report.figures.style import PLAIN, series_of
 
 NOTHING = "not recorded yet"
 
@@ -16,7 +16,7 @@ def against(records: pd.DataFrame, model: str, base: str) -> str:
 
     Of each tier and data set the largest share of the training cells counts at which both were run.
     """
-    accuracy = records[records["metric"] == "accuracy"]
+    accuracy = records[(records["metric"] == "accuracy") & records["variant"].isin(PLAIN)]
     means = accuracy.groupby(["tier", "dataset", "fraction", "model"])["value"].mean().unstack()
     both = means.reindex(columns=[model, base]).dropna()
     largest = both.groupby(["tier", "dataset"]).tail(1)

@@ -22,7 +22,9 @@ RUNS = table_of(
 def test_mean_and_ends_are_of_the_runs_asked_for():
     assert prose.mean_of(RUNS, model="scbert", variant="pretrained") == pytest.approx(0.75)
     assert prose.mean_of(RUNS, "macro_f1", model="scbert") == 0.5
-    assert prose.lowest_of(RUNS, model="scbert") == 0.6
+    assert prose.lowest_of(RUNS, model="scbert") == 0.7  # a variant never slips into a model's own runs
+    assert prose.lowest_of(RUNS, model="scbert", variant=["pretrained", "no_pretraining"]) == 0.6
+    assert prose.lowest_of(RUNS[RUNS["variant"] != "pretrained"], model="scbert") == 0.6
     assert prose.highest_of(RUNS, tier=["standin", "quick"]) == 0.8
     assert prose.values_of(RUNS, tier="quick").tolist() == [0.4]
 

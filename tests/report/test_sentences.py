@@ -13,6 +13,7 @@ def of(model, variant, values, metric="accuracy", **more):
 
 def test_a_model_is_set_against_another_at_the_largest_share_that_both_have():
     rows = of("scgpt", "pretrained", [0.5, 0.7], fraction=0.1) + of("l1_logistic", "default", [0.9], fraction=0.1)
+    rows += of("scgpt", "no_pretraining", [0.1], fraction=0.1)  # another arm
     rows += of("l1_logistic", "default", [0.99])  # all training cells, where scGPT was not run
     rows += of("scgpt", "pretrained", [0.8], tier="quick", dataset="hao")
     rows += of("l1_logistic", "default", [0.7], tier="quick", dataset="hao")

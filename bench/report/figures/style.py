@@ -32,6 +32,7 @@ VARIANTS = {  # name -> label, marker, line style; the colour is the model's
     "scratch_tuned": ("tuned from scratch", "^", ":"),
     "no_gene2vec": ("no gene2vec", "d", ":"),
     "shuffled_genes": ("shuffled genes", "<", "-."),
+    "genes_of_weights": ("genes of the weights", "x", "--"),
     "same_data": ("fitted on the same data set", ">", "--"),
     "reported_by_yang": ("as reported by Yang et al.", "P", "-"),
 }

@@ -17,6 +17,7 @@ from bench.report.tables.project import (
     models,
     provenance,
     sources,
+    standin,
     versions,
 )
 from bench.report.tables.reliability import TARGETS, abstention, calibration, fronts, on_every_front, seconds_again
@@ -65,5 +66,6 @@ __all__ = [
     "show",
     "slow_family",
     "sources",
+    "standin",
     "versions",
 ]

@@ -92,6 +92,22 @@ def provenance() -> pd.DataFrame:
     )
 
 
+def standin() -> pd.DataFrame:
+    """Return how many seeds the stand-in tier has of what begins with pretrained weights, by share of training cells.
+
+    The first digits of the SHA-256 tell files of weights apart.
+    """
+    from bench.protocol.records import read
+
+    runs = read()
+    runs = runs_of(runs[(runs["tier"] == "standin") & (runs["metric"] == "accuracy") & (runs["weights_hash"] != "")])
+    runs = runs.assign(weights=runs["weights_sha256"].str[:8], share=(100 * runs["fraction"]).map("{:g} %".format))
+    shares = [f"{100 * share:g} %" for share in sorted(set(runs["fraction"]))]
+    runs = runs.drop_duplicates(["dataset", "key"])
+    table = runs.pivot_table("key", ["dataset", "series", "weights"], "share", "count", 0)[shares]
+    return table.rename_axis(index=["data", "model", "weights"], columns="seeds, by share of the training cells")
+
+
 def versions() -> list[str]:
     """Return the distinct sets of package versions that made the records."""
     from bench.protocol.records import read
