@@ -140,7 +140,7 @@ def run(
 ) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
-    Example: bench run few_shot_pbmc -p tier standin -p seeds "[0, 1]"
+    Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
     from bench.core.settings import parse
     from bench.protocol import notebooks
