@@ -1,7 +1,5 @@
 """The command ``bench standin``."""
 
-import math
-
 import click
 
 
@@ -16,10 +14,12 @@ def standin(only_plan: bool, hours: float | None) -> None:
 
     Example: bench standin --hours 2.5
     """
-    from bench.protocol.standin import Times, ending_in, plan, recorded, run
+    from bench.core.forked import nursery
+    from bench.protocol.engine import WARM
+    from bench.protocol.standin import Times, ending_in, in_words, plan, recorded, run
 
     if not only_plan:
-        with ending_in(hours, click.echo):
+        with nursery(WARM), ending_in(hours, click.echo):  # a process for each trial, which imports nothing again
             run(click.echo)
         return
     from bench.training.pretrain import seconds_left
@@ -28,16 +28,9 @@ def standin(only_plan: bool, hours: float | None) -> None:
     names = dict.fromkeys(name for left in to_do for name in left.weights)
     pretraining = {name: seconds_left(name) for name in names}
     for name, seconds in pretraining.items():
-        click.echo(f"   {name}: {f'to be pretrained, {_told([seconds])}' if seconds else 'pretrained'}")
+        click.echo(f"   {name}: {f'to be pretrained, {in_words([seconds])}' if seconds else 'pretrained'}")
     for number, left in enumerate(to_do, start=1):
         took = [times.of(task) for task, _ in left.missing]
-        said = f"{len(left.missing)} of {left.n_trials} trials to run, {_told(took)}" if took else "done"
+        said = f"{len(left.missing)} of {left.n_trials} trials to run, {in_words(took)}" if took else "done"
+        said = f"cannot be planned. {left.reason}" if left.reason else said
         click.echo(f"{number:>2}. {left.step.title}: {said}")
-
-
-def _told(seconds: list[float]) -> str:
-    """Return a sum of times in words; some may not be known."""
-    known = [s for s in seconds if not math.isnan(s)]
-    unknown = f"{len(seconds) - len(known)} of unknown length" if len(known) < len(seconds) else ""
-    hours = f"about {sum(known) / 3600:.1f} h" if known else ""
-    return " and ".join(filter(None, (hours, unknown)))

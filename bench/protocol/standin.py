@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -67,6 +69,7 @@ class ToDo:
     step: Step
     n_trials: int
     missing: list[tuple[Any, Callable]]
+    reason: str = ""  # why it cannot be planned here
 
     @property
     def weights(self) -> list[str]:
@@ -78,10 +81,15 @@ class ToDo:
 def plan() -> list[ToDo]:
     """Return the steps in order of worth with what is not recorded yet; nothing is run, no weights are made."""
     known = recorded()
-    return [_left(step, step.trials(), known) for step in steps()]
+    return [left(step, known) for step in steps()]
 
 
-def _left(step: Step, trials: list[tuple[Any, Callable]], known: pd.DataFrame) -> ToDo:
+def left(step: Step, known: pd.DataFrame) -> ToDo:
+    """Return what is left of a step, given the trials that are recorded."""
+    try:
+        trials = step.trials()
+    except BenchError as error:  # data that cannot be had here: other steps can still be run
+        return ToDo(step, 0, [], str(error))
     done = _done([task for task, _ in trials], known)
     return ToDo(step, len(trials), [(task, run) for task, run in trials if task.trial.key not in done])
 
@@ -101,14 +109,26 @@ def run(say: Callable[[str], None]) -> None:
     """
     records.check_writable()
     for number, step in enumerate(steps(), start=1):
-        trials, known = step.trials(), recorded().groupby("key")["experiment"].agg(set)
-        for task, _ in trials:
-            if task.experiment not in known.get(task.trial.key, {task.experiment}):  # in another one alone
-                records.adopt(task.experiment, TIER, task.trial.key, committed=True)
-        left = _left(step, trials, recorded())
-        say(f"{number}. {step.title}: {len(left.missing)} of {left.n_trials} trials to run")
-        for task, work in left.missing:
-            record([task.here()], work, f"{name_of(task)} ({TIER})", jobs=1)
+        to_do = left(step, recorded())
+        if _taken_over(to_do):
+            to_do = left(step, recorded())
+        if to_do.reason:
+            say(f"{number}. {step.title}: left out. {to_do.reason}")
+            continue
+        say(f"{number}. {step.title}: {len(to_do.missing)} of {to_do.n_trials} trials to run")
+        for place, (task, work) in enumerate(to_do.missing):
+            times = Times(recorded())
+            seconds = [times.of(task) for task, _ in to_do.missing[place:]]
+            label = f"{name_of(task)}, {place + 1} of {len(to_do.missing)}"
+            say(f"{label}; to the end of this step: {in_words(seconds)}")
+            record([task.here()], work, label, jobs=1)
+
+
+def _taken_over(to_do: ToDo) -> int:
+    """Take over trials that are recorded by other experiments alone; return how many there were."""
+    known = set(recorded()["key"])
+    keys = [(task.experiment, TIER, task.trial.key) for task, _ in to_do.missing if task.trial.key in known]
+    return sum(records.adopt(*key, committed=True) for key in keys)
 
 
 def name_of(task: Any) -> str:
@@ -116,6 +136,14 @@ def name_of(task: Any) -> str:
     trial = task.trial
     variant = "" if trial.variant == "default" else f"@{trial.variant}"
     return f"{trial.model}{variant} on {trial.dataset}, {100 * trial.fraction:g} %, seed {trial.seed}"
+
+
+def in_words(seconds: list[float]) -> str:
+    """Return the sum of times of which some may not be known."""
+    known = [s for s in seconds if not math.isnan(s)]
+    unknown = f"{len(seconds) - len(known)} of unknown length" if len(known) < len(seconds) else ""
+    hours = f"about {sum(known) / 3600:.1f} h" if known else ""
+    return " and ".join(filter(None, (hours, unknown)))
 
 
 @contextmanager
@@ -142,8 +170,17 @@ def ending_in(hours: float | None, say: Callable[[str], None]) -> Iterator[None]
 
 
 def recorded() -> pd.DataFrame:
-    """Return the trials of the tier that did not fail, one row each, the user's own first."""
-    table = records.read()
+    """Return the trials of the tier that did not fail, one row each, the user's own before committed ones."""
+    both = pd.concat([_good(records.read(committed=False)), _committed(records.committed_folder())])
+    return both.drop_duplicates(["experiment", "key"], ignore_index=True)
+
+
+@cache
+def _committed(_folder: Path) -> pd.DataFrame:
+    return _good(records.read(own=False))
+
+
+def _good(table: pd.DataFrame) -> pd.DataFrame:
     table = table[(table["tier"] == TIER) & (table["status"] == "ok")]
     return table.drop_duplicates(["experiment", "key"])
 

@@ -22,6 +22,7 @@ from bench.core.families import families
 from bench.core.provenance import commit, versions
 from bench.datasets.sources import cache_folder
 from bench.training.checkpoint import Run, Unfinished
+from bench.training.device import say_what_bf16_does
 from bench.training.masked_steps import N_VALIDATION, evaluate, step
 from bench.training.objective import Objective
 from bench.training.recipes import Pretraining, named
@@ -32,6 +33,7 @@ from bench.training.world import World
 
 CHECKPOINT_S = 60.0  # seconds between two checkpoints
 EVALUATIONS = 10  # of the validation cells, in the course of a run
+WIDE = 200  # encodings from here on are so wide that products take most of the time
 
 __all__ = ["N_VALIDATION", "best_device", "pretrain", "pretrained", "summary"]
 
@@ -157,6 +159,8 @@ def _target(name: str, recipe: Pretraining, cells: Cells) -> Path:
 
 def _train(unfinished: Unfinished, name: str, objective: Objective, world: World, every_s: float) -> None:
     begun, recipe = time.perf_counter(), objective.recipe
+    if world.leads and recipe.dim >= WIDE:
+        say_what_bf16_does(recipe.precision, world.device.type)
     train, validation = objective.cells.split(recipe.validation_share, recipe.seed)
     run = _begin(unfinished, objective, train, world)
     earlier, saved = run.seconds, begun

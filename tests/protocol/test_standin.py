@@ -33,7 +33,7 @@ standin.run(print)
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, warm):
     """One step of seven trials that take no time: the majority is fitted once for all cells."""
     monkeypatch.setattr(standin, "steps", lambda: [Step("small", "few_shot_pbmc", SMALL)])
 
@@ -63,11 +63,32 @@ def test_a_plan_runs_nothing_and_what_is_run_is_done(small, own_results):
     assert not [*own_results.rglob("*.csv")]
     said = []
     run(said.append)
-    assert said == ["1. small: 7 of 7 trials to run"]
+    assert said[0] == "1. small: 7 of 7 trials to run"
+    assert said[1] == "majority on hao, 50 %, seed 0, 1 of 7; to the end of this step: 7 of unknown length"
+    assert len(said) == 8
     assert {path.parent.relative_to(own_results).as_posix() for path in own_results.rglob("*.csv")} == {
         "few_shot_pbmc/standin"
     }
     assert not plan()[0].missing
+
+
+def test_a_step_whose_data_cannot_be_had_is_left_out_and_that_is_said(small, monkeypatch):
+    steps = [Step("none", "few_shot_pbmc", SMALL | {"dataset": "no.h5ad", "label": "type"}), *standin.steps()]
+    monkeypatch.setattr(standin, "steps", lambda: steps)
+    assert [bool(one.reason) for one in plan()] == [True, False]
+    said = []
+    run(said.append)
+    assert said[0].startswith("1. none: left out. ") and "no.h5ad" in said[0]
+    assert said[1] == "2. small: 7 of 7 trials to run"
+    assert "1. none: cannot be planned. " in CliRunner().invoke(main, ["standin", "--plan"]).output
+
+
+def test_trials_of_another_experiment_are_taken_over(small, monkeypatch):
+    run(lambda _: None)
+    monkeypatch.setattr(standin, "steps", lambda: [Step("same", "few_shot_scgpt", SMALL)])
+    said = []
+    run(said.append)
+    assert said == ["1. same: 0 of 7 trials to run"]
 
 
 def test_committed_trials_count_as_done_here_alone(small, own_results, tmp_path, monkeypatch):

@@ -1,0 +1,65 @@
+"""Where networks run, and what is said of the precision."""
+
+import pytest
+import torch
+
+from bench.protocol.trials import Grid
+from bench.training import device
+from bench.training.device import best, device_of, say_what_bf16_does
+
+
+@pytest.fixture(autouse=True)
+def said_again():
+    say_what_bf16_does.cache_clear()
+    yield
+    say_what_bf16_does.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("has_units", "precision", "where", "expected"),
+    [
+        (True, "float32", "cpu", "with precision 'bf16' large networks are about twice as fast"),
+        (True, "bf16", "cpu", ""),
+        (False, "bf16", "cpu", "has no bf16 units: precision 'bf16' is slower here than 'float32'"),
+        (False, "float32", "cpu", ""),
+        (True, "float32", "cuda", ""),
+    ],
+)
+def test_what_the_other_precision_would_do_is_said_once(has_units, precision, where, expected, monkeypatch, capsys):
+    monkeypatch.setattr(device, "has_bf16", lambda: has_units)
+    for _ in range(2):
+        say_what_bf16_does(precision, where)
+    found = capsys.readouterr().err
+    assert found.count("\n") == bool(expected)
+    assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("flags", "has_units"),
+    [("flags : fpu amx_bf16 sse", True), ("Features : fp asimd bf16 i8mm", True), ("flags : fpu avx512f", False)],
+)
+def test_units_are_those_that_the_processor_names(flags, has_units, monkeypatch):
+    device.has_bf16.cache_clear()
+    monkeypatch.setattr(device.Path, "read_text", lambda *_, **__: flags)
+    assert device.has_bf16() == has_units
+    device.has_bf16.cache_clear()
+
+
+def test_the_precision_is_never_chosen_by_the_machine(monkeypatch):
+    keys = set()
+    for has_units in (True, False):
+        monkeypatch.setattr(device, "has_bf16", lambda has_units=has_units: has_units)
+        keys.add(Grid("x", "standin", "hao", ["scbert_head"]).tasks()[0].trial.key)
+    assert len(keys) == 1
+
+
+def test_auto_is_the_gpu_where_there_is_one_and_no_part_of_the_key(monkeypatch):
+    auto = {"scbert_head": {"device": "auto"}}
+    found = {}
+    for there in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        found[there] = Grid("x", "quick", "hao", ["scbert_head"], overrides=auto).tasks()[0]
+    assert (found[True].spec.device, found[False].spec.device) == ("cuda", "cpu")
+    assert found[True].trial.key == found[False].trial.key
+    assert best() == "cpu"
+    assert device_of("auto").type == "cpu"
