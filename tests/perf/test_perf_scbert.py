@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from rates import alternating, ceiling_of_the_gpu, matrix_rate
 
 from bench.models.scbert.network import Architecture, ScBERTNetwork
+from bench.training.device import autocast
 
 N_EXPRESSED = 1200  # genes of a cell with a token above 0
 ROUNDS = 5
@@ -92,9 +93,9 @@ def peak_mb(run) -> float:
 def test_embedding_of_one_cell_on_the_cpu(network, benchmark, capsys):
     tokens = cells(1, network.architecture.n_genes + 1)
 
-    def ours(shortcut: bool):
+    def ours(shortcut: bool, precision: str = "float32"):
         network.shortcut = shortcut
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(tokens.device, precision):
             return network.encode(tokens)
 
     def plain():
@@ -104,16 +105,28 @@ def test_embedding_of_one_cell_on_the_cpu(network, benchmark, capsys):
     ours(True)
     memory = {"ours": peak_mb(lambda: ours(False)), "plain": peak_mb(plain)}
     error = max((ours(shortcut) - plain()).abs().max().item() for shortcut in (False, True))
-    rates = []
+    rounded, exact = ours(False, "bf16").flatten(), plain().flatten()
+    rates, in_bf16 = [], []
     runs = {"shortcut": lambda: ours(True), "ours": lambda: ours(False), "plain": plain}
-    seconds = alternating(runs | {"rate": lambda: rates.append(matrix_rate())}, ROUNDS)
-    share = flops(network.architecture, tokens.shape[1]) / seconds["ours"] / statistics.median(rates)
+    runs |= {"bf16": lambda: ours(False, "bf16"), "rate": lambda: rates.append(matrix_rate())}
+    runs |= {"rate in bf16": lambda: in_bf16.append(matrix_rate(dtype=torch.bfloat16))}
+    seconds = alternating(runs, ROUNDS)
+    products = flops(network.architecture, tokens.shape[1])
+    share = products / seconds["ours"] / statistics.median(rates)
+    share_in_bf16 = products / seconds["bf16"] / statistics.median(in_bf16)
     with capsys.disabled():
         print(f"\nplain {seconds['plain']:.2f} s; without the shortcut {seconds['ours']:.2f} s, ", end="")
         print(f"{seconds['plain'] / seconds['ours']:.1f}x; with it {seconds['shortcut']:.2f} s, ", end="")
         print(f"{seconds['plain'] / seconds['shortcut']:.1f}x; largest difference {error:.1e}")
         print(f"{100 * share:.0f} % of the matrix rate, {statistics.median(rates) / 1e9:.0f} GFLOP/s; ", end="")
         print(f"peak memory {memory['ours']:.0f} MB against {memory['plain']:.0f} MB")
+        print(
+            f"in bf16 {seconds['bf16']:.2f} s, {seconds['plain'] / seconds['bf16']:.1f}x; {100 * share_in_bf16:.0f} % ",
+            end="",
+        )
+        print(f"of the matrix rate, {statistics.median(in_bf16) / 1e9:.0f} GFLOP/s; largest difference ", end="")
+        alike = F.cosine_similarity(rounded.double(), exact.double(), dim=0).item()
+        print(f"{(rounded - exact).abs().max().item():.1e}, cosine {alike:.6f}")
     benchmark.pedantic(lambda: ours(True), rounds=3)
     assert error < 1e-4
 
@@ -124,7 +137,6 @@ def test_embedding_of_one_cell_on_the_cpu(network, benchmark, capsys):
 def test_cells_per_second_on_a_gpu(network, benchmark, capsys, what):
     from copy import deepcopy
 
-    from bench.training.device import autocast
     from bench.training.step import training_step
 
     device, ours = torch.device("cuda"), deepcopy(network).cuda()

@@ -131,10 +131,12 @@ class _Top:
 
     def see(self, cells: slice, positions: slice, E: Tensor) -> None:
         value = largest(E, (1, 2, 3)).to(self.value.dtype)
-        for one in (value > self.value[cells]).nonzero()[:, 0].tolist():  # seldom: where is looked for only then
-            place = torch.unravel_index(whole(E[one]).argmax(), E.shape[1:])
-            self.place[cells.start + one] = torch.stack(place) + torch.tensor([0, positions.start, 0])
-            self.value[cells.start + one] = value[one]
+        larger = (value > self.value[cells]).nonzero()[:, 0]  # in the first blocks of a cell, seldom in later ones
+        if len(larger):
+            flat = whole(E if len(larger) == len(E) else E[larger]).flatten(1).argmax(1)
+            place = torch.stack(torch.unravel_index(flat, E.shape[1:]), 1)
+            place[:, 1] += positions.start
+            self.place[cells][larger], self.value[cells][larger] = place, value[larger]
 
     def add_gradient(self, dk: Tensor, projection: Tensor, stabiliser: Stabiliser) -> None:
         scale = projection.shape[1] ** -0.25
