@@ -19,7 +19,7 @@ from bench.protocol.trials import Grid
 
 pytestmark = pytest.mark.usefixtures("warm")
 
-COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "verify", "records")
+COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "standin", "verify", "records", "cache")
 
 
 @pytest.fixture(autouse=True)
