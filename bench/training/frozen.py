@@ -78,13 +78,15 @@ class Store:
                 done += len(part)
 
     def read(self, numbers: np.ndarray) -> Tensor:
-        """Return rows, (len(numbers), *shape)."""
-        mapped = np.memmap(self._values, np.uint8, "r").reshape(-1)[: self._n_whole() * self.row_bytes]
-        rows = mapped.reshape(-1, self.row_bytes)[numbers]
-        return torch.from_numpy(rows).view(self.dtype).view(len(numbers), *self.shape)
+        """Return rows, (len(numbers), *shape); `opened` before, they stay even if the store is removed."""
+        rows = torch.from_numpy(self._mapped[numbers])
+        return rows.view(self.dtype).view(len(numbers), *self.shape)
 
-    def _n_whole(self) -> int:
-        return self._values.stat().st_size // self.row_bytes
+    def opened(self) -> "Store":
+        """Return the store with the rows that are there now."""
+        n_rows = len(self.numbers())
+        self._mapped = np.memmap(self._values, np.uint8, "r", shape=(n_rows, self.row_bytes))
+        return self
 
 
 def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor]) -> Cells:
@@ -121,7 +123,7 @@ def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor])
                 return cells
             there = store.numbers()
         store.folder.touch()  # used now
-    return Encoded(np.array([there[name] for name in names]), cells.labels, store)
+        return Encoded(np.array([there[name] for name in names]), cells.labels, store.opened())
 
 
 def stores() -> dict[Path, int]:
