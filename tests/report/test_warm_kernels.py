@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -125,6 +126,28 @@ def test_several_chapters_run_warm_and_end_with_ctrl_c(tmp_path, monkeypatch):
     assert first[1:] == told[1:]  # one nursery, warm and fresh, in the folder that was asked from
     assert first[2:4] == ["True", "True"]
     assert gone(*map(int, first[:2]), *map(int, told[:2]))
+
+
+def test_ports_of_kernels_are_none_that_the_system_gives_to_connections(warm):
+    """Jupyter asks the system for a free port and lets it go; until the kernel binds it, any connection may get it."""
+    client = NotebookClient(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), kernel_name="python3")
+    with client.setup_kernel():
+        ports = [client.km.get_connection_info()[name] for name in warm_kernels.PORTS]
+        client.execute_cell(client.nb.cells[0], 0)
+    assert client.nb.cells[0].outputs[0]["data"]["text/plain"] == "2"
+    assert len(set(ports)) == 5 and set(ports) <= set(warm_kernels.RESERVED)
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not set(ports) & set(range(first, last + 1))
+
+
+def test_a_port_that_something_listens_on_is_not_chosen(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        free = warm_kernels.free_port("127.0.0.1")
+        monkeypatch.setattr(warm_kernels, "RESERVED", [port] * 50 + [free - 1])
+        assert warm_kernels.free_port("127.0.0.1") == free - 1
 
 
 def test_without_nursery_kernels_start_as_ever(tmp_path, monkeypatch):

@@ -5,11 +5,14 @@ A page is executed by the same ``ipykernel``, in a process and a session of its 
 """
 
 import os
+import random
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import EntryPoint
 
+from jupyter_client.connect import LocalPortCache
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from bench.core import forked
@@ -20,8 +23,20 @@ WARM = ("ipykernel.kernelapp", "myst_nb.ext.glue", "altair", "bench.report.figur
 WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked", "bench.protocol.experiments")
 
 
+PORTS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
+RESERVED = range(10_000, 32_000)  # no system gives these to a connection that asks for any port
+
+
 class WarmProvisioner(LocalProvisioner):
     """Start this Python's kernels in the nursery, any other as Jupyter does."""
+
+    async def pre_launch(self, **kwargs):
+        """Choose ports that stay free until the kernel binds them: those of Jupyter's choice may go to a connection."""
+        if self.parent and self.parent.cache_ports and not self.ports_cached:
+            for name in PORTS:
+                setattr(self.parent, name, free_port(self.parent.ip))
+            self.ports_cached = True
+        return await super().pre_launch(**kwargs)
 
     async def launch_kernel(self, cmd: list[str], **kwargs):
         """Start a kernel and return how to reach it."""
@@ -34,6 +49,18 @@ class WarmProvisioner(LocalProvisioner):
             return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
+
+
+def free_port(ip: str) -> int:
+    """Return a port that nothing listens on and that this process has not chosen before."""
+    chosen = LocalPortCache.instance().currently_used_ports
+    while True:
+        port = random.SystemRandom().choice(RESERVED)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((ip, port))
+            if port not in chosen:
+                chosen.add(port)
+                return port
 
 
 @contextmanager
