@@ -16,21 +16,26 @@ def standin(only_plan: bool, hours: float | None) -> None:
     """
     from bench.core.forked import nursery
     from bench.protocol.engine import WARM
-    from bench.protocol.standin import Times, ending_in, in_words, plan, recorded, run
+    from bench.protocol.standin import ending_in, run
 
-    if not only_plan:
-        with nursery(WARM), ending_in(hours, click.echo):  # a process for each trial, which imports nothing again
-            run(click.echo)
-        return
-    from bench.training.pretrain import seconds_left
+    if only_plan:
+        return _show_plan()
+    with nursery(WARM), ending_in(hours, click.echo):  # a process for each trial, which imports nothing again
+        run(click.echo)
 
-    to_do, times = plan(), Times(recorded())
-    names = dict.fromkeys(name for left in to_do for name in left.weights)
-    pretraining = {name: seconds_left(name) for name in names}
-    for name, seconds in pretraining.items():
-        click.echo(f"   {name}: {f'to be pretrained, {in_words([seconds])}' if seconds else 'pretrained'}")
+
+def _show_plan() -> None:
+    from bench.protocol.durations import Durations, in_words
+    from bench.protocol.standin import plan, recorded
+    from bench.training.pace import pace_of
+
+    to_do = plan()
+    paces = {name: pace_of(name) for name in dict.fromkeys(name for left in to_do for name in left.weights)}
+    durations = Durations(recorded(), {name: pace.cell_s for name, pace in paces.items()})
+    for name, pace in paces.items():
+        click.echo(f"   {name}: {f'to be pretrained, {in_words([pace.left_s])}' if pace.n_left else 'pretrained'}")
     for number, left in enumerate(to_do, start=1):
-        took = [times.of(task) for task, _ in left.missing]
+        took = [durations.of(task) for task, _ in left.missing]
         said = f"{len(left.missing)} of {left.n_trials} trials to run, {in_words(took)}" if took else "done"
         said = f"cannot be planned. {left.reason}" if left.reason else said
         click.echo(f"{number:>2}. {left.step.title}: {said}")

@@ -104,7 +104,7 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
     tasks = list(tasks)
     if is_planning():
         return listed(tasks, run)
-    missing = [task for task in tasks if not is_recorded(task.experiment, task.tier, task.trial.key)]
+    missing = [task for task in tasks if not _is_recorded(task.experiment, task.tier, task.trial.key)]
     recorded = len(tasks) - len(missing)
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
     record(missing, run, label, jobs)
@@ -134,7 +134,7 @@ def check_jobs(jobs: int) -> None:
         raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
 
 
-def is_recorded(*trial: str) -> bool:
+def _is_recorded(*trial: str) -> bool:
     """Say whether an experiment of the user's own results holds a trial, be it because another one has run it."""
     return records.is_done(*trial) or records.adopt(*trial)
 

@@ -68,6 +68,11 @@ def trials_of(name: str, parameters: dict[str, Any]) -> list[tuple[Any, Callable
     """Return the tasks that a chapter asks for with these parameters, each with the function that runs it.
 
     Its cells up to the last use of ``compute`` are executed in this process, without running a trial.
+
+    Raises
+    ------
+    BenchError
+        If there is no such chapter or parameter, or a cell raises, as one with commands of IPython does.
     """
     import jupytext
 
@@ -76,10 +81,19 @@ def trials_of(name: str, parameters: dict[str, Any]) -> list[tuple[Any, Callable
     with planning() as found:
         for cell in up_to_records(jupytext.read(path).cells):
             if cell.cell_type == "code":
-                exec(compile(cell.source, path.name, "exec"), space)  # the project's own text
+                _execute(cell.source, path.name, space)
             if "parameters" in cell.metadata.get("tags", []):
                 space.update({"compute": True} | parameters)
     return found
+
+
+def _execute(source: str, name: str, space: dict[str, Any]) -> None:
+    try:
+        exec(compile(source, name, "exec"), space)  # the project's own text
+    except BenchError:
+        raise
+    except Exception as error:  # whatever a user's cell raises
+        raise BenchError(f"{name} cannot be planned: {type(error).__name__}: {error}.") from error
 
 
 def _names(source: str) -> set[str]:

@@ -5,8 +5,6 @@ in the committed ones; but one mean never mixes two files of weights: where some
 that other weights were used for are run again with the weights of this machine.
 """
 
-import json
-import math
 import os
 import signal
 import threading
@@ -20,11 +18,12 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.core.provenance import ROOT, processor
+from bench.core.provenance import ROOT
 from bench.core.settings import parse
 from bench.datasets.sources import cache_folder
 from bench.protocol import notebooks, records
 from bench.protocol.conditions import hash_of
+from bench.protocol.durations import Durations, in_words
 from bench.protocol.engine import record
 from bench.protocol.trials import Trial
 from bench.weights import pretrained_names
@@ -117,8 +116,8 @@ def run(say: Callable[[str], None]) -> None:
             continue
         say(f"{number}. {step.title}: {len(to_do.missing)} of {to_do.n_trials} trials to run")
         for place, (task, work) in enumerate(to_do.missing):
-            times = Times(recorded())
-            seconds = [times.of(task) for task, _ in to_do.missing[place:]]
+            durations = Durations(recorded())
+            seconds = [durations.of(task) for task, _ in to_do.missing[place:]]
             label = f"{name_of(task)}, {place + 1} of {len(to_do.missing)}"
             say(f"{label}; to the end of this step: {in_words(seconds)}")
             record([task.here()], work, label, jobs=1)
@@ -136,14 +135,6 @@ def name_of(task: Any) -> str:
     trial = task.trial
     variant = "" if trial.variant == "default" else f"@{trial.variant}"
     return f"{trial.model}{variant} on {trial.dataset}, {100 * trial.fraction:g} %, seed {trial.seed}"
-
-
-def in_words(seconds: list[float]) -> str:
-    """Return the sum of times of which some may not be known."""
-    known = [s for s in seconds if not math.isnan(s)]
-    unknown = f"{len(seconds) - len(known)} of unknown length" if len(known) < len(seconds) else ""
-    hours = f"about {sum(known) / 3600:.1f} h" if known else ""
-    return " and ".join(filter(None, (hours, unknown)))
 
 
 @contextmanager
@@ -209,37 +200,3 @@ def _setting(trial: Trial) -> tuple:
 def _here() -> set[str]:
     """Return the SHA-256 of the pretrained weights in the cache."""
     return {hash_of(path) for path in (cache_folder() / "weights").glob("*.safetensors")}
-
-
-class Times:
-    """How long trials take on this machine: from those that ran here, else from the pretraining of their weights.
-
-    The latter is too much where only some layers are fine-tuned.
-    """
-
-    def __init__(self, known: pd.DataFrame):
-        here = known[known["processor"].isin([processor("cpu"), processor("cuda")]) & (known["seconds"] > 0)]
-        work = here["hyperparameters"].map(_epochs) * here["n_train"]
-        by = ["dataset", "model", "variant"]
-        self._rates = here.assign(rate=here["seconds"] / work).groupby(by)["rate"].median().to_dict()
-        self._cells = known.assign(full=known["n_train"] / known["fraction"]).groupby("dataset")["full"].max().to_dict()
-
-    def of(self, task: Any) -> float:
-        """Return seconds, or nan where nothing like it has run here."""
-        trial = task.trial
-        rate = self._rates.get((trial.dataset, trial.model, trial.variant)) or _rate_of_pretraining(task)
-        return rate * _epochs(trial.hyperparameters) * trial.fraction * self._cells.get(trial.dataset, math.nan)
-
-
-def _epochs(hyperparameters: str) -> int:
-    return json.loads(hyperparameters or "{}").get("epochs", 1)
-
-
-def _rate_of_pretraining(task: Any) -> float:
-    """Return the seconds that a cell took when the weights of a task were pretrained on a machine like this."""
-    name = getattr(getattr(task, "spec", None), "weights", None)
-    for path in (cache_folder() / "weights").glob(f"{name}-????????.json"):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if _epochs(task.trial.hyperparameters) > 1:
-            return card["seconds"] / (len(card["losses"]) * card["recipe"]["batch_size"])
-    return math.nan

@@ -67,7 +67,7 @@ def pretrain(name: str, recipe: Pretraining, *, device: str = "cpu", checkpoint_
     world = World(device)
     with world.leader_first():
         cells = recipe.cells()
-    unfinished = Unfinished(_target(name, recipe, cells), recipe.identity(cells))
+    unfinished = Unfinished(target_of(name, recipe, cells), recipe.identity(cells))
     with unfinished.locked() if world.leads else nullcontext():
         if not world.share(unfinished.target.is_file()):
             _train(
@@ -105,29 +105,6 @@ def best_device(name: str, recipe: Pretraining) -> str:
     )
 
 
-def seconds_left(name: str) -> float:
-    """Return how long it takes here to pretrain the weights of a named recipe: two steps are made to find out.
-
-    The preparation of the network, such as vectors of genes, is not counted.
-    """
-    recipe = named()[name]
-    cells = recipe.cells()
-    unfinished = Unfinished(_target(name, recipe, cells), recipe.identity(cells))
-    if unfinished.target.is_file():
-        return 0.0
-    if (state := unfinished.read()) is not None and (told := json.loads(state["told"]))["step"]:
-        return told["seconds"] / told["step"] * (recipe.steps - told["step"])
-    world = World("cuda" if torch.cuda.is_available() else "cpu")
-    objective = families()[recipe.model].load("objective")(recipe, cells, world.device)
-    network = objective.network().to(world.device)
-    run, times = Run(network, adam(network)), []
-    for _ in range(2):  # the first one is slower
-        begun = time.perf_counter()
-        step(run, objective, cells.split(recipe.validation_share, recipe.seed)[0], world, Stop())
-        times.append(time.perf_counter() - begun)
-    return min(times) * recipe.steps
-
-
 def summary(path: Path) -> list[str]:
     """Return lines on pretrained weights: their files, the cells they were made of, and how training went."""
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -150,10 +127,11 @@ def summary(path: Path) -> list[str]:
 def _is_there(name: str, recipe: Pretraining) -> bool:
     """Look for any file of that name first: the identity of cells is known once they are on this machine."""
     some = any((cache_folder() / "weights").glob(f"{name}-*.safetensors"))
-    return some and _target(name, recipe, recipe.cells()).is_file()
+    return some and target_of(name, recipe, recipe.cells()).is_file()
 
 
-def _target(name: str, recipe: Pretraining, cells: Cells) -> Path:
+def target_of(name: str, recipe: Pretraining, cells: Cells) -> Path:
+    """Return where the weights of a recipe are, or shall be."""
     return cache_folder() / "weights" / f"{name}-{recipe.identity(cells)[:8]}.safetensors"
 
 

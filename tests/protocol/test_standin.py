@@ -12,8 +12,9 @@ from forked import Script
 
 from bench.cli import main
 from bench.core.errors import BenchError
-from bench.protocol import notebooks, records, standin
-from bench.protocol.standin import Step, Times, ending_in, plan, run, steps
+from bench.protocol import durations, notebooks, records, standin
+from bench.protocol.durations import Durations
+from bench.protocol.standin import Step, ending_in, plan, run, steps
 from bench.protocol.trials import Trial
 
 SMALL = {"dataset": "hao", "models": ["majority", "random"], "fractions": [0.5, 1.0], "seeds": [0, 1]}
@@ -91,6 +92,16 @@ def test_trials_of_another_experiment_are_taken_over(small, monkeypatch):
     assert said == ["1. same: 0 of 7 trials to run"]
 
 
+@pytest.mark.parametrize("cell", ["%matplotlib inline", "1 / 0"])
+def test_a_chapter_that_cannot_be_executed_here_is_a_sentence(cell, tmp_path):
+    begin, end = "```{code-cell} ipython3\n", "\n```\n"
+    head = "---\nkernelspec: {display_name: x, name: python3}\n---\n# T\n"
+    cells = [":tags: [parameters]\n\ncompute = False", cell, "compute"]
+    (tmp_path / "mine.md").write_text(head + "".join(begin + source + end for source in cells))
+    with pytest.raises(BenchError, match=r"mine\.md cannot be planned: (SyntaxError|ZeroDivisionError)"):
+        notebooks.trials_of(str(tmp_path / "mine.md"), {})
+
+
 def test_committed_trials_count_as_done_here_alone(small, own_results, tmp_path, monkeypatch):
     run(lambda _: None)
     monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
@@ -109,9 +120,9 @@ def test_killed_it_goes_on_with_the_next_trial(small, own_results, warm):
 # Which trials are done
 
 
-def task(seed: int, weights_hash="w", fraction=1.0) -> SimpleNamespace:
+def task(seed: int, weights_hash="w", fraction=1.0, weights=None) -> SimpleNamespace:
     trial = Trial("baron", "d", "s", "paired", "m", "v", "r", '{"epochs":5}', weights_hash, fraction, seed, "1.1")
-    return SimpleNamespace(trial=trial, experiment="x", tier="standin", spec=SimpleNamespace(weights=None))
+    return SimpleNamespace(trial=trial, experiment="x", tier="standin", spec=SimpleNamespace(weights=weights))
 
 
 def known(*made: tuple[SimpleNamespace, str], **more) -> pd.DataFrame:
@@ -159,14 +170,22 @@ def test_a_trial_made_with_other_weights_gives_way(monkeypatch, own_results):
 
 
 def test_times_come_from_what_ran_on_this_processor(monkeypatch):
-    monkeypatch.setattr(standin, "processor", lambda device: "this one")
+    monkeypatch.setattr(durations, "processor", lambda device: {"cpu": "this one", "cuda": ""}[device])
     rows = {"dataset": "baron", "model": "m", "variant": "v", "hyperparameters": '{"epochs":10}'}
-    rows |= {"n_train": 100, "train_share": 0.5, "fraction": 0.5, "seconds": 2000.0}
-    there = known((task(0), ""), **rows, processor="this one")
-    assert Times(there).of(task(1)) == pytest.approx(5 * 200 * 2.0)  # epochs, cells, seconds a cell
-    assert Times(there).of(task(1, fraction=0.1)) == pytest.approx(5 * 20 * 2.0)
-    elsewhere = known((task(0), ""), **rows, processor="another one")
-    assert pd.isna(Times(elsewhere).of(task(1)))
+    rows |= {"n_train": 100, "fraction": 0.5, "seconds": 2000.0}
+    there = Durations(known((task(0), ""), **rows, processor="this one"))
+    assert there.of(task(1)) == pytest.approx(5 * 200 * 2.0)  # epochs, cells, seconds a cell
+    assert there.of(task(1, fraction=0.1)) == pytest.approx(5 * 20 * 2.0)
+    for other in ("another one", ""):  # the latter is unknown
+        assert pd.isna(Durations(known((task(0), ""), **rows, processor=other)).of(task(1)))
+
+
+def test_where_nothing_like_it_ran_the_pretraining_of_its_weights_tells():
+    elsewhere = known((task(0), ""), dataset="baron", model="n", variant="", hyperparameters="", n_train=200.0)
+    elsewhere = elsewhere.assign(fraction=1.0, seconds=1.0, processor="another one")
+    found = Durations(elsewhere, {"some": 3.0})
+    assert found.of(task(1, weights="some")) == pytest.approx(5 * 200 * 3.0)
+    assert pd.isna(found.of(task(1, weights="others")))
 
 
 def test_the_command_tells_its_plan(small, monkeypatch):

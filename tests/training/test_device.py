@@ -1,5 +1,7 @@
 """Where networks run, and what is said of the precision."""
 
+import json
+
 import pytest
 import torch
 
@@ -45,11 +47,15 @@ def test_units_are_those_that_the_processor_names(flags, has_units, monkeypatch)
     device.has_bf16.cache_clear()
 
 
-def test_the_precision_is_never_chosen_by_the_machine(monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_precision_is_never_chosen_by_the_machine(precision, tiny_scgpt, monkeypatch):
+    overrides = {"scgpt": {"weights": str(tiny_scgpt()), "precision": precision}}
     keys = set()
     for has_units in (True, False):
         monkeypatch.setattr(device, "has_bf16", lambda has_units=has_units: has_units)
-        keys.add(Grid("x", "standin", "hao", ["scbert_head"]).tasks()[0].trial.key)
+        trial = Grid("x", "standin", "hao", ["scgpt"], overrides=overrides).tasks()[0].trial
+        assert json.loads(trial.hyperparameters)["precision"] == precision
+        keys.add(trial.key)
     assert len(keys) == 1
 
 

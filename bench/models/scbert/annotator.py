@@ -18,7 +18,7 @@ from torch import Tensor
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells
-from bench.models.scbert.frozen import KEPT_AS, with_frozen_layers
+from bench.models.scbert.frozen import kept_as, with_frozen_layers
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
 from bench.preprocess import gene_tokens, looked_for
@@ -63,9 +63,11 @@ class ScBERT(FineTuned):
         """Return the network with pretrained, or for ``no_pretraining`` random, weights and a fresh head."""
         if self.config.trainable not in TRAINABLE:
             raise unknown("trainable", self.config.trainable, TRAINABLE)
+        if self.config.precision not in PRECISIONS:
+            raise unknown("precision", self.config.precision, PRECISIONS)
         network = ScBERTNetwork(self._architecture(), seed=seed, stabiliser=self.config.stabiliser)
         network.redraws = self.config.redraw
-        network.kept_as = KEPT_AS.get(self.config.precision) if self._keeps_frozen_layers else None
+        network.kept_as = kept_as(self.config.precision) if self._keeps_frozen_layers else None
         if self.variant == "no_pretraining":  # gene2vec stays, as published
             vectors = {name: t for name, t in self._checkpoint.tensors.items() if name.startswith("pos_emb.")}
             given = replace(self._checkpoint, tensors=vectors)
@@ -96,8 +98,6 @@ class ScBERT(FineTuned):
     def schedule(self) -> Schedule:
         """Return the published schedule with this configuration's numbers."""
         c = self.config
-        if c.precision not in PRECISIONS:
-            raise unknown("precision", c.precision, PRECISIONS)
         rate = partial(cosine_warm_restarts, peak=c.lr, floor=c.lr / 100)
         return Schedule(c.epochs, c.batch_size, rate, evaluation_batch=c.evaluation_batch, precision=c.precision)
 

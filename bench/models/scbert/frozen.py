@@ -12,11 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.models.scbert.network import ScBERTNetwork
-from bench.training.device import autocast, device_of_module
+from bench.training.device import PRECISIONS, autocast, device_of_module
 from bench.training.frozen import Store, encoded
 from bench.training.labelled import Cells
 
-KEPT_AS = {"float32": torch.float32, "bf16": torch.bfloat16}
 COMPARED = 2  # cells that are computed in float32 too, to say how far they are
 FORMAT = 1  # raise when the same weights give other rows
 
@@ -29,21 +28,19 @@ def with_frozen_layers(network: ScBERTNetwork, cells: Cells, precision: str) -> 
         with torch.inference_mode(), autocast(device, precision):
             return network.before_last(cells.inputs(numbers, device)).cpu()
 
-    def told(numbers: np.ndarray) -> Tensor:
-        found = rows(numbers)
-        if not said and precision != "float32":
-            exact = rows(numbers[:COMPARED], "float32")
-            difference, largest = (found[:COMPARED] - exact).abs().max().item(), exact.abs().max().item()
-            said.append(
-                f"Frozen layers in {precision}: differs from float32 by {difference:.2g}, of up to {largest:.2g}"
-            )
-            tqdm.write(said[0], file=sys.stderr)
-        return found
-
-    said: list[str] = []
     shape = (network.architecture.n_genes + 1, network.architecture.dim)
-    store = Store(_made_of(network, f"{FORMAT} {precision} {device.type}"), shape, KEPT_AS[precision])
-    return encoded(cells, store, told)
+    store = Store(_made_of(network, f"{FORMAT} {precision} {device.type}"), shape, kept_as(precision))
+    if precision != "float32" and not store.folder.exists():
+        few = np.arange(min(COMPARED, len(cells)))
+        found, exact = rows(few), rows(few, "float32")
+        far, size = (found - exact).abs().max().item(), exact.abs().max().item()
+        tqdm.write(f"Frozen layers in {precision}: differs from float32 by {far:.2g}, of up to {size:.2g}", sys.stderr)
+    return encoded(cells, store, rows)
+
+
+def kept_as(precision: str) -> torch.dtype:
+    """Return the type of number in which rows are kept."""
+    return PRECISIONS[precision] or torch.float32
 
 
 def _made_of(network: ScBERTNetwork, more: str) -> str:

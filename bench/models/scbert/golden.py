@@ -16,7 +16,7 @@ from bench.training.device import autocast
 from bench.training.schedule import cosine_warm_restarts
 from bench.training.step import training_step
 from bench.verify.case import Case, size_of
-from bench.verify.tolerances import BF16, BF16_TRAINED
+from bench.verify.tolerances import BF16, after_training
 from bench.weights import load_into
 
 TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
@@ -87,7 +87,7 @@ def finetune(case: Case) -> None:
     optimizer = torch.optim.Adam(parameters, lr=case.settings["lr"])
     device = case.backend.device
     case.compare("output.eval_logits_before", _run(case, network, case["input.eval_tokens"], False), _tolerance(case))
-    tolerance = BF16_TRAINED if case.backend.precision == "bf16" else _tolerance(case)
+    tolerance = after_training(case.backend, _tolerance(case))
     losses, logits, norms = [], [], []
     for step, (ids, labels) in enumerate(zip(case["input.tokens"], case["input.labels"], strict=True)):
         network.train()

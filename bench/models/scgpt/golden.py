@@ -12,7 +12,7 @@ from bench.models.scgpt.network import Architecture, ScGPTNetwork, plain_name
 from bench.training.device import autocast
 from bench.training.step import training_step
 from bench.verify.case import Case
-from bench.verify.tolerances import BF16, BF16_TRAINED, ROUNDING
+from bench.verify.tolerances import BF16, ROUNDING, after_training
 from bench.weights import load_into
 
 TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
@@ -91,7 +91,7 @@ def finetune(case: Case) -> None:
     device = case.backend.device
     evaluated = _packed(case, "", "eval_")[0]
     case.compare("output.eval_logits_before", _run(case, network, evaluated), _tolerance(case))
-    tolerance = BF16_TRAINED if case.backend.precision == "bf16" else _tolerance(case)
+    tolerance = after_training(case.backend, _tolerance(case))
     found = {"loss": [], "lr": [], "grad_norm": [], "train_logits": []}
     for epoch in range(s["epochs"]):
         for batch in range(s["batches_per_epoch"]):

@@ -76,11 +76,9 @@ def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
     records.check_writable()
     without_weights = request.baselines_only or is_planning()
     if not without_weights:
-        from bench.training.device import best, device_of  # torch only now
+        from bench.training.device import device_of  # torch only now
 
-        device = best() if request.device == "auto" else request.device
-        device_of(device)
-        request = replace(request, device=device)
+        request = replace(request, device=str(device_of(request.device)))
     find = Weights.planned if without_weights else Weights.of
     given = [find(variant, name) for variant, name in request.weights.items()]
     courses = [] if request.baselines_only else [c for w in given if (c := _course(experiment, tier, w))]

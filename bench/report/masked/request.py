@@ -81,9 +81,9 @@ class Task:
         """Return the task as this machine can run it, with a file of weights and a device."""
         if not self.weights:
             return self
-        from bench.training.device import best  # torch only now
+        from bench.training.device import device_of  # torch only now
 
-        return replace(self, weights=resolve(self.weights), device=best() if self.device == "auto" else self.device)
+        return replace(self, weights=resolve(self.weights), device=str(device_of(self.device)))
 
 
 def tasks(request: Request, given: list[Weights], experiment: str = "", tier: str = "") -> list[Task]:

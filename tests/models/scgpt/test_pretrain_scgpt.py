@@ -34,6 +34,7 @@ from bench.training import pretrain as module
 from bench.training.blocks import Selection
 from bench.training.choice import chosen
 from bench.training.genes import of_any
+from bench.training.pace import pace_of
 from bench.training.pretrain import best_device, pretrain
 from bench.training.recipes import named
 from bench.weights import resolve
@@ -300,6 +301,20 @@ def test_named_weights_are_trained_when_asked_for(weights, monkeypatch):
     path = resolve("scgpt_quick")
     assert path.parent == weights
     assert resolve("scgpt_quick") == path
+
+
+def test_the_pace_is_that_of_two_steps_and_then_of_what_was_trained(weights, monkeypatch):
+    recipe = replace(SMALL, seed=77)
+    monkeypatch.setitem(RECIPES, "scgpt_quick", recipe)
+    before = set(weights.glob("*"))
+    planned = pace_of("scgpt_quick")
+    assert set(weights.glob("*")) == before  # nothing is kept of it
+    assert (planned.n_left, planned.n_cells) == (recipe.steps, recipe.batch_size)
+    assert planned.left_s == planned.step_s * recipe.steps > 0
+    card = card_of(resolve("scgpt_quick"))
+    done = pace_of("scgpt_quick")
+    assert done.n_left == done.left_s == 0
+    assert done.cell_s == pytest.approx(card["seconds"] / (recipe.steps * recipe.batch_size))
 
 
 def test_true_size_is_not_begun_without_a_gpu(monkeypatch):
