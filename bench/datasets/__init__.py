@@ -15,5 +15,5 @@ __all__ = [
     "is_cached",
     "load",
     "loaded",
+    "refusal",
 ]
-__all__ += ["refusal"]
