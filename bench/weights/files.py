@@ -18,7 +18,7 @@ from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.datasets.sources import LFS_POINTER, sha256_of
 from bench.weights.state_dict import listed, unwrap, without_prefix
-from bench.weights.torch_file import AGAIN, open_archive, open_pickle
+from bench.weights.torch_file import AGAIN, check_growth, open_archive, open_pickle
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,7 @@ def read(path: Path | str) -> Checkpoint:
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror or error}.") from error
     tensors = without_prefix(path, found)
+    check_growth(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
     check_plain(str(path), tensors)
     return Checkpoint(tensors, metadata, digest, path)
 

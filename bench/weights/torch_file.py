@@ -20,6 +20,8 @@ from bench.core.errors import BenchError
 from bench.weights.state_dict import listed
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
+GROWTH = 16  # times its own size that a file may unpack to; torch compresses nothing
+SMALL = 1 << 30  # bytes that are unpacked in any case
 AGAIN = "Download or copy it again."
 CONVERT = (
     "If you trust who made it, open it where you trust it, and write its state dict with "
@@ -37,11 +39,14 @@ def open_archive(path: Path) -> Any:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            damaged = archive.testzip()
+            entries = archive.infolist()
+            large = sum(entry.file_size for entry in entries)
+            damaged = archive.testzip() if large <= _most(path) else None
     except DAMAGED_ZIP as error:
         size = path.stat().st_size
         raise BenchError(f"{path} ({size:,} bytes) is incomplete or damaged: {error}. {AGAIN}") from error
+    check_growth(path, large)
+    names = [entry.filename for entry in entries]
     if damaged:
         raise BenchError(f"{path} is damaged: the check sum of {damaged} in it does not match. {AGAIN}")
     if any("/code/" in name for name in names):
@@ -49,6 +54,28 @@ def open_archive(path: Path) -> Any:
     if not any(name.endswith("/data.pkl") for name in names):
         raise BenchError(f"{path} is a zip file but no torch checkpoint: it holds {listed(names, 4)}.")
     return open_pickle(path)
+
+
+def check_growth(path: Path, n_bytes: int) -> None:
+    """Raise a BenchError if a file would fill the memory with more than it can hold.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_bytes
+        Bytes that it says it stands for.
+    """
+    size = path.stat().st_size
+    if n_bytes > _most(path):
+        raise BenchError(
+            f"{path} ({size:,} bytes) says that it stands for {n_bytes:,} bytes, {n_bytes // max(size, 1):,} times its "
+            f"size, as no weights do: it was compressed, or made to fill the memory. {CONVERT}"
+        )
+
+
+def _most(path: Path) -> int:
+    return max(SMALL, GROWTH * path.stat().st_size)
 
 
 def open_pickle(path: Path) -> Any:
