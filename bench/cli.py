@@ -67,9 +67,11 @@ def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
     from bench.datasets.load import DATASETS, find
     from bench.models.registry import known
+    from bench.protocol import place
     from bench.protocol.notebooks import chapters
     from bench.protocol.records import read
 
+    place.tell()
     click.secho("Data sets", bold=True)
     for name in DATASETS:
         dataset = find(name)
@@ -143,12 +145,13 @@ def run(
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
     from bench.core.settings import parse
-    from bench.protocol import notebooks
+    from bench.protocol import notebooks, place
     from bench.report.book.warm_kernels import nursery
 
     asked = {name: parse(name, value) for name, value in parameters}
     for chapter in chapters:  # all of them before the first one runs
         notebooks.check_parameters(chapter, asked)
+    place.tell()
     with nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
         for chapter in chapters:
             more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
@@ -180,9 +183,16 @@ def verify(folder: Path, only: str) -> None:
 @click.argument("experiment", required=False)
 @click.option("--commit", is_flag=True, help="Merge your own records of EXPERIMENT into chapters/results.")
 @click.option("--tier", help="With --commit: this tier only.")
-def records(experiment: str | None, commit: bool, tier: str | None) -> None:
+@click.option("--gather", is_flag=True, help="Move your own results from _build, where they lay before, to results.")
+def records(experiment: str | None, commit: bool, tier: str | None, gather: bool) -> None:
     """Show what is recorded, and why trials failed."""
+    from bench.protocol import place
     from bench.protocol import records as store
+
+    if gather:
+        click.echo(f"{place.gather()} files moved to {place.own_folder()}")
+        return
+    place.tell()
 
     if commit:
         if not experiment:
