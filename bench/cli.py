@@ -1,5 +1,6 @@
 """The command ``bench``: list what there is, fetch data, run chapters, look at records."""
 
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ import click
 
 from bench.core.errors import BenchError
 from bench.core.families import Family, families, imported, ours
+from bench.core.home import settle
 from bench.core.interrupts import interrupts_delivered
 
 ELSEWHERE = {
@@ -17,6 +19,13 @@ ELSEWHERE = {
     "pretrain": "bench.training.command:pretrain",
     "standin": "bench.protocol.command:standin",
     "weights": "bench.weights.command:weights",
+}
+
+CACHE = "or name another folder in BENCH_CACHE or BENCH_RESULTS, whichever it lies in."
+REFUSED = {  # by the system, where no room has said more
+    errno.EACCES: f"Make it readable and writable for you, {CACHE}",
+    errno.EROFS: f"It is on a read-only disk: make that writable, {CACHE}",
+    errno.ENOSPC: f"Free some space on its disk, {CACHE}",
 }
 
 
@@ -43,6 +52,13 @@ class _Commands(click.Group):
         except BenchError as error:
             click.echo(f"bench: {error}", err=True)
             sys.exit(2)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            click.echo(
+                f"bench: {error.strerror}: {error.filename or 'no file named'}. {REFUSED[error.errno]}", err=True
+            )
+            sys.exit(2)
         except KeyboardInterrupt:
             logging.disable()  # what is cut off in the notebook client would print its traceback on the way out
             click.echo("\nbench: interrupted; finished trials are recorded, the same command goes on.", err=True)
@@ -60,6 +76,7 @@ def _added(of: Callable[[], dict[str, Family]]) -> Iterator[Mapping[str, str]]:
 @click.version_option(package_name="scfm-bench")
 def main() -> None:
     """Audit single-cell foundation models on cell-type annotation."""
+    settle()
 
 
 @main.command("list")

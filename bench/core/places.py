@@ -1,6 +1,7 @@
 """Where the files of this project lie, and those that it makes for a user."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -15,9 +16,18 @@ def is_checkout() -> bool:
 
 
 def named(variable: str) -> Path | None:
-    """Return the folder that an environment variable names, or None."""
+    """Return the folder that an environment variable names, or None.
+
+    Raises
+    ------
+    BenchError
+        If it begins with the home of somebody who has none.
+    """
     value = os.environ.get(variable)
-    return Path(value).expanduser().absolute() if value else None
+    try:
+        return Path(value).expanduser().absolute() if value else None
+    except RuntimeError as error:  # nobody knows whose home that is
+        raise BenchError(f"{variable}={value} cannot be found: {error} Name the whole path.") from error
 
 
 def system_folder(kind: str, variable: str) -> Path:
@@ -37,7 +47,8 @@ def system_folder(kind: str, variable: str) -> Path:
     """
     import platformdirs  # here: a machine that only pretrains need not have it
 
-    folder = Path(getattr(platformdirs, f"user_{kind}_dir")(NAME))
-    if not folder.is_absolute():
-        raise BenchError(f"This user has no home folder, so there is no place for files; name one in {variable}.")
-    return folder
+    with suppress(RuntimeError):  # of newer versions; older ones return a folder named ~
+        folder = getattr(platformdirs, f"user_{kind}_path")(NAME)
+        if folder.is_absolute():
+            return folder
+    raise BenchError(f"This user has no home folder to keep files in; name a folder in {variable}.")

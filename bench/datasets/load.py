@@ -1,7 +1,7 @@
 """Look a data set up by name or path, read it once, and keep the checked form in the user's cache."""
 
 import os
-import tempfile
+import secrets
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 from anndata import AnnData, read_h5ad
 
 from bench.core.errors import unknown
+from bench.core.shared import filled
 from bench.datasets.contract import Dataset, check
 from bench.datasets.h5ad import user_dataset
 from bench.datasets.sources import cache_folder
@@ -106,11 +107,10 @@ def _load_user(dataset: Dataset, _modified: int) -> AnnData:
 
 
 def _write(adata: AnnData, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".h5ad")
-    os.close(handle)
-    try:
-        adata.write_h5ad(part, compression="lzf")
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    part = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.h5ad")  # readable for whom the umask says
+    with filled(path.parent):
+        try:
+            adata.write_h5ad(part, compression="lzf")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)

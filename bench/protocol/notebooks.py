@@ -128,6 +128,8 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
         warnings.filterwarnings("ignore", message="IProgress not found")  # its widgets are not used here
         import papermill
 
+    from bench.protocol import kernels  # with what Jupyter imports
+
     path = find(name)
     notebook = jupytext.read(path)
     known = parameters_of(notebook)
@@ -138,6 +140,7 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
     tier = asked.get("tier", known.get("tier", "page"))
     output = notebooks_folder() / f"{path.stem}-{tier}.ipynb"
     check_writable(output.parent)
+    kernels.use()
     try:
         papermill.execute_notebook(notebook, output, asked, cwd=Path.cwd(), stderr_file=sys.stderr, **_ENGINE)
     except papermill.PapermillExecutionError as error:

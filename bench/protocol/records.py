@@ -1,9 +1,9 @@
 """Records: tidy rows with value, cost and provenance; one atomic file per trial, concatenated on read.
 
 Own results lie where `bench.protocol.place` says.  Committed records, one CSV per experiment, lie in
-``chapters/results`` and serve the book alone.  A record is never overwritten by a second run of its trial, except that a
-failure gives way to a later attempt, and what was made with another file of the same weights to this machine's: one mean
-never mixes two files.  A file that is no record is as good as none: it is set aside when its trial is run.
+``chapters/results`` and serve the book alone.  A record is never overwritten by a second run of its trial, except that
+a failure gives way to a later attempt, and what was made with another file of the same weights to this machine's: one
+mean never mixes two files.  A file that is no record is as good as none: it is set aside when its trial is run.
 """
 
 import logging

@@ -8,16 +8,17 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.core.shared import lock_of
 from bench.datasets.sources import cache_folder
 from bench.training.labelled import Cells
 
@@ -102,8 +103,7 @@ def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor])
         Returns the rows, (some cells, *shape) on the CPU, of some cells by their numbers.
     """
     names = [_name(cells.tokens, i) for i in range(len(cells))]
-    store.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.folder.with_suffix(".lock")):
+    with _lock(store):
         there = store.numbers()
         missing = list({names[i]: i for i in range(len(names)) if names[i] not in there}.values())
         needed = len(missing) * store.row_bytes
@@ -122,8 +122,18 @@ def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor])
                 tqdm.write(f"It cannot be kept ({error.strerror}), and is computed each time.", file=sys.stderr)
                 return cells
             there = store.numbers()
-        store.folder.touch()  # used now
+        with suppress(OSError):  # of another user
+            store.folder.touch()  # used now
         return Encoded(np.array([there[name] for name in names]), cells.labels, store.opened())
+
+
+def _lock(store: Store) -> AbstractContextManager:
+    """Keep others from the store; where nothing can be written, what is there can be read without a lock."""
+    try:
+        store.folder.parent.mkdir(parents=True, exist_ok=True)
+        return lock_of(store.folder.with_suffix(".lock")).acquire()
+    except OSError:
+        return nullcontext()
 
 
 def stores() -> dict[Path, int]:
@@ -144,7 +154,7 @@ def _room(store: Store, needed: int) -> bool:
         if own + needed + sum(others.values()) <= LIMIT:
             break
         tqdm.write(f"Removed, as not used for longest: {folder}, {size / 1e9:.1f} GB", file=sys.stderr)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         others[folder] = 0
     return True
 

@@ -184,7 +184,7 @@ def warned(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_or_foreign_file_is_as_good_as_none_and_kept_beside_its_trial_once_that_is_run(kind, warned, committed):
+def test_a_damaged_or_foreign_file_is_as_good_as_none_and_set_aside_when_its_trial_is_run(kind, warned, committed):
     damage, sentence = DAMAGE[kind]
     records.write([row(), row(metric="macro_f1")])
     path = records.path_of("few_shot", "quick", "0" * 16)
