@@ -55,9 +55,7 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno not in REFUSED:
                 raise
-            click.echo(
-                f"bench: {error.strerror}: {error.filename or 'no file named'}. {REFUSED[error.errno]}", err=True
-            )
+            click.echo(f"bench: {error.filename or 'A file'}: {error.strerror}. {REFUSED[error.errno]}", err=True)
             sys.exit(2)
         except KeyboardInterrupt:
             logging.disable()  # what is cut off in the notebook client would print its traceback on the way out

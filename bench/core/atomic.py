@@ -33,6 +33,14 @@ def write(path: Path, save: Callable[[IO[bytes]], object], *, replace: bool = Fa
     BenchError
         If the folder is full or may not be written; nothing half written is left behind.
     """
+    try:
+        put(path, save, replace=replace)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+
+
+def put(path: Path, save: Callable[[IO[bytes]], object], *, replace: bool = False) -> None:
+    """Do what `write` does, for files that are no results: what the disk refuses stays an OSError."""
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +53,6 @@ def write(path: Path, save: Callable[[IO[bytes]], object], *, replace: bool = Fa
             os.replace(part, path)
         else:
             _link(part, path)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
     finally:
         if part:
             part.unlink(missing_ok=True)

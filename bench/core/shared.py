@@ -45,7 +45,7 @@ def filled(folder: Path, lock: str = "") -> Iterator[None]:
 
 def cannot_keep(folder: Path, error: BaseException) -> BenchError:
     """Return the sentence for a folder of the cache that is full or may not be written."""
-    reason = getattr(error, "strerror", None) or _innermost(str(error))
+    reason = _innermost(getattr(error, "strerror", None) or str(error))
     place = getattr(error, "filename", None) or folder
     full = getattr(error, "errno", None) in FULL or "No space left" in reason
     remedy = "Free some space (bench cache shows what may go)" if full else "Make it writable for you"

@@ -1,13 +1,15 @@
 """Look a data set up by name or path, read it once, and keep the checked form in the user's cache."""
 
-import os
-import secrets
 from functools import lru_cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 
+import h5py
 from anndata import AnnData, read_h5ad
+from anndata.io import write_elem
 
+from bench.core import atomic
 from bench.core.errors import unknown
 from bench.core.shared import filled
 from bench.datasets.contract import Dataset, check
@@ -107,10 +109,9 @@ def _load_user(dataset: Dataset, _modified: int) -> AnnData:
 
 
 def _write(adata: AnnData, path: Path) -> None:
-    part = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.h5ad")  # readable for whom the umask says
+    adata.strings_to_categoricals()
+    content = BytesIO()  # where a disk is full, HDF5 cannot close its file, and says so until the process ends
+    with h5py.File(content, "w") as file:
+        write_elem(file, "/", adata, dataset_kwargs={"compression": "lzf"})
     with filled(path.parent):
-        try:
-            adata.write_h5ad(part, compression="lzf")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        atomic.put(path, lambda file: file.write(content.getbuffer()), replace=True)
