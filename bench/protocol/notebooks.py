@@ -4,6 +4,7 @@ import ast
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,8 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
     output = notebooks_folder() / f"{path.stem}-{tier}.ipynb"
     check_writable(output.parent)
     kernels.use()
+    with suppress(OSError):  # another user's, in a folder of both: papermill would write into it
+        output.unlink()
     try:
         papermill.execute_notebook(notebook, output, asked, cwd=Path.cwd(), stderr_file=sys.stderr, **_ENGINE)
     except papermill.PapermillExecutionError as error:
