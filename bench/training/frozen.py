@@ -23,6 +23,7 @@ from bench.datasets.sources import cache_folder
 from bench.training.labelled import Cells
 
 LIMIT = 10**10  # bytes of all stores together; the one that was not used for longest goes first
+SPARE = 10**7  # bytes that stay free on the disk
 BATCH = 16  # cells computed at a time
 NAME = 16  # bytes by which a cell is known: over its tokens
 
@@ -149,6 +150,10 @@ def _room(store: Store, needed: int) -> bool:
     if own + needed > LIMIT:
         said = f"What frozen layers give for all cells takes {(own + needed) / 1e9:.1f} GB, more than the"
         tqdm.write(f"{said} {LIMIT / 1e9:g} GB that are kept: it is computed each time.", file=sys.stderr)
+        return False
+    if (free := shutil.disk_usage(store.folder.parent).free) < needed + SPARE:  # not to fill it for others
+        said = f"What frozen layers give for these cells takes {needed / 1e9:.3f} GB, and only {free / 1e9:.3f} GB are"
+        tqdm.write(f"{said} free in {store.folder.parent}: it is computed each time.", file=sys.stderr)
         return False
     for folder, size in others.items():
         if own + needed + sum(others.values()) <= LIMIT:
