@@ -10,6 +10,8 @@ from dataclasses import MISSING, asdict, field, fields, is_dataclass
 from hashlib import sha256
 from typing import Any
 
+from bench.core.errors import BenchError
+
 _NEUTRAL = "neutral"
 
 
@@ -39,8 +41,20 @@ def settled_of(instance: Any) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    """Return JSON with sorted keys and no spaces; of what it does not know, the text, unless that holds an address.
+
+    Raises
+    ------
+    BenchError
+        If it would: a key of it would be another one in every process.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_text)
+
+
+def _text(value: Any) -> str:
+    if " at 0x" in (text := str(value)):
+        raise BenchError(f"{text} has no content that a key could be made of; give numbers, text or lists.")
+    return text
 
 
 def digest(value: Any) -> str:
