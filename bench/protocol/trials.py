@@ -13,13 +13,15 @@ from bench.core.keys import canonical, digest, settled, settled_of
 from bench.datasets import Request, described, loaded
 from bench.datasets.splits import SUBSETS, expand
 from bench.models import describe
-from bench.models.origin import is_ours, origin_of
+from bench.models.origin import is_ours, origin_of, said
+from bench.models.origin.settings import settings_of
 from bench.models.registry import Spec
 from bench.protocol.columns import yes_no
 from bench.protocol.planning import is_planning
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
 TIERS = ("quick", "standin", "paper")
+_IMPORTED: dict[type, str] = {}  # versions of models from outside as this process first met them
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ class Task:
     def known(self) -> dict[str, Any]:
         """Columns of the record that are known before anything runs."""
         return self.reading | {"sees_scored_cells": yes_no(self.spec.sees_scored_cells), "device": self.spec.device}
+
+    def check_unchanged(self) -> None:
+        """Raise a BenchError if this process has imported another version of the model than the key was made of."""
+        cls = self.spec.cls
+        if is_ours(self.spec) or cls.__module__ == "__main__":  # the latter is sent as it is
+            return
+        if cls not in _IMPORTED:
+            _IMPORTED[cls] = f"{PROTOCOL}.{origin_of(self.spec).digest}"
+        if _IMPORTED[cls] != self.trial.protocol:
+            raise BenchError(f"files that {self.spec.name} imports have changed since the run began; run it again.")
 
     def here(self) -> "Task":
         """Return the task as this machine can run it, with a file of weights and a device."""
@@ -177,10 +189,11 @@ def _of_model(spec: Spec) -> dict[str, str]:
     weights_hash = weights.identity_of(spec.weights) if spec.weights else ""
     fields = {"model": spec.name, "variant": spec.variant, "recipe": spec.recipe, "weights_hash": weights_hash}
     settings = settled(spec.hyperparameters, getattr(spec.cls, "Config", None))
-    version = getattr(spec.cls, "protocol", 1)
-    if not is_ours(spec):
-        origin = origin_of(spec)
-        settings, version = {name: origin.settings[name] for name in settings}, origin.digest
-        for sentence in [] if is_planning() else origin.said(spec.name):
+    if is_ours(spec):
+        version = spec.cls.protocol
+    else:  # it carries no version that we could trust: editing its files makes new trials
+        origin, given = origin_of(spec), settings_of(spec)
+        settings, version = {name: given.values[name] for name in settings}, origin.digest
+        for sentence in [] if is_planning() else said(spec, origin, given):
             print(sentence, file=sys.stderr)
     return fields | {"hyperparameters": canonical(settings), "protocol": f"{PROTOCOL}.{version}"}

@@ -9,13 +9,12 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 
 from bench.core.errors import BenchError, listed
 from bench.core.keys import canonical
 from bench.models.origin.imports import imports_of
 from bench.models.origin.modules import Module, find, installed_as
-from bench.models.origin.settings import settings_of
+from bench.models.origin.settings import Settings
 from bench.models.registry import MODELS, Spec, known
 
 PROJECT = __name__.partition(".")[0]
@@ -27,23 +26,10 @@ TOLD = {"numpy", "scipy", "sklearn", "anndata", "torch"}
 class Origin:
     """Contents and versions that a model's numbers depend on, and what could not be found out about these."""
 
-    settings: dict[str, Any]  # hyper-parameters as keys have them
-    files: list[str]  # that these name
-    missed: list[str]  # in words
     protocol: int = 1  # of a class of this project that it is derived from
     modules: dict[str, str] = field(default_factory=dict)  # SHA-256 by name, of the user's own ones
     packages: dict[str, str] = field(default_factory=dict)  # major and minor version by name
-
-    def said(self, name: str) -> Iterator[str]:
-        """Yield sentences on what the keys of a model of this name cover besides its file, and what they do not."""
-        rests_on = [*sorted(self.modules), *map(" ".join, sorted(self.packages.items())), *self.files]
-        if len(rests_on) > 1:
-            yield f"{name} is run anew when one of these changes: {listed(rests_on)}."
-        if self.missed:
-            yield (
-                f"The keys of {name} do not cover {listed(self.missed)}: name files in a hyper-parameter, and after "
-                "another change of these edit its own file, be it a comment, or results of before stay."
-            )
+    missed: list[str] = field(default_factory=list)  # in words
 
     @property
     def digest(self) -> str:
@@ -86,8 +72,7 @@ def origin_of(spec: Spec) -> Origin:
     """
     importlib.invalidate_caches()  # a file may have been written a moment ago
     roots = [_path(spec).partition(":")[0], *(base.__module__ for base in spec.cls.__mro__)]
-    settings = settings_of(spec)
-    found = Origin(settings.values, settings.files, settings.missed, _protocol(spec.cls))
+    found = Origin(_protocol(spec.cls))
     _follow(found, [*roots, *_modules_of(spec)], own=roots[0].partition(".")[0])
     if not found.modules:
         raise BenchError(
@@ -95,6 +80,18 @@ def origin_of(spec: Spec) -> Origin:
             "apart; write it into a module such as my_model.py and name it my_model:MyModel."
         )
     return found
+
+
+def said(spec: Spec, origin: Origin, settings: Settings) -> Iterator[str]:
+    """Yield sentences on what the keys of a model cover besides its own file, and on what they do not."""
+    rests_on = [*sorted(origin.modules), *map(" ".join, sorted(origin.packages.items())), *settings.files]
+    if len(rests_on) > 1:
+        yield f"{spec.name} is run anew when one of these changes: {listed(rests_on)}."
+    if missed := [*origin.missed, *settings.missed]:
+        yield (
+            f"The keys of {spec.name} do not cover {listed(missed)}: name files in a hyper-parameter, and when one of "
+            "the others changes, edit the model's own file too (a comment will do), or old results stay."
+        )
 
 
 def _path(spec: Spec) -> str:

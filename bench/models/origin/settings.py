@@ -68,7 +68,7 @@ class Settings:
             content = _of_folder(path) if os.path.isdir(path) else _of_file(path)
         except OSError as error:
             raise BenchError(f"{where}={text!r} cannot be read ({error.strerror}), so no key can cover it.") from error
-        self.files.append(f"{where}={text}")
+        self.files.append(f"{where.rpartition('.')[2]}={text}")
         return f"{Path(path).resolve().name} sha256:{content[:16]}"
 
 
