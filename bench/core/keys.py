@@ -6,7 +6,7 @@ one that means what was done before there was a choice, it stands in no key.
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, field, fields, is_dataclass
+from dataclasses import asdict, field, fields, is_dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -31,8 +31,8 @@ def settled(settings: Mapping[str, Any], declared: type | None) -> dict[str, Any
         The dataclass whose fields say which were added later; of anything else all settings are kept.
     """
     known = fields(declared) if is_dataclass(declared) else ()
-    neutral = {one.name: one.metadata.get(_NEUTRAL, MISSING) for one in known}
-    return {name: value for name, value in settings.items() if value != neutral.get(name, MISSING)}
+    neutral = {one.name: one.metadata[_NEUTRAL] for one in known if _NEUTRAL in one.metadata}
+    return {name: value for name, value in settings.items() if name not in neutral or value != neutral[name]}
 
 
 def settled_of(instance: Any) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def said(spec: Spec, origin: Origin, settings: Settings) -> Iterator[str]:
         yield f"{spec.name} is run anew when one of these changes: {listed(rests_on)}."
     if missed := [*origin.missed, *settings.missed]:
         yield (
-            f"The keys of {spec.name} do not cover {listed(missed)}: name files in a hyper-parameter, and when one of "
-            "the others changes, edit the model's own file too (a comment will do), or old results stay."
+            f"The keys of {spec.name} do not cover {listed(missed)}. When that changes, edit the model's own file too "
+            "(a comment will do), or old results stay; a file that a hyper-parameter names is covered."
         )
 
 
