@@ -127,9 +127,9 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: s
         verdict = "ok" if found.get(name) == "" else "MISS"
         click.echo(f"{name:<15}{verdict:<6}{found.get(name, 'not run') or entry.promise}")
     missed = [name for name in CHECKS if found.get(name) != ""]
-    for sentence in [] if is_ours(spec) else said(spec, origin_of(spec), settings_of(spec)):
-        click.echo(sentence, err=True)
     click.echo(f"missed: {', '.join(missed)}" if missed else "all promises kept")
+    for sentence in [] if missed or is_ours(spec) else said(spec, origin_of(spec), settings_of(spec)):
+        click.echo(sentence, err=True)
     sys.exit(1 if missed else 0)
 
 

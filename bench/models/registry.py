@@ -63,7 +63,7 @@ def find(name: str) -> type:
     BenchError
         If there is no such model, or it lacks ``fit`` or ``predict_proba``.
     """
-    path = known().get(name, name)
+    path = name if ":" in name else known().get(name, name)  # looking names up takes time
     module, colon, _ = path.partition(":")
     if not (module and colon):
         raise unknown("model", name, [*known(), "an import path such as my_module:MyModel"])

@@ -39,7 +39,7 @@ class Trial:
     weights_hash: str  # empty without weights
     fraction: float
     seed: int
-    protocol: str  # of the project and of the model; for a model from outside, of its source
+    protocol: str  # of the project and of the model; for a model from outside, of what it imports
 
     @property
     def key(self) -> str:
