@@ -5,6 +5,7 @@ import os
 import py_compile
 import sys
 import zipfile
+from dataclasses import replace
 from functools import partial
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -364,3 +365,29 @@ def test_a_big_file_is_hashed_once_and_again_when_it_changes(place, monkeypatch)
     write(place, {"w.pt": "2" * 100})
     os.utime("w.pt", (0, 0))  # as a copy that keeps times might have
     assert values("w.pt") != before and len(asked) == 2
+
+
+def test_what_a_factory_makes_is_a_default_each_time(place, monkeypatch):
+    write(place, {"mine.py": f"class Adam:\n    def __init__(self, lr): self.lr = lr\n{MINE}"})
+    spec, adam = describe("mine:Mine"), sys.modules["mine"].Adam
+    monkeypatch.setattr(settings, "defaults", lambda cls, variant: {"optimizer": adam(1)})
+    same, other = (replace(spec, hyperparameters={"optimizer": adam(lr)}) for lr in (1, 2))
+    assert settings_of(same).values == {"optimizer": "default mine.Adam"}
+    with pytest.raises(BenchError, match=r"mine:Mine\.optimizer is an object of type mine\.Adam"):
+        settings_of(other)
+
+
+def test_what_is_left_of_installations_does_no_harm(place, monkeypatch):
+    write(
+        place, {"mine.py": f"import wrapped, further\n{MINE}", "installed/wrapped.py": "", "installed/further.py": ""}
+    )
+    write(place, {"installed/wrapped-1.0.dist-info/direct_url.json": "not JSON", "installed/~urther.dist-info/x": ""})
+    monkeypatch.syspath_prepend(place / "installed")
+    found = origin()
+    assert found.packages == {} and set(found.modules) == {"mine", "further", "wrapped"}
+
+
+def test_an_installed_model_is_told_by_its_version_where_its_code_tells_nothing(place):
+    package(place, "mine", "0.1.0", "mine")
+    write(place, {"mine.py": f"import importlib\n{MINE}{LATER}importlib.import_module(self.name)"})
+    assert origin().missed == []

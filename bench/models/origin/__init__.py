@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from bench.core.errors import BenchError, listed
 from bench.core.keys import canonical
-from bench.models.origin.imports import imports_of
+from bench.models.origin.imports import Imports, imports_of
 from bench.models.origin.modules import Module, find, installed_as
 from bench.models.origin.settings import Settings
 from bench.models.registry import MODELS, Spec, known
@@ -38,17 +38,14 @@ class Origin:
             return next(iter(self.modules.values()))[:8]
         return sha256(canonical([self.modules, self.packages, self.protocol]).encode()).hexdigest()[:8]
 
-    def add(self, module: Module) -> list[str]:
-        """Add a module of the user's, and return the names that it imports."""
+    def add(self, module: Module) -> Imports:
+        """Add a module of the user's, and return what it imports."""
         if module.file is None:
-            return []
+            return Imports()
         if (content := module.content()) is None:
-            self.missed.append(f"{module.name}, which cannot be read")
-            return []
+            return Imports(missed=[f"{module.name}, which cannot be read"])
         self.modules[module.name] = sha256(content).hexdigest()
-        found = imports_of(module, content)
-        self.missed.extend(found.missed)
-        return found.names
+        return imports_of(module, content)
 
 
 def is_ours(spec: Spec) -> bool:
@@ -71,7 +68,7 @@ def origin_of(spec: Spec) -> Origin:
         If the class is defined in no file, as in a notebook.
     """
     importlib.invalidate_caches()  # a file may have been written a moment ago
-    roots = [_path(spec).partition(":")[0], *(base.__module__ for base in spec.cls.__mro__)]
+    roots = [_path(spec).partition(":")[0], *(str(base.__module__) for base in spec.cls.__mro__)]
     found = Origin(_protocol(spec.cls))
     _follow(found, [*roots, *_modules_of(spec)], own=roots[0].partition(".")[0])
     if not found.modules:
@@ -100,7 +97,7 @@ def _path(spec: Spec) -> str:
 
 def _protocol(cls: type) -> int:
     """Return the version of the class of this project that one is derived from."""
-    ours = (vars(base) for base in cls.__mro__ if base.__module__.startswith(f"{PROJECT}."))
+    ours = (vars(base) for base in cls.__mro__ if str(base.__module__).startswith(f"{PROJECT}."))
     return next((attributes["protocol"] for attributes in ours if "protocol" in attributes), 1)
 
 
@@ -119,20 +116,25 @@ def _follow(found: Origin, waiting: list[str], own: str) -> None:
             name = ".".join(parts[:n])
             if name not in inside:
                 module = find(name, within)
-                is_own = module is not None and _is_own(module, found, own)
-                inside[name] = module.inside if is_own else None
-                waiting += found.add(module) if is_own else []
+                imported = _look_into(module, found, own) if module else None
+                inside[name] = None if imported is None else module.inside
+                waiting += imported or []
             if (within := inside[name]) is None:
                 break
 
 
-def _is_own(module: Module, found: Origin, own: str) -> bool:
-    """Say whether a module is the user's own; the version of what has installed it is added."""
+def _look_into(module: Module, found: Origin, own: str) -> list[str] | None:
+    """Add a module, or the version of what has installed it; return what it imports if it is the user's own."""
     top = module.name.partition(".")[0]
     if module.is_standard or top == PROJECT:
-        return False
+        return None
     if top in TOLD and top != own and module.is_among_packages:
-        return False
+        return None
     versions, is_to_edit = installed_as(module)
     found.packages.update(versions)
-    return is_to_edit or top == own
+    if not is_to_edit and top != own:
+        return None
+    imports = found.add(module)
+    if is_to_edit:  # of what is installed as it is, the version tells the rest
+        found.missed.extend(imports.missed)
+    return imports.names

@@ -35,7 +35,7 @@ def imports_of(module: Module, content: bytes) -> Imports:
         return Imports(missed=[f"what {module.name}, which is compiled, imports"])
     try:
         nodes = list(ast.walk(ast.parse(content)))
-    except (SyntaxError, ValueError):  # of an import that may never be reached
+    except (SyntaxError, ValueError, RecursionError):  # of an import that may never be reached
         return Imports(missed=[f"what {module.name}, which is no valid Python, imports"])
     found = Imports()
     for node in nodes:

@@ -40,7 +40,8 @@ class Module:
     def folder(self) -> Path:
         """The folder that its outermost package lies in, as on ``sys.path``."""
         place = Path(self.file or self.inside[0])
-        return (place.parent if self.file and self.inside is not None else place).parents[self.name.count(".")]
+        above = (place.parent if self.file and self.inside is not None else place).parents
+        return above[min(self.name.count("."), len(above) - 1)]
 
     @property
     def is_among_packages(self) -> bool:
@@ -85,12 +86,17 @@ def installed_as(module: Module) -> tuple[dict[str, str], bool]:
     found = list(distributions(name=top, path=folder))
     if module.is_among_packages:
         found = found or [package for package in distributions(path=folder) if _holds(package, top)]
-        return _versions(found), not found or any(map(_is_linked, found))
+        versions = _versions(found)
+        return versions, not versions or any(map(_is_linked, found))
     return _versions(found or filter(_is_linked, distributions(name=top))), True
 
 
 def _versions(packages: Iterable[Distribution]) -> dict[str, str]:
-    return {package.name: re.match(r"(\d+!)?\d*(\.\d+)?", package.version)[0] for package in packages}
+    found = {}
+    for package in packages:
+        with suppress(AttributeError, KeyError, TypeError):  # what is left of an installation has no metadata
+            found[package.name] = re.match(r"(\d+!)?\d*(\.\d+)?", package.version)[0]
+    return found
 
 
 def _holds(package: Distribution, top: str) -> bool:
@@ -102,5 +108,7 @@ def _holds(package: Distribution, top: str) -> bool:
 
 def _is_linked(package: Distribution) -> bool:
     """Say whether it was installed in a form to be edited (PEP 610)."""
-    told = json.loads(package.read_text("direct_url.json") or "{}")
-    return told.get("dir_info", {}).get("editable", False)
+    with suppress(AttributeError, ValueError):  # it is written by installers, not by us
+        told = json.loads(package.read_text("direct_url.json") or "{}")
+        return bool(told.get("dir_info", {}).get("editable"))
+    return False

@@ -17,13 +17,14 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+from joblib import hash as hash_of
 
 from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.keys import canonical, digest
 from bench.datasets.sources import cache_folder, sha256_of
 from bench.models.origin.modules import find
-from bench.models.registry import Spec, describe
+from bench.models.registry import Spec, defaults
 
 BIG = 1 << 25  # bytes; the hash of a larger file is kept until the file changes
 SETTLED_S = 2  # a change within this time may leave a file's time as it is
@@ -84,9 +85,9 @@ def settings_of(spec: Spec) -> Settings:
     BenchError
         If one is another object, or a file that it names cannot be read.
     """
-    found, defaults = Settings(), describe(f"{spec.name}@{spec.variant}").hyperparameters
+    found, by_default = Settings(), defaults(spec.cls, spec.variant)
     for name, value in spec.hyperparameters.items():
-        found.values[name] = found.plain(f"{spec.name}.{name}", value, defaults.get(name))
+        found.values[name] = found.plain(f"{spec.name}.{name}", value, by_default.get(name))
     return found
 
 
@@ -103,8 +104,9 @@ def _named(value: Any) -> str:
 
 def _of_default(where: str, value: Any, default: Any) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if value is default or (type(value) is type(default) and bool(np.all(value == default))):
-        return f"default {kind}"
+    with suppress(Exception):  # whatever an object of the user's raises when it is pickled
+        if value is default or hash_of(value) == hash_of(default):  # one that a factory makes is made each time
+            return f"default {kind}"
     raise BenchError(
         f"{where} is an object of type {kind}, whose content no key can cover; give numbers, text, lists, arrays, the "
         "name of a file, or a function or class that a module holds, and make the object of these in the model."
