@@ -135,13 +135,18 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: s
     from bench.models import sample
     from bench.models.conformance import CHECKS, specified
     from bench.models.conformance import check as checks
+    from bench.models.origin import is_ours, origin_of, said
+    from bench.models.origin.settings import settings_of
 
-    found = dict(checks(specified(model, dict(settings)), *sample.sides(load(data, label))))
+    spec = specified(model, dict(settings))
+    found = dict(checks(spec, *sample.sides(load(data, label))))
     for name, entry in CHECKS.items():
         verdict = "ok" if found.get(name) == "" else "MISS"
         click.echo(f"{name:<15}{verdict:<6}{found.get(name, 'not run') or entry.promise}")
     missed = [name for name in CHECKS if found.get(name) != ""]
     click.echo(f"missed: {', '.join(missed)}" if missed else "all promises kept")
+    for sentence in [] if missed or is_ours(spec) else said(spec, origin_of(spec), settings_of(spec)):
+        click.echo(sentence, err=True)
     sys.exit(1 if missed else 0)
 
 

@@ -56,6 +56,7 @@ def _fit_and_score(task: Task, cost: Cost) -> Result:
     train, scored = adata[chosen].copy(), adata[rows_of.test].copy()
     cost.n_train, cost.n_test = train.n_obs, scored.n_obs
     truth = scored.obs["cell_type"].astype(str).to_numpy()
+    task.check_unchanged()
     model = create(task.spec)
     state = cache_folder() / "unfinished" / f"{trial.key}-{hash_of(task.spec.weights)[:8]}.pt"
     with cost, kept_in(state) as kept:

@@ -1,10 +1,8 @@
 """A trial: everything that decides one number, and a key made of it; a grid: the trials a chapter asks for."""
 
-import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,15 @@ from bench.core.keys import canonical, digest, settled, settled_of
 from bench.datasets import Request, described, loaded
 from bench.datasets.splits import SUBSETS, expand
 from bench.models import describe
-from bench.models.registry import MODELS, Spec
+from bench.models.origin import is_ours, origin_of, said
+from bench.models.origin.settings import settings_of
+from bench.models.registry import Spec
 from bench.protocol.columns import yes_no
 from bench.protocol.planning import is_planning
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
 TIERS = ("quick", "standin", "paper")
+_IMPORTED: dict[type, str] = {}  # versions of models from outside as this process first met them
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Trial:
     weights_hash: str  # empty without weights
     fraction: float
     seed: int
-    protocol: str  # of the project and of the model; for a model from outside, of its source
+    protocol: str  # of the project and of the model; for a model from outside, of what it imports
 
     @property
     def key(self) -> str:
@@ -61,6 +62,16 @@ class Task:
     def known(self) -> dict[str, Any]:
         """Columns of the record that are known before anything runs."""
         return self.reading | {"sees_scored_cells": yes_no(self.spec.sees_scored_cells), "device": self.spec.device}
+
+    def check_unchanged(self) -> None:
+        """Raise a BenchError if this process has imported another version of the model than the key was made of."""
+        cls = self.spec.cls
+        if is_ours(self.spec) or cls.__module__ == "__main__":  # the latter is sent as it is
+            return
+        if cls not in _IMPORTED:
+            _IMPORTED[cls] = f"{PROTOCOL}.{origin_of(self.spec).digest}"
+        if _IMPORTED[cls] != self.trial.protocol:
+            raise BenchError(f"files that {self.spec.name} imports have changed since the run began; run it again.")
 
     def here(self) -> "Task":
         """Return the task as this machine can run it, with a file of weights and a device."""
@@ -128,8 +139,8 @@ class Grid:
 
     def tasks(self) -> list[Task]:
         """Return one task per trial, small fractions first; data sets are loaded to know their content."""
-        specs = self._specs()
-        tasks = [task for name in self.dataset for task in self._of_dataset(name, specs)]
+        models = [(spec, _of_model(spec)) for spec in self._specs()]
+        tasks = [task for name in self.dataset for task in self._of_dataset(name, models)]
         return list({task.trial.key: task for task in tasks}.values())  # what is asked for twice is run once
 
     def _specs(self) -> list[Spec]:
@@ -152,16 +163,16 @@ class Grid:
             raise failures[0]
         return specs
 
-    def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
+    def _of_dataset(self, name: str, models: list[tuple[Spec, dict[str, str]]]) -> Iterator[Task]:
         request = Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
         dataset, adata = described(request), loaded(request)
         named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
-        for fraction, split, spec in product(sorted(self.fractions), expand(adata, named), specs):
+        for fraction, split, (spec, model) in product(sorted(self.fractions), expand(adata, named), models):
             shared = (Path(name).name, adata.uns["bench"]["hash"], split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
             once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
             for seed in self.seeds[:1] if once else self.seeds:
-                trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec))
+                trial = Trial(*shared, **model, fraction=float(fraction), seed=int(seed))
                 yield Task(trial, self.experiment, self.tier, request, spec, request.reading(adata))
 
 
@@ -173,14 +184,16 @@ _LISTS = {
 }
 
 
-def _of_model(spec: Spec) -> tuple[str, str, str, str, str]:
+def _of_model(spec: Spec) -> dict[str, str]:
+    """Return the fields of a trial that are a model's."""
     weights_hash = weights.identity_of(spec.weights) if spec.weights else ""
+    fields = {"model": spec.name, "variant": spec.variant, "recipe": spec.recipe, "weights_hash": weights_hash}
     settings = settled(spec.hyperparameters, getattr(spec.cls, "Config", None))
-    return spec.name, spec.variant, spec.recipe, canonical(settings), weights_hash
-
-
-def _protocol(spec: Spec) -> str:
-    if spec.name in MODELS:
-        return f"{PROTOCOL}.{spec.cls.protocol}"
-    # A model from outside carries no version that we could trust: editing its file makes new trials.
-    return f"{PROTOCOL}.{sha256(Path(inspect.getfile(spec.cls)).read_bytes()).hexdigest()[:8]}"
+    if is_ours(spec):
+        version = spec.cls.protocol
+    else:  # it carries no version that we could trust: editing its files makes new trials
+        origin, given = origin_of(spec), settings_of(spec)
+        settings, version = {name: given.values[name] for name in settings}, origin.digest
+        for sentence in [] if is_planning() else said(spec, origin, given):
+            print(sentence, file=sys.stderr)
+    return fields | {"hyperparameters": canonical(settings), "protocol": f"{PROTOCOL}.{version}"}
