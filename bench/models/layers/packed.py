@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.models.layers.dropout import kept
+from bench.models.layers.products import CellProducts
 
 PRODUCTS = {"cpu": 400, "cuda": 0}  # positions up to which plain products in bf16 cost less, gradient included
 CORNER = {"cpu": 2**13, "cuda": 2**18}  # padded pairs of positions of a cell that cost less than another call
@@ -95,46 +96,27 @@ def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = N
     -------
     (n_positions or n_cells, n_heads * dim_head).
     """
-    share, out, begin = dropout if qkv.is_cuda else 0.0, [], 0
+    begin, out = 0, []
     for group, part in zip(packed.groups, qkv.split([g.n_positions for g in packed.groups]), strict=True):
-        *q, k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
-        q = q[0] if first is None else first[begin : begin + group.n_cells, :, None]
-        if dropout > share:
-            v = v * kept((*v.shape[:-1], 1), dropout, v.dtype)
-        if q.requires_grad and q.dtype == torch.bfloat16 and group.longest <= PRODUCTS[q.device.type]:
-            found = _Products.apply(q, k, v, group.mask)
+        kept_values = None
+        if dropout and not qkv.is_cuda:
+            kept_values = kept((group.n_cells, qkv.shape[-2], group.longest, 1), dropout, qkv.dtype)
+        if first is None and qkv.dtype == torch.bfloat16 and group.longest <= PRODUCTS[qkv.device.type]:
+            out.append(CellProducts.apply(part, kept_values, packed.lengths[begin : begin + group.n_cells]))
         else:
-            found = F.scaled_dot_product_attention(q, k, v, group.mask, share)
-        found = found.transpose(1, 2).flatten(2)  # (n_cells, queries, n_heads * dim_head)
-        out.append(group.unpad(found) if first is None else found[:, 0])
+            queries = None if first is None else first[begin : begin + group.n_cells]
+            out.append(_fused(part, group, kept_values, dropout if qkv.is_cuda else 0.0, queries))
         begin += group.n_cells
     return torch.cat(out)
 
 
-class _Products(torch.autograd.Function):
-    """Softmax attention with all weights kept for the gradient, which then is products alone."""
-
-    @staticmethod
-    def forward(ctx, q, k, v, mask):
-        ctx.n_cells = len(q)
-        q, k, v = (t.contiguous().flatten(0, 1) for t in (q * q.shape[-1] ** -0.5, k, v))
-        weights = q @ k.transpose(1, 2)  # (n_cells * n_heads, queries, longest)
-        if mask is not None:
-            shape = len(mask), -1, *weights.shape[1:]
-            weights.view(shape).add_(weights.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf))
-        weights = weights.softmax(2)
-        ctx.save_for_backward(q, k, v, weights)
-        return (weights @ v).unflatten(0, (ctx.n_cells, -1))
-
-    @staticmethod
-    def backward(ctx, gradient):
-        q, k, v, weights = ctx.saved_tensors
-        gradient = gradient.contiguous().flatten(0, 1)
-        of_weights = gradient @ v.transpose(1, 2)
-        of_products = torch._softmax_backward_data(of_weights, weights, 2, weights.dtype)
-        of_q = (of_products @ k) * q.shape[-1] ** -0.5
-        found = of_q, of_products.transpose(1, 2) @ q, weights.transpose(1, 2) @ gradient
-        return *(t.unflatten(0, (ctx.n_cells, -1)) for t in found), None
+def _fused(qkv: Tensor, group: Group, kept_values: Tensor | None, dropout: float, first: Tensor | None) -> Tensor:
+    """Return attention of a group by torch's fused kernel."""
+    *q, k, v = group.pad(qkv).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
+    q = q[0] if first is None else first[:, :, None]
+    found = F.scaled_dot_product_attention(q, k, v if kept_values is None else v * kept_values, group.mask, dropout)
+    found = found.transpose(1, 2).flatten(2)  # (n_cells, queries, n_heads * dim_head)
+    return group.unpad(found) if first is None else found[:, 0]
 
 
 def _groups(lengths: Sequence[int], device: torch.device) -> Iterator[Group]:
