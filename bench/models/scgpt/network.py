@@ -103,7 +103,7 @@ class ScGPTNetwork(nn.Module):
 
     def embed(self, packed: Packed) -> Tensor:
         """Return the embeddings of cells, (n_cells, dim): the last layer is computed for their first tokens alone."""
-        x = self.gene_embedding(packed) + self.value_embedding(packed)
+        x = self._inputs(packed)
         *layers, last = self.transformer_encoder["layers"]
         for layer in layers:
             x = layer(x, packed)
@@ -111,10 +111,16 @@ class ScGPTNetwork(nn.Module):
 
     def encode(self, packed: Packed) -> Tensor:
         """Return the encodings of all positions, (n_positions, dim)."""
-        x = self.gene_embedding(packed) + self.value_embedding(packed)
+        x = self._inputs(packed)
         for layer in self.transformer_encoder["layers"]:
             x = layer(x, packed)
         return x
+
+    def _inputs(self, packed: Packed) -> Tensor:
+        """Return the sum of both embeddings; in bf16 on the CPU all that layers pass on is bf16, norms count finer."""
+        x = self.gene_embedding(packed) + self.value_embedding(packed)
+        rounded = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        return x.to(torch.get_autocast_dtype("cpu")) if rounded else x
 
     def masked_values(self, packed: Packed) -> tuple[Tensor, Tensor | None]:
         """Return the bins predicted from the encodings, and from the cell's embedding, (n_positions,) each."""
