@@ -96,17 +96,23 @@ def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = N
     -------
     (n_positions or n_cells, n_heads * dim_head).
     """
-    begin, out = 0, []
-    for group, part in zip(packed.groups, qkv.split([g.n_positions for g in packed.groups]), strict=True):
-        kept_values = None
-        if dropout and not qkv.is_cuda:
-            kept_values = kept((group.n_cells, qkv.shape[-2], group.longest, 1), dropout, qkv.dtype)
-        if first is None and qkv.dtype == torch.bfloat16 and group.longest <= PRODUCTS[qkv.device.type]:
-            out.append(CellProducts.apply(part, kept_values, packed.lengths[begin : begin + group.n_cells]))
-        else:
-            queries = None if first is None else first[begin : begin + group.n_cells]
-            out.append(_fused(part, group, kept_values, dropout if qkv.is_cuda else 0.0, queries))
+    on_gpu, n_heads = qkv.is_cuda, qkv.shape[-2]
+    values_kept = [None] * len(packed.groups)
+    if dropout and not on_gpu:
+        values_kept = [kept((g.n_cells, n_heads, g.longest, 1), dropout, qkv.dtype) for g in packed.groups]
+    if first is None and qkv.dtype == torch.bfloat16 and max(packed.lengths) <= PRODUCTS[qkv.device.type]:
+        of_cells = [c for g, v in zip(packed.groups, values_kept, strict=True) for c in ([None] * g.n_cells if v is None else v)]
+        of_cells = [c if c is None else c[:, :length] for c, length in zip(of_cells, packed.lengths, strict=True)]
+        return CellProducts.apply(qkv, packed.lengths, of_cells)
+    out, begin = [], 0
+    sizes = [g.n_positions for g in packed.groups]
+    parts = qkv.split([*sizes, len(qkv) - sum(sizes)])
+    for group, part, values in zip(packed.groups, parts, values_kept, strict=False):
+        queries = None if first is None else first[begin : begin + group.n_cells]
+        out.append(_fused(part, group, values, dropout if on_gpu else 0.0, queries))
         begin += group.n_cells
+    if first is None and len(parts[-1]):
+        out.append(out[0].new_zeros(len(parts[-1]), out[0].shape[1]))
     return torch.cat(out)
 
 

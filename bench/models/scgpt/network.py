@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError
 from bench.models.layers.dropout import Dropout
 from bench.models.layers.packed import Packed, attend
+from bench.models.layers.products import in_tiles
 from bench.models.scgpt.binning import N_BINS
 
 HIDDEN_VALUE = -1  # bin of positions whose value is to be predicted
 LARGEST_VALUE = 512.0  # larger ones count as this
+ROWS = 256  # numbers of positions are rounded up to multiples of it in bf16 on the CPU, see `in_tiles`
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,14 @@ class ScGPTNetwork(nn.Module):
         x = self._inputs(packed)
         for layer in self.transformer_encoder["layers"]:
             x = layer(x, packed)
-        return x
+        return x[: len(packed.genes)]
 
     def _inputs(self, packed: Packed) -> Tensor:
-        """Return the sum of both embeddings; in bf16 on the CPU all that layers pass on is bf16, norms count finer."""
+        """Return the sum of both embeddings; in bf16 on the CPU rounded, with rows of zeros up to a common number."""
         x = self.gene_embedding(packed) + self.value_embedding(packed)
-        rounded = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        return x.to(torch.get_autocast_dtype("cpu")) if rounded else x
+        if x.is_cuda or not torch.is_autocast_enabled("cpu"):
+            return x
+        return F.pad(x.to(torch.get_autocast_dtype("cpu")), (0, 0, 0, in_tiles(len(x), ROWS) - len(x)))
 
     def masked_values(self, packed: Packed) -> tuple[Tensor, Tensor | None]:
         """Return the bins predicted from the encodings, and from the cell's embedding, (n_positions,) each."""
