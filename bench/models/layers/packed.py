@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.models.layers.dropout import kept
 from bench.models.layers.products import CellProducts
 
-PRODUCTS = {"cpu": 400, "cuda": 0}  # positions up to which plain products in bf16 cost less, gradient included
+PRODUCTS = {"cpu": 400, "cuda": 0}  # positions of a cell up to which plain products in bf16 cost less
 CORNER = {"cpu": 2**13, "cuda": 2**18}  # padded pairs of positions of a cell that cost less than another call
 
 
@@ -84,7 +84,8 @@ def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = N
     Parameters
     ----------
     qkv
-        Queries, keys and values, (n_positions, 3, n_heads, dim_head); without the queries where ``first`` is given.
+        Queries, keys and values, (n_rows, 3, n_heads, dim_head), those of positions first; without the queries where
+        ``first`` is given.
     packed
         Cells that the positions belong to.
     dropout
@@ -94,29 +95,31 @@ def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = N
 
     Returns
     -------
-    (n_positions or n_cells, n_heads * dim_head).
+    (n_rows or n_cells, n_heads * dim_head); rows of ``qkv`` beyond those of the cells give rows without a meaning.
     """
-    on_gpu, n_heads = qkv.is_cuda, qkv.shape[-2]
-    values_kept = [None] * len(packed.groups)
-    if dropout and not on_gpu:
-        values_kept = [kept((g.n_cells, n_heads, g.longest, 1), dropout, qkv.dtype) for g in packed.groups]
+    kept_values = [None] * len(packed.groups)
+    if dropout and not qkv.is_cuda:
+        kept_values = [kept((g.n_cells, qkv.shape[2], g.longest, 1), dropout, qkv.dtype) for g in packed.groups]
+        dropout = 0.0
     if first is None and qkv.dtype == torch.bfloat16 and max(packed.lengths) <= PRODUCTS[qkv.device.type]:
-        of_cells = [c for g, v in zip(packed.groups, values_kept, strict=True) for c in ([None] * g.n_cells if v is None else v)]
-        of_cells = [c if c is None else c[:, :length] for c, length in zip(of_cells, packed.lengths, strict=True)]
-        return CellProducts.apply(qkv, packed.lengths, of_cells)
-    out, begin = [], 0
-    sizes = [g.n_positions for g in packed.groups]
-    parts = qkv.split([*sizes, len(qkv) - sum(sizes)])
-    for group, part, values in zip(packed.groups, parts, values_kept, strict=False):
-        queries = None if first is None else first[begin : begin + group.n_cells]
-        out.append(_fused(part, group, values, dropout if on_gpu else 0.0, queries))
-        begin += group.n_cells
-    if first is None and len(parts[-1]):
-        out.append(out[0].new_zeros(len(parts[-1]), out[0].shape[1]))
-    return torch.cat(out)
+        return CellProducts.apply(qkv, packed.lengths, _of_cells(packed, kept_values))
+    sizes = [group.n_positions for group in packed.groups]
+    *parts, beyond = qkv.split([*sizes, len(qkv) - sum(sizes)])
+    asking = [None] * len(parts) if first is None else first.split([group.n_cells for group in packed.groups])
+    out = [_fused(*group, dropout) for group in zip(packed.groups, parts, kept_values, asking, strict=True)]
+    return torch.cat(out if first is not None else [*out, beyond[:, 0].flatten(1)])
 
 
-def _fused(qkv: Tensor, group: Group, kept_values: Tensor | None, dropout: float, first: Tensor | None) -> Tensor:
+def _of_cells(packed: Packed, of_groups: list[Tensor | None]) -> list[Tensor | None]:
+    """Return what values are multiplied by for each cell, (n_heads, length, 1), of (n_cells, n_heads, longest, 1)."""
+    found = []
+    for group, kept_values in zip(packed.groups, of_groups, strict=True):
+        here = packed.lengths[len(found) : len(found) + group.n_cells]
+        found += [None if kept_values is None else kept_values[i, :, :length] for i, length in enumerate(here)]
+    return found
+
+
+def _fused(group: Group, qkv: Tensor, kept_values: Tensor | None, first: Tensor | None, dropout: float) -> Tensor:
     """Return attention of a group by torch's fused kernel."""
     *q, k, v = group.pad(qkv).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
     q = q[0] if first is None else first[:, :, None]

@@ -30,6 +30,7 @@ class CellProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, qkv, lengths, kept):
+        """Return attention, and keep what the gradient needs: exponentials, not what they were taken of."""
         out, saved = torch.empty_like(qkv[:, 0]), []
         for kept_here, part, to in zip(kept, *_cells(lengths, qkv, out), strict=True):
             q, k, values = _heads(part, kept_here)
@@ -42,6 +43,7 @@ class CellProducts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
+        """Return the gradient of queries, keys and values."""
         out, *saved = ctx.saved_tensors
         of_qkv = out.new_empty(len(out), 3, *out.shape[1:])
         cells = zip(ctx.kept, *_cells(ctx.lengths, out, gradient.view(out.shape), of_qkv), strict=True)

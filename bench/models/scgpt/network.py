@@ -121,9 +121,9 @@ class ScGPTNetwork(nn.Module):
     def _inputs(self, packed: Packed) -> Tensor:
         """Return the sum of both embeddings; in bf16 on the CPU rounded, with rows of zeros up to a common number."""
         x = self.gene_embedding(packed) + self.value_embedding(packed)
-        if x.is_cuda or not torch.is_autocast_enabled("cpu"):
-            return x
-        return F.pad(x.to(torch.get_autocast_dtype("cpu")), (0, 0, 0, in_tiles(len(x), ROWS) - len(x)))
+        if not x.is_cuda and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
+            x = F.pad(x.to(torch.bfloat16), (0, 0, 0, in_tiles(len(x), ROWS) - len(x)))
+        return x
 
     def masked_values(self, packed: Packed) -> tuple[Tensor, Tensor | None]:
         """Return the bins predicted from the encodings, and from the cell's embedding, (n_positions,) each."""
