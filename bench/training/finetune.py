@@ -110,10 +110,9 @@ def over_cells(network: nn.Module, run: Callable, cells: Cells, schedule: Schedu
     network.eval()
     device, out = device_of_module(network), []
     parts = cells.parts(np.arange(len(cells)), schedule.evaluation_batch, device)
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(device, schedule.precision):  # one context: it keeps the rounded weights
         for rows in parts:
-            with autocast(device, schedule.precision):
-                out.append(run(cells.inputs(rows, device)).float().cpu())
+            out.append(run(cells.inputs(rows, device)).float().cpu())
     return torch.cat(out)[np.argsort(np.concatenate(parts))]
 
 

@@ -21,6 +21,9 @@ from bench.datasets import load
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.binning import SPECIAL, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
+from bench.training.device import PRECISIONS, autocast
+from bench.training.finetune import predict
+from bench.training.schedule import Schedule
 from bench.training.step import adam, training_step
 
 BATCH, MOST = 32, 3000  # cells of a batch, genes of a cell
@@ -65,9 +68,12 @@ class PublishedPlan(nn.Module):
             if self.short and layer is layers[-1]:
                 q, x = q[:, :, :1], x[:, :1]
             found = self.attention(q, k, v, padded.mask, at.share if self.training else 0.0)
-            x = layer.norm1(x + layer.dropout(at.out_proj(found.transpose(1, 2).flatten(2))))
-            x = layer.norm2(x + layer.dropout(layer.linear2(layer.dropout(F.relu(layer.linear1(x))))))
+            x = layer.norm1(x + self.drop(at.out_proj(found.transpose(1, 2).flatten(2))))
+            x = layer.norm2(x + self.drop(layer.linear2(self.drop(F.relu(layer.linear1(x))))))
         return self.network.cls_decoder(x[:, 0])
+
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.network.architecture.dropout, self.training)
 
 
 PLANS = {
@@ -209,6 +215,49 @@ def test_cells_per_second_on_the_cpu(name, benchmark, capsys):
     with capsys.disabled():
         print(f"  ours at {100 * share:.0f} % of the matrix rate, {np.median(rates) / 1e9:.0f} GFLOP/s")
     benchmark.pedantic(ours, rounds=1)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_published_size_on_the_cpu(precision, benchmark, capsys):
+    """Time training and scoring of batches of cells of 100 to 300 tokens beside the plain plan, padded per batch."""
+    device, dtype = torch.device("cpu"), PRECISIONS[precision] or torch.float32
+    cells = sequences(3000, 299, N_TOKENS)
+    cells = cells.take(np.flatnonzero(np.diff(cells.tokens.indptr) >= 99))
+    network = ScGPTNetwork(replace(Architecture(mvc=False), n_tokens=N_TOKENS))
+    network.classify_into(int(cells.labels.max()) + 1, seed=0)
+    plan, schedule = PublishedPlan(network, around), Schedule(1, BATCH, lambda epoch: 1e-5, precision=precision)
+    train, train_plan = training(network, precision), training(plan, precision)
+    rng, rates, lengths, drawn = np.random.default_rng(0), [], [], {}
+
+    def draw():
+        drawn["cells"] = cells.take(rng.choice(len(cells), BATCH, replace=False))
+        lengths.append(np.diff(drawn["cells"].tokens.indptr) + 1)
+        rates.append(matrix_rate(dtype=dtype))
+
+    def at_once():
+        return padded(drawn["cells"], np.arange(BATCH), BATCH, device)
+
+    def score_plan():
+        with torch.inference_mode(), autocast(device, precision):
+            plan.eval()(at_once()[0][0])
+
+    runs = {"draw": draw, "training": lambda: train(packed(drawn["cells"], np.arange(BATCH), device))}
+    runs |= {"training, plain": lambda: train_plan(at_once())}
+    runs |= {"scoring": lambda: predict(network, drawn["cells"], schedule), "scoring, plain": score_plan}
+    alternating(runs, 1)  # to warm up
+    seconds = alternating(runs, ROUNDS)
+    products, rate = flops(network.architecture, np.concatenate(lengths)) / len(lengths), np.median(rates)
+    with capsys.disabled():
+        print(f"\n{precision}, {BATCH} cells of {np.mean(lengths):.0f} tokens, {torch.get_num_threads()} threads")
+        for what, share_of_step in {"training": 1, "scoring": 1 / 3}.items():
+            ours, plain = seconds[what], seconds[f"{what}, plain"]
+            share = 100 * share_of_step * products / ours / rate
+            print(
+                f"  {what:<9} plain {BATCH / plain:6.1f} cells/s, ours {BATCH / ours:6.1f}, {plain / ours:.2f}x, ",
+                end="",
+            )
+            print(f"{share:.0f} % of the matrix rate, {rate / 1e9:.0f} GFLOP/s")
+    benchmark.pedantic(runs["training"], rounds=1)
 
 
 @pytest.mark.gpu

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.models.layers.dropout import kept
+from bench.models.layers.products import CellProducts
 
-PRODUCTS = {"cpu": 400, "cuda": 0}  # positions up to which plain products in bf16 cost less, gradient included
+PRODUCTS = {"cpu": 700, "cuda": 0}  # positions of a cell up to which plain products in bf16 cost less
 CORNER = {"cpu": 2**13, "cuda": 2**18}  # padded pairs of positions of a cell that cost less than another call
 
 
@@ -83,7 +84,8 @@ def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = N
     Parameters
     ----------
     qkv
-        Queries, keys and values, (n_positions, 3, n_heads, dim_head); without the queries where ``first`` is given.
+        Queries, keys and values, (n_rows, 3, n_heads, dim_head), those of positions first; without the queries where
+        ``first`` is given.
     packed
         Cells that the positions belong to.
     dropout
@@ -93,48 +95,37 @@ def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = N
 
     Returns
     -------
-    (n_positions or n_cells, n_heads * dim_head).
+    (n_rows or n_cells, n_heads * dim_head); rows of ``qkv`` beyond those of the cells give rows without a meaning.
     """
-    share, out, begin = dropout if qkv.is_cuda else 0.0, [], 0
-    for group, part in zip(packed.groups, qkv.split([g.n_positions for g in packed.groups]), strict=True):
-        *q, k, v = group.pad(part).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
-        q = q[0] if first is None else first[begin : begin + group.n_cells, :, None]
-        if dropout > share:
-            v = v * kept((*v.shape[:-1], 1), dropout, v.dtype)
-        if q.requires_grad and q.dtype == torch.bfloat16 and group.longest <= PRODUCTS[q.device.type]:
-            found = _Products.apply(q, k, v, group.mask)
-        else:
-            found = F.scaled_dot_product_attention(q, k, v, group.mask, share)
-        found = found.transpose(1, 2).flatten(2)  # (n_cells, queries, n_heads * dim_head)
-        out.append(group.unpad(found) if first is None else found[:, 0])
-        begin += group.n_cells
-    return torch.cat(out)
+    kept_values = [None] * len(packed.groups)
+    if dropout and not qkv.is_cuda:
+        kept_values = [kept((g.n_cells, qkv.shape[2], g.longest, 1), dropout, qkv.dtype) for g in packed.groups]
+        dropout = 0.0
+    if first is None and qkv.dtype == torch.bfloat16 and max(packed.lengths) <= PRODUCTS[qkv.device.type]:
+        return CellProducts.apply(qkv, packed.lengths, _of_cells(packed, kept_values))
+    sizes = [group.n_positions for group in packed.groups]
+    *parts, beyond = qkv.split([*sizes, len(qkv) - sum(sizes)])
+    asking = [None] * len(parts) if first is None else first.split([group.n_cells for group in packed.groups])
+    out = [_fused(*group, dropout) for group in zip(packed.groups, parts, kept_values, asking, strict=True)]
+    return torch.cat(out if first is not None else [*out, beyond[:, 0].flatten(1)])
 
 
-class _Products(torch.autograd.Function):
-    """Softmax attention with all weights kept for the gradient, which then is products alone."""
+def _of_cells(packed: Packed, of_groups: list[Tensor | None]) -> list[Tensor | None]:
+    """Return what values are multiplied by for each cell, (n_heads, length, 1), of (n_cells, n_heads, longest, 1)."""
+    found = []
+    for group, kept_values in zip(packed.groups, of_groups, strict=True):
+        here = packed.lengths[len(found) : len(found) + group.n_cells]
+        found += [None if kept_values is None else kept_values[i, :, :length] for i, length in enumerate(here)]
+    return found
 
-    @staticmethod
-    def forward(ctx, q, k, v, mask):
-        ctx.n_cells = len(q)
-        q, k, v = (t.contiguous().flatten(0, 1) for t in (q * q.shape[-1] ** -0.5, k, v))
-        weights = q @ k.transpose(1, 2)  # (n_cells * n_heads, queries, longest)
-        if mask is not None:
-            shape = len(mask), -1, *weights.shape[1:]
-            weights.view(shape).add_(weights.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf))
-        weights = weights.softmax(2)
-        ctx.save_for_backward(q, k, v, weights)
-        return (weights @ v).unflatten(0, (ctx.n_cells, -1))
 
-    @staticmethod
-    def backward(ctx, gradient):
-        q, k, v, weights = ctx.saved_tensors
-        gradient = gradient.contiguous().flatten(0, 1)
-        of_weights = gradient @ v.transpose(1, 2)
-        of_products = torch._softmax_backward_data(of_weights, weights, 2, weights.dtype)
-        of_q = (of_products @ k) * q.shape[-1] ** -0.5
-        found = of_q, of_products.transpose(1, 2) @ q, weights.transpose(1, 2) @ gradient
-        return *(t.unflatten(0, (ctx.n_cells, -1)) for t in found), None
+def _fused(group: Group, qkv: Tensor, kept_values: Tensor | None, first: Tensor | None, dropout: float) -> Tensor:
+    """Return attention of a group by torch's fused kernel."""
+    *q, k, v = group.pad(qkv).permute(2, 0, 3, 1, 4)  # (n_cells, n_heads, longest, dim_head) each
+    q = q[0] if first is None else first[:, :, None]
+    found = F.scaled_dot_product_attention(q, k, v if kept_values is None else v * kept_values, group.mask, dropout)
+    found = found.transpose(1, 2).flatten(2)  # (n_cells, queries, n_heads * dim_head)
+    return group.unpad(found) if first is None else found[:, 0]
 
 
 def _groups(lengths: Sequence[int], device: torch.device) -> Iterator[Group]:

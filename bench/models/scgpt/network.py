@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError
 from bench.models.layers.dropout import Dropout
 from bench.models.layers.packed import Packed, attend
+from bench.models.layers.products import in_tiles
 from bench.models.scgpt.binning import N_BINS
 
 HIDDEN_VALUE = -1  # bin of positions whose value is to be predicted
 LARGEST_VALUE = 512.0  # larger ones count as this
+ROWS = 256  # numbers of positions are rounded up to multiples of it in bf16 on the CPU, see `in_tiles`
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class ScGPTNetwork(nn.Module):
 
     def embed(self, packed: Packed) -> Tensor:
         """Return the embeddings of cells, (n_cells, dim): the last layer is computed for their first tokens alone."""
-        x = self.gene_embedding(packed) + self.value_embedding(packed)
+        x = self._inputs(packed)
         *layers, last = self.transformer_encoder["layers"]
         for layer in layers:
             x = layer(x, packed)
@@ -111,9 +113,16 @@ class ScGPTNetwork(nn.Module):
 
     def encode(self, packed: Packed) -> Tensor:
         """Return the encodings of all positions, (n_positions, dim)."""
-        x = self.gene_embedding(packed) + self.value_embedding(packed)
+        x = self._inputs(packed)
         for layer in self.transformer_encoder["layers"]:
             x = layer(x, packed)
+        return x[: len(packed.genes)]
+
+    def _inputs(self, packed: Packed) -> Tensor:
+        """Return the sum of both embeddings; in bf16 on the CPU rounded, with rows of zeros up to a common number."""
+        x = self.gene_embedding(packed) + self.value_embedding(packed)
+        if not x.is_cuda and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
+            x = F.pad(x.to(torch.bfloat16), (0, 0, 0, in_tiles(len(x), ROWS) - len(x)))
         return x
 
     def masked_values(self, packed: Packed) -> tuple[Tensor, Tensor | None]:

@@ -15,6 +15,7 @@ from bench.core.errors import BenchError
 from bench.models.layers import packed as packing
 from bench.models.layers import sequences
 from bench.models.layers.packed import Packed, attend
+from bench.models.layers.products import CellProducts, in_tiles
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.network import HIDDEN_VALUE, LARGEST_VALUE, Architecture, ScGPTNetwork, plain_name
 from bench.training.step import training_step
@@ -300,9 +301,9 @@ def test_attention_by_products_has_the_values_and_gradients_of_the_fused_one(len
     def run(dtype, most):
         monkeypatch.setitem(packing.PRODUCTS, "cpu", most)
         inputs = [t.to(dtype).requires_grad_() for t in (q, kv)]
-        with mock.patch.object(packing._Products, "apply", wraps=packing._Products.apply) as by_products:
+        with mock.patch.object(CellProducts, "apply", wraps=CellProducts.apply) as by_products:
             out = attend_to(*inputs, packed, 0.0, only_first)
-        assert by_products.called == (dtype == torch.bfloat16 and most > 0)
+        assert by_products.called == (dtype == torch.bfloat16 and most > 0 and not only_first)
         out.backward(gradient.to(dtype))
         return [out.detach(), *(t.grad for t in inputs)]
 
@@ -310,6 +311,38 @@ def test_attention_by_products_has_the_values_and_gradients_of_the_fused_one(len
     for right, ours, theirs in zip(exact, products, fused, strict=True):
         error, other = ((t.double() - right).abs().max().item() for t in (ours, theirs))
         assert error <= max(2 * other, 2**-7 * right.abs().max().item())
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 60.0])
+def test_products_of_any_size_are_attention_whose_gradient_is_that_of_plain_formulas(scale):
+    lengths, heads, dim = (5, 70, 33), 2, 16
+    generator = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=generator)
+    rows = in_tiles(sum(lengths))
+    qkv, gradient = (draw(rows, 3, heads, dim) * scale).bfloat16(), draw(rows, heads * dim).bfloat16()
+    qkv[:5, 0] = -qkv[:5, 1]  # of this cell large products are negative, so that its sums could vanish
+    kept = [(torch.rand(heads, n, 1, generator=generator) > 0.2).bfloat16() * 1.25 for n in lengths]
+    gradient[sum(lengths) :] = 0
+
+    def plain(qkv):
+        out = []
+        for part, keep in zip(qkv.split([*lengths, rows - sum(lengths)]), kept, strict=False):
+            q, k, v = part.permute(1, 2, 0, 3)
+            weights = ((q * dim**-0.5) @ k.transpose(1, 2)).softmax(2)
+            out.append((weights @ (v * keep.to(v.dtype))).transpose(0, 1).flatten(1))
+        return torch.cat([*out, qkv.new_zeros(rows - sum(lengths), heads * dim)])
+
+    def run(attention, dtype):
+        given = qkv.detach().to(dtype, copy=True).requires_grad_()
+        out = attention(given)
+        out.backward(gradient.to(dtype))
+        return out.detach().double(), given.grad.double()
+
+    exact, usual = run(plain, torch.float64), run(plain, torch.bfloat16)
+    found = run(lambda given: CellProducts.apply(given, lengths, kept), torch.bfloat16)
+    for right, ours, theirs in zip(exact, found, usual, strict=True):
+        assert not ours[sum(lengths) :].any()
+        assert (ours - right).norm() <= 1.5 * (theirs - right).norm()
 
 
 # Dropout
