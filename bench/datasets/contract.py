@@ -14,6 +14,7 @@ from bench.core.errors import BenchError
 from bench.datasets.sources import Source
 
 VALUES = ("counts", "log1p")
+ORIGINAL = "original_name"  # column of obs with the names of cells as the file has them, where it repeats some
 CONTRACT = {
     "X": "CSR float32, cells x genes; raw counts, or log1p values of any base where so declared",
     "var_names": "unique gene symbols",
@@ -40,6 +41,7 @@ class Dataset:
     published_subset: str = "stratified"  # how the paper drew few-shot subsets here
     hard_pair: tuple[str, str] | tuple[()] = ()  # two types that are hard to tell apart
     version: int = 1  # raise when `read` changes
+    least_types: int = 2  # see bench.datasets.request
 
 
 def check(adata: AnnData, dataset: Dataset) -> AnnData:
@@ -57,7 +59,10 @@ def check(adata: AnnData, dataset: Dataset) -> AnnData:
     _check_values(X.data, dataset.values, where)
     _check_genes(adata.var_names, where)
     obs = pd.DataFrame(index=_unique_cells(adata.obs_names))
-    obs["cell_type"] = _labels(adata.obs, where)
+    if adata.obs_names.has_duplicates:
+        obs[ORIGINAL] = adata.obs_names.astype(str)
+    if dataset.least_types:
+        obs["cell_type"] = _labels(adata.obs, where, dataset.least_types)
     if "batch" in adata.obs:
         if adata.obs["batch"].isna().any():
             raise BenchError(f"{where}: obs['batch'] has missing values; fill them, or load without batch=.")
@@ -85,7 +90,8 @@ def content_hash(adata: AnnData) -> str:
     digest = sha256()
     for array in (adata.X.indptr.astype(np.int64), adata.X.indices.astype(np.int32), adata.X.data):
         digest.update(np.ascontiguousarray(array))
-    for names in (adata.var_names, adata.obs_names, *(adata.obs[c] for c in sorted(adata.obs))):
+    columns = (adata.obs[column] for column in sorted(set(adata.obs) - {ORIGINAL}))
+    for names in (adata.var_names, adata.obs_names, *columns):
         digest.update("\n".join(map(str, names)).encode() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -132,14 +138,14 @@ def _check_genes(genes: pd.Index, where: str) -> None:
         )
 
 
-def _labels(obs: pd.DataFrame, where: str) -> pd.Categorical:
+def _labels(obs: pd.DataFrame, where: str, least: int) -> pd.Categorical:
     if "cell_type" not in obs:
         raise BenchError(f"{where}: obs has no column 'cell_type'; it has {', '.join(map(str, obs)) or 'none'}.")
     missing = int(obs["cell_type"].isna().sum())
     if missing:
         raise BenchError(f"{where}: {missing} cells have no label; drop them (adata[adata.obs[...].notna()]).")
     labels = pd.Categorical(obs["cell_type"].astype(str))
-    if len(labels.categories) < 2:
+    if len(labels.categories) < least:
         raise BenchError(f"{where}: only one cell type, {labels.categories.tolist()}; annotation needs at least two.")
     return labels
 

@@ -34,7 +34,9 @@ class _Reader:
         adata = read_file(path or self.file)
         if adata.X is None:
             raise BenchError(f"{self.file} has no X; store the counts there (adata.X = adata.layers[...]).")
-        obs = pd.DataFrame({"cell_type": adata.obs[self.asked.label or LABEL]})
+        obs = pd.DataFrame(index=adata.obs_names)
+        if self.asked.least_types:
+            obs["cell_type"] = adata.obs[self.asked.label or LABEL]
         if self.asked.batch:
             obs["batch"] = adata.obs[self.asked.batch]
         if _fixes_split(adata.obs):
@@ -57,7 +59,8 @@ def user_dataset(asked: Request) -> Dataset:
     """
     path = Path(asked.name)
     head = read_file(path, backed="r")
-    for kind, column in (("label column", asked.label or LABEL), ("batch column", asked.batch)):
+    label = (asked.label or LABEL) if asked.least_types else None
+    for kind, column in (("label column", label), ("batch column", asked.batch)):
         if column is not None and column not in head.obs:
             raise unknown(f"{kind} of {path}", column, head.obs.columns)
     declared = head.uns.get("bench")
@@ -71,7 +74,27 @@ def user_dataset(asked: Request) -> Dataset:
         licence="the user's",
         values=values,
         split=split,
+        least_types=asked.least_types,
     )
+
+
+def parts_of(path: Path) -> dict[str, list[str]] | None:
+    """Return the names of a file's layers (with ``raw``) and of the columns of obs and var; None of anything else."""
+    path = path.expanduser()
+    if not (path.is_file() and h5py.is_hdf5(path)):
+        return None
+    with h5py.File(path) as file:
+        names = {part: _names(file.get(part)) for part in ("layers", "obs", "var", "raw/var")}
+        return {
+            "layers": names["layers"] + ["raw"] * ("raw" in file),
+            "obs": names["obs"],
+            "var": names["var"] + names["raw/var"],
+        }
+
+
+def _names(part: h5py.Group | h5py.Dataset | None) -> list[str]:
+    """Return the names in a part of the file; old files hold tables as one data set."""
+    return list(getattr(getattr(part, "dtype", None), "names", None) or part or ())
 
 
 def read_file(path: Path, backed: str | None = None) -> AnnData:

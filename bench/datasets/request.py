@@ -16,6 +16,7 @@ class Request:
     layer: str | None = None  # "raw" or the name of a layer; None: X
     symbols: str | None = None  # column of var with the gene symbols; None: var_names
     drop: tuple[str, ...] = ()  # cell types left out
+    least_types: int = 2  # that it must have: 1 where its cells are scored alone, 0 for cells without labels
 
     def reading(self, adata: AnnData) -> dict[str, str]:
         """Return the columns of a record that say how the data were read, as `bench.protocol.columns` has them.

@@ -45,6 +45,7 @@ class Result:
     rows: list[dict[str, Any]]
     cells: np.ndarray | None = None
     predictions: Predictions | None = None
+    names: np.ndarray | None = None  # of the cells as their file has them, where some of them repeat
     traceback: str = ""  # of a failure
 
     @property
@@ -55,7 +56,7 @@ class Result:
 
     def write(self) -> None:
         """Record it."""
-        records.write(self.rows, self.cells, self.predictions)
+        records.write(self.rows, self.cells, self.predictions, self.names)
 
 
 def attempt(task: Task, work: Callable[[Task, Cost], Result]) -> Result:

@@ -51,7 +51,7 @@ def run_grid(
         raise unknown("tier", tier, tiers)
     chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
     grid = Grid(experiment, tier, **_merged(tiers[tier], chosen))
-    foreign = set(grid.dataset) - set(Grid(experiment, tier, **tiers[tier]).dataset)
+    foreign = {*grid.dataset, *filter(None, [grid.query])} - set(Grid(experiment, tier, **tiers[tier]).dataset)
     if tier == "paper" and foreign:
         raise BenchError(
             f"tier='paper' stands for the paper's own data, not {', '.join(sorted(foreign))}; "
@@ -144,7 +144,8 @@ def _merged(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
 
     The tier's overrides of models that the user did not ask for are left out.
     """
-    merged = of_tier | chosen
+    instead = {"split"} if "query" in chosen else set()  # of a split that the tier names, not of one that the user does
+    merged = {name: value for name, value in of_tier.items() if name not in instead} | chosen
     models = merged["models"] if isinstance(merged["models"], list) else [merged["models"]]
     asked = {name for model in map(str, models) for name in (model, model.partition("@")[0])}
     overrides = {name: settings for name, settings in of_tier.get("overrides", {}).items() if name in asked}

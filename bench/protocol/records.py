@@ -71,8 +71,22 @@ def _take_over(table: pd.DataFrame, predictions: Path, experiment: str) -> None:
     atomic.write(target, lambda file: file.write(text), replace=True)
 
 
-def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predictions | None = None) -> None:
+def write(
+    rows: list[dict],
+    cells: np.ndarray | None = None,
+    predictions: Predictions | None = None,
+    names: np.ndarray | None = None,
+) -> None:
     """Write one trial, predictions first, so that a record without its predictions cannot exist.
+
+    Parameters
+    ----------
+    rows
+        As `bench.protocol.columns` has them.
+    cells, predictions
+        The scored cells and what was said of them.
+    names
+        Of the cells as their file has them, where it repeats some.
 
     Raises
     ------
@@ -83,7 +97,8 @@ def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predic
     path = path_of(first["experiment"], first["tier"], first["key"])
     replace = path.exists() and (_has_failed(path) or _is_of_other_weights(path, first))
     if predictions is not None and (replace or not path.exists()):
-        atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, cells, predictions), replace=True)
+        said = (cells, predictions, names)
+        atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, *said), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     atomic.write(path, lambda file: file.write(table.to_csv(index=False).encode()), replace=replace)
 
@@ -159,9 +174,9 @@ def check_writable() -> None:
     atomic.check_writable(own_folder())
 
 
-def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None:
+def _save_predictions(file, cells: np.ndarray, predictions: Predictions, names: np.ndarray | None) -> None:
     labels, truth = np.unique(predictions.truth, return_inverse=True)
-    batch = {}
+    batch = {} if names is None or (names == cells).all() else {"names": names}
     if predictions.batch is not None:
         batch["batches"], codes = np.unique(predictions.batch, return_inverse=True)
         batch["batch"] = codes.astype(np.int16)

@@ -6,14 +6,14 @@ import numpy as np
 
 from bench.core.provenance import Cost
 from bench.core.unfinished import kept_in
-from bench.datasets import described, loaded
+from bench.datasets import described
 from bench.datasets.sources import cache_folder
-from bench.datasets.splits import split, subset
 from bench.models import create
 from bench.models.contract import Annotator, without_labels
 from bench.protocol import records
 from bench.protocol.conditions import conditions, hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
+from bench.protocol.sides import sides_of
 from bench.protocol.trials import Grid, Task
 from bench.statistics.metrics import score
 from bench.statistics.predictions import Predictions
@@ -49,13 +49,9 @@ def run_task(task: Task) -> Result:
 
 
 def _fit_and_score(task: Task, cost: Cost) -> Result:
-    adata, dataset, trial = loaded(task.source), described(task.source), task.trial
-    rows_of = split(adata, trial.split)
-    stratified = dataset.published_subset == "stratified"
-    chosen = subset(adata, rows_of.train, trial.fraction, trial.seed, trial.subset, stratified)
-    train, scored = adata[chosen].copy(), adata[rows_of.test].copy()
+    sides, dataset, trial = sides_of(task), described(task.source), task.trial
+    train, scored = sides.train, sides.scored
     cost.n_train, cost.n_test = train.n_obs, scored.n_obs
-    truth = scored.obs["cell_type"].astype(str).to_numpy()
     model = create(task.spec)
     state = cache_folder() / "unfinished" / f"{trial.key}-{hash_of(task.spec.weights)[:8]}.pt"
     with cost, kept_in(state) as kept:
@@ -67,11 +63,13 @@ def _fit_and_score(task: Task, cost: Cost) -> Result:
         predicted = None if own is Annotator.predict else np.asarray(model.predict(cells))  # not to infer twice
     cost.seconds += kept.earlier_s
     batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
-    predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted, batch)
+    predictions = Predictions(sides.truth, probabilities, np.asarray(model.classes_), predicted, batch)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]
-    share = {"train_share": round(train.n_obs / len(rows_of.train), 6)}
+    rows += [{"metric": m, "class": "", "value": v} for m, v in sides.measures.items()]
+    share = {"train_share": round(train.n_obs / sides.n_trainable, 6)}
     columns = share | conditions(model, task.spec, train, cells)
-    return Result([columns | row for row in rows + _diagnostics(model)], scored.obs_names.to_numpy(), predictions)
+    rows = [columns | row for row in rows + _diagnostics(model)]
+    return Result(rows, scored.obs_names.to_numpy(), predictions, names=sides.names)
 
 
 def _diagnostics(model) -> list[dict[str, Any]]:

@@ -11,12 +11,13 @@ from typing import Any
 
 from bench import weights
 from bench.core.errors import BenchError, unknown
-from bench.core.keys import canonical, digest, settled, settled_of
+from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.datasets import Request, described, loaded
 from bench.datasets.splits import SUBSETS, expand
 from bench.models import describe
 from bench.models.registry import MODELS, Spec
 from bench.protocol.columns import yes_no
+from bench.protocol.pairs import SPLIT, paired
 from bench.protocol.planning import is_planning
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
@@ -39,6 +40,7 @@ class Trial:
     fraction: float
     seed: int
     protocol: str  # of the project and of the model; for a model from outside, of its source
+    query_hash: str = added("")  # of the checked content of other data that are scored, in the place of a split
 
     @property
     def key(self) -> str:
@@ -56,6 +58,7 @@ class Task:
     source: Request  # name or path of the data, and how they are read
     spec: Spec
     reading: dict[str, str] = field(default_factory=dict)  # how the data were read, see bench.datasets.request
+    query: Request | None = None  # the data that are scored, where they are no part of the source
 
     @property
     def known(self) -> dict[str, Any]:
@@ -110,6 +113,11 @@ class Grid:
         named = self.split if isinstance(self.split, (list, tuple)) else [self.split or "random"]
         if not named or not all(isinstance(name, str) for name in named):
             raise BenchError(f"split={self.split!r} should be a name, or a list such as ['random', 'held_out:*'].")
+        if self.query is not None and self.split is not None:
+            raise BenchError(
+                f"query={self.query!r} has all of its cells scored and all of the data set trained on, so that "
+                f"split={self.split!r} has nothing to say; leave one of the two out."
+            )
         if self.subset not in SUBSETS:
             raise unknown("subset", self.subset, SUBSETS)
         for name, (kind, example) in _LISTS.items():
@@ -154,15 +162,18 @@ class Grid:
 
     def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
         request = Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
-        dataset, adata = described(request), loaded(request)
+        pair = paired(request, self.query)
+        dataset, adata = described(pair.reference), loaded(pair.reference)
         named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
-        for fraction, split, spec in product(sorted(self.fractions), expand(adata, named), specs):
+        splits = [SPLIT] if pair.query else expand(adata, named)
+        reading = pair.reference.reading(adata) | pair.columns
+        for fraction, split, spec in product(sorted(self.fractions), splits, specs):
             shared = (Path(name).name, adata.uns["bench"]["hash"], split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
             once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
             for seed in self.seeds[:1] if once else self.seeds:
-                trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec))
-                yield Task(trial, self.experiment, self.tier, request, spec, request.reading(adata))
+                trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec), pair.query_hash)
+                yield Task(trial, self.experiment, self.tier, pair.reference, spec, reading, pair.query)
 
 
 _LISTS = {

@@ -139,6 +139,8 @@ METRICS = {
     "predicted_types": Metric(predicted_types, "none", "different types predicted; 1 for a constant prediction"),
 }
 
+WITHOUT_TRUTH = ("predicted_types",)  # all others compare with the true type
+
 
 def evaluate(metric: str, predictions: Predictions, hard_pair: Sequence[str] = ()) -> float | dict[str, float]:
     """Return one metric by name: a number, or {cell type: number} for a per-class metric.
@@ -161,11 +163,14 @@ def evaluate(metric: str, predictions: Predictions, hard_pair: Sequence[str] = (
 
 
 def score(predictions: Predictions, hard_pair: Sequence[str] = ()) -> list[tuple[str, str, float]]:
-    """Return every metric as rows (metric, cell type or "", value), hard ones only where they are defined."""
+    """Return every metric as rows (metric, cell type or "", value), hard ones only where they are defined.
+
+    Of cells whose types nobody knows these are the metrics ``WITHOUT_TRUTH``.
+    """
     rows = []
     present = has_pair(predictions, hard_pair)
     for name, metric in METRICS.items():
-        if metric.hard and not present:
+        if (metric.hard and not present) or (name not in WITHOUT_TRUTH and not len(predictions.labels)):
             continue
         value = evaluate(name, predictions, hard_pair)
         rows += [(name, *item) for item in (value if isinstance(value, dict) else {"": value}).items()]

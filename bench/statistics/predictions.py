@@ -10,6 +10,7 @@ import pandas as pd
 from bench.core.errors import BenchError
 
 SUM_TOLERANCE = 1e-3  # probabilities may have been stored as float16
+UNLABELLED = ""  # in the place of the true type where nobody knows it: such cells are predicted and not scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Predictions:
     @cached_property
     def labels(self) -> np.ndarray:
         """Types that occur in the truth: the fixed label set, independent of what a model emits."""
-        return np.unique(self.truth)
+        return np.unique(self.truth[self.truth != UNLABELLED])
 
     def take(self, cells: np.ndarray) -> "Predictions":
         """Return the predictions of some cells (indices or mask; an index may repeat)."""
