@@ -14,6 +14,7 @@ from bench.core.interrupts import interrupts_delivered
 
 ELSEWHERE = {
     "cache": "bench.datasets.command:cache",
+    "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "standin": "bench.protocol.command:standin",
     "weights": "bench.weights.command:weights",

@@ -32,9 +32,12 @@ def _sums(adata: AnnData, weights: pd.DataFrame) -> np.ndarray:
 
 
 def named_alike(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Return the names that differ from one of the others in case or blanks only, with that one."""
+    """Return the names that differ from one of the others in case or blanks only, with that one.
+
+    Names of one or two letters, as of clusters, keep their case.
+    """
     plain = {_plain(other): other for other in sorted(others)}
-    return {name: plain[_plain(name)] for name in names if _plain(name) in plain}
+    return {name: plain[_plain(name)] for name in names if plain.get(_plain(name), name) != name}
 
 
 def other_spelling(genes: pd.Index, others: pd.Index) -> str:
@@ -69,7 +72,8 @@ def _pair(genes: pd.Index, others: pd.Index, plain) -> str:
 
 
 def _plain(name: str) -> str:
-    return "".join(name.split()).casefold()
+    plain = " ".join(name.split())
+    return plain.casefold() if len(plain) > 2 else plain
 
 
 def _bare(gene: str) -> str:

@@ -136,7 +136,16 @@ def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
             f"Nothing is recorded for {experiment} at tier {tier!r}. "
             f"Make the records with: bench run chapters/{experiment}.md -p tier {tier}"
         )
-    return table
+    return _scored(table)
+
+
+def _scored(table: pd.DataFrame) -> pd.DataFrame:
+    """Return records without trials on a query that has no labels: there is nothing to show of them."""
+    trial = ["tier", "key"]
+    scored = table.loc[table["metric"] == "accuracy", trial]
+    without = (table["query"] != "") & (table["status"] == "ok")
+    without &= ~pd.MultiIndex.from_frame(table[trial]).isin(pd.MultiIndex.from_frame(scored))
+    return table[~without].reset_index(drop=True)
 
 
 def _merged(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bench.core.errors import BenchError, listed
 from bench.datasets import Request, loaded
 from bench.datasets.h5ad import LABEL, parts_of
 from bench.datasets.same import named_alike, other_spelling, same_profiles
-from bench.protocol.query import is_labelled, measures, name_of
+from bench.protocol.query import is_labelled, measures, name_of, types_of
 
 SPLIT = "query"  # what records say in the place of a split
 FLOOR = 0.1  # of the reference's genes, and of the query's counts: with less a score says nothing of the method
@@ -129,23 +129,24 @@ def _types(query: AnnData, reference: AnnData) -> list[str]:
     if not is_labelled(query):
         return []
     known = set(reference.obs["cell_type"].astype(str))
-    cells = Counter(query.obs["cell_type"].astype(str))
+    cells = Counter(types_of(query, reference))
     unseen = {label: n for label, n in cells.most_common() if label not in known}
-    alike = named_alike(unseen, known)
-    pairs = ", ".join(f"{theirs!r} and {ours!r}" for theirs, ours in alike.items())
     if len(unseen) == len(cells):
-        near = f" {pairs} differ in case or blanks only." if pairs else ""
         raise BenchError(
             f"No cell type in common: query {name_of(query)} has {listed(sorted(cells), 8)}; "
-            f"{name_of(reference)} has {listed(sorted(known), 8)}.{near} Rename the types in one of the "
-            "files; a query without the label column is predicted and not scored."
+            f"{name_of(reference)} has {listed(sorted(known), 8)}. Rename the types in one of the files; "
+            "a query without the label column is predicted and not scored."
         )
     notes = []
     if unseen:
         counts = listed((f"{label} {n:,}" for label, n in unseen.items()), 8)
         total = sum(unseen.values())
         notes.append(f"{total:,} of its {query.n_obs:,} cells are of types that it cannot learn here: {counts}")
-    return notes + ([f"types that differ in case or blanks only are different types: {pairs}"] if pairs else [])
+    alike = named_alike(set(query.obs["cell_type"].astype(str)) - known, known)
+    if alike:
+        pairs = listed((f"{theirs!r} as {ours!r}" for theirs, ours in sorted(alike.items())), 8)
+        notes.append(f"types that differ in case or blanks only are taken as one: {pairs}")
+    return notes
 
 
 def _same_cells(query: AnnData, reference: AnnData) -> list[str]:

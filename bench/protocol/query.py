@@ -7,8 +7,10 @@ Without the label column it has no labels: its cells are predicted and not score
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
+from bench.datasets.same import named_alike
 from bench.preprocess import align
 
 MEASURES = {
@@ -28,11 +30,18 @@ def name_of(adata: AnnData) -> str:
     return Path(adata.uns["bench"]["name"]).name
 
 
+def types_of(query: AnnData, reference: AnnData) -> pd.Series:
+    """Return the types of the query's cells, spelt as the reference does where case or blanks alone differ."""
+    types, known = query.obs["cell_type"].astype(str), set(reference.obs["cell_type"].astype(str))
+    return types.replace(named_alike(set(types) - known, known))
+
+
 def brought(query: AnnData, reference: AnnData) -> AnnData:
-    """Return the query with the genes of the reference, in their order; those that it lacks are zeros."""
+    """Return the query with the genes of the reference, in their order, zeros for those that it lacks, and its types."""
     X = align(query.X, query.var_names.tolist(), reference.var_names.tolist())
     X.sort_indices()
-    return AnnData(X, obs=query.obs.copy(), var=reference.var.copy(), uns=dict(query.uns))
+    obs = query.obs.assign(cell_type=types_of(query, reference)) if is_labelled(query) else query.obs.copy()
+    return AnnData(X, obs=obs, var=reference.var.copy(), uns=dict(query.uns))
 
 
 def measures(query: AnnData, reference: AnnData) -> dict[str, float]:
@@ -43,6 +52,5 @@ def measures(query: AnnData, reference: AnnData) -> dict[str, float]:
         of_genes = np.asarray(query.X.sum(axis=0, dtype=np.float64)).ravel()
         found["query_counts"] = of_genes[shared].sum() / of_genes.sum()
     if is_labelled(query):
-        known = set(reference.obs["cell_type"].astype(str))
-        found["query_unseen"] = 1 - query.obs["cell_type"].astype(str).isin(known).mean()
+        found["query_unseen"] = 1 - types_of(query, reference).isin(reference.obs["cell_type"].astype(str)).mean()
     return {name: round(float(value), 6) for name, value in found.items()}

@@ -132,16 +132,27 @@ def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
 
 def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, Predictions]:
     """Return the names of the scored cells and what was predicted for them."""
+    path = predictions_file(experiment, tier, key)
+    if path is None:
+        raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+    with np.load(path, allow_pickle=False) as kept:
+        classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
+        batch = kept["batches"][kept["batch"]] if "batch" in kept else None
+        return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
+
+
+def predictions_file(experiment: str, tier: str, key: str) -> Path | None:
+    """Return where the predictions of a trial lie, the user's own before committed ones; None where there are none."""
     places = [path_of(experiment, tier, key, ".npz"), committed_folder() / experiment / f"{key}.npz"]
-    for path in places:
-        if path.exists():
-            with np.load(path, allow_pickle=False) as kept:
-                classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
-                probabilities /= probabilities.sum(axis=1, keepdims=True)
-                truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
-                batch = kept["batches"][kept["batch"]] if "batch" in kept else None
-                return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
-    raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+    return next((path for path in places if path.exists()), None)
+
+
+def names_of_cells(experiment: str, tier: str, key: str) -> np.ndarray:
+    """Return the names of the scored cells as their file has them, where it repeats some; else as predictions do."""
+    with np.load(predictions_file(experiment, tier, key), allow_pickle=False) as kept:
+        return kept["names"] if "names" in kept else kept["cells"]
 
 
 def commit(experiment: str, tier: str | None = None) -> Path:
