@@ -62,13 +62,12 @@ def other_spelling(genes: pd.Index, others: pd.Index) -> str:
 
 
 def _pair(genes: pd.Index, others: pd.Index, plain) -> str:
-    """Return an example of two names that a spelling makes equal, where it makes most of the smaller set equal."""
+    """Return an example of two names that a spelling makes equal, where it does so for most of the smaller set."""
     known = {plain(other): other for other in others}
-    alike = [gene for gene in genes if plain(gene) in known]
+    alike = [gene for gene in genes.difference(others, sort=False) if plain(gene) in known]
     if len(alike) <= MOST * min(len(genes), len(others)):
         return ""
-    example = next(gene for gene in alike if gene != known[plain(gene)])
-    return f"{example!r} of the query and {known[plain(example)]!r} of the reference"
+    return f"{alike[0]!r} of the query and {known[plain(alike[0])]!r} of the reference"
 
 
 def _plain(name: str) -> str:

@@ -4,6 +4,7 @@ import csv
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bench.core import atomic
@@ -21,8 +22,8 @@ def trials() -> pd.DataFrame:
     found = rows[rows["status"] == "ok"].drop_duplicates(["experiment", "tier", "key"])
     found = found.join(accuracy.rename("accuracy"), on=["experiment", "tier", "key"])
     places = zip(found["experiment"], found["tier"], found["key"], strict=True)
-    found = found[[records.predictions_file(*place) is not None for place in places]]
-    return found.sort_values("origin", ascending=False, kind="stable")
+    there = np.array([records.predictions_file(*place) is not None for place in places], dtype=bool)
+    return found[there].sort_values("origin", ascending=False, kind="stable")
 
 
 def trial_of(key: str) -> pd.Series:

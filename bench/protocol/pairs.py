@@ -50,7 +50,7 @@ def paired(asked: Request, name: str | None) -> Pair:
     if name is None:
         return Pair(asked)
     reference, query, notes = requests(asked, name)
-    found, known = loaded(query), loaded(reference)
+    known, found = loaded(reference), loaded(query)
     for note in notes + checked(found, known):
         print(f"query {Path(name).name}: {note}", file=sys.stderr)
     return Pair(reference, query, found.uns["bench"]["hash"])

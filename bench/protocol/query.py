@@ -37,7 +37,7 @@ def types_of(query: AnnData, reference: AnnData) -> pd.Series:
 
 
 def brought(query: AnnData, reference: AnnData) -> AnnData:
-    """Return the query with the genes of the reference, in their order, zeros for those that it lacks, and its types."""
+    """Return the query with the genes of the reference, in their order, those that it lacks as zeros, and its types."""
     X = align(query.X, query.var_names.tolist(), reference.var_names.tolist())
     X.sort_indices()
     obs = query.obs.assign(cell_type=types_of(query, reference)) if is_labelled(query) else query.obs.copy()
