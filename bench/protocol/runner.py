@@ -49,7 +49,7 @@ def run_task(task: Task) -> Result:
 
 
 def _fit_and_score(task: Task, cost: Cost) -> Result:
-    adata, dataset, trial = loaded(task.source), described(task.source), task.trial
+    adata, dataset, trial = loaded(task.source, silent=True), described(task.source), task.trial
     rows_of = split(adata, trial.split)
     stratified = dataset.published_subset == "stratified"
     chosen = subset(adata, rows_of.train, trial.fraction, trial.seed, trial.subset, stratified)
