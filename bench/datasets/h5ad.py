@@ -5,7 +5,7 @@ symbols of counts are summed, features that are no genes are left out; each is s
 unless the split ``authors`` is asked for; there ``train`` and ``test`` count in any case, other cells are left out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -61,16 +61,19 @@ def user_dataset(asked: Request) -> Dataset:
     BenchError
         If the file is missing, broken or of another kind, has no such column or layer, or no matrix that can be used.
     """
-    path = Path(asked.name).expanduser()
+    check_columns(replace(asked, label=asked.label or LABEL))
+    reading = resolved(asked)
+    path = reading.path
+    return Dataset(name=str(path), title=path.stem, read=_Reader(reading), licence="the user's", values=reading.values)
+
+
+def check_columns(asked: Request) -> None:
+    """Refuse a label or batch column that the file has not, with the nearest of those that it has."""
     with opened(asked.name) as file:
         there = tables.columns(file["obs"])
-    for kind, column in (("label column", asked.label or LABEL), ("batch column", asked.batch)):
+    for kind, column in (("label column", asked.label), ("batch column", asked.batch)):
         if column is not None and column not in there:
-            raise unknown(f"{kind} of {path}", column, there)
-    reading = resolved(asked)
-    return Dataset(
-        name=str(path), title=path.stem, read=_Reader(reading), licence="the user's", values=reading.values
-    )
+            raise unknown(f"{kind} of {asked.name}", column, there)
 
 
 def cells(file: h5py.File, reading: Reading) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
@@ -145,6 +148,7 @@ def _check_counts(file: h5py.File, reading: Reading, X: sp.csr_matrix) -> None:
 
 def _remarks(X: sp.csr_matrix, genes: Columns, table: pd.DataFrame) -> list[str]:
     """Return what a user should know of the cells and genes that were read."""
+
     def share(some: np.ndarray) -> float:
         sums = np.asarray(X.sum(axis=0, dtype=np.float64)).ravel()
         return float(sums[some].sum() / sums.sum()) if sums.any() else 0.0

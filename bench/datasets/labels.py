@@ -34,8 +34,10 @@ def tidied(values: pd.Series, what: str) -> tuple[pd.Series, list[str]]:
     if not joined:
         return kept, []
     merged = len(names) - len(best)
-    said = f"{merged} {what} differ from others in blanks or case only and are taken as one" if merged else (
-        f"blanks around {what} are taken off"
+    said = (
+        f"{merged} {what} differ from others in blanks or case only and are taken as one"
+        if merged
+        else (f"blanks around {what} are taken off")
     )
     return kept, [f"{said}: {listed(joined, 3)}."]
 
@@ -62,7 +64,7 @@ def chosen(labels: pd.Series, drop: Sequence[str], column: str) -> pd.Series:
         words = sorted({name if isinstance(name, str) else "nan" for name in labels[unlabelled]})
         raise BenchError(
             f"obs[{column!r}]: {unlabelled.sum()} cells have no label ({listed(map(repr, words))}); "
-            f"leave them out with {option('drop', *drop, *words)}, or name another column with {option('label', '...')}."
+            f"leave them out with {option('drop', *drop, *words)}, or name another column of obs as label."
         )
     return ~out
 

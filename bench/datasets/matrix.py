@@ -112,7 +112,7 @@ def _dense_blocks(element: h5py.Dataset, start: int, end: int) -> Iterator[sp.cs
 
 def _csc_blocks(element: h5py.Group, start: int, end: int) -> Iterator[sp.csr_matrix]:
     """Yield rows of a matrix that is stored gene by gene, which takes a pass over all of it for each block."""
-    n_cells, n_genes = shape(element)
+    n_cells, _ = shape(element)
     per_row = np.zeros(n_cells, np.int64)
     n = len(element["indices"])
     for low in range(0, n, BLOCK_VALUES):

@@ -152,8 +152,9 @@ def _filters(path: Path) -> str:
     def look(_, item) -> None:
         if isinstance(item, h5py.Dataset):
             made = item.id.get_create_plist()
-            filters = [made.get_filter(number) for number in range(made.get_nfilters())]
-            found.update(name.decode() or str(code) for code, *_, name in filters if not h5py.h5z.filter_avail(code))
+            for code, *_, name in (made.get_filter(number) for number in range(made.get_nfilters())):
+                if not h5py.h5z.filter_avail(code):
+                    found.add(name.decode().partition(";")[0] or str(code))
 
     with suppress(Exception), _file(path) as file:  # a better word at most
         file.visititems(look)

@@ -13,6 +13,7 @@ from anndata.io import read_elem
 
 from bench.core.errors import BenchError, listed, unknown
 from bench.datasets import matrix, tables
+from bench.datasets.notes import say
 from bench.datasets.opened import opened
 from bench.datasets.request import Request, option
 from bench.datasets.symbols import Symbols, symbols_of
@@ -115,7 +116,7 @@ def found_in(file: h5py.File, layer: str) -> Holding:
 
 
 def symbols(file: h5py.File, layer: str, asked: str | None) -> Symbols:
-    """Return the names of a matrix's genes; for ``raw`` a column of ``var`` stands in for one that ``raw.var`` lacks."""
+    """Return the names of a matrix's genes; for ``raw`` a column of ``var`` stands in where ``raw.var`` has none."""
     own, other = var_of(file, layer), file["var"]
     index, names = tables.index(own), tables.columns(own)
     more = [name for name in tables.columns(other) if name not in names] if layer == "raw" else []
@@ -153,6 +154,18 @@ def columns(file: h5py.File, reading: Reading) -> Columns:
     first = np.unique(target, return_index=True)[1]
     note = f"{n} repeats of gene symbols, e.g. {listed(example)}, are summed; {len(unique):,} genes."
     return Columns(unique, None if ids is None else ids[first], found.source, kept, target, (*found.notes, note))
+
+
+def names(asked: Request) -> pd.Index:
+    """Return the genes of a file without reading its values, and say what was recognised."""
+    with opened(asked.name) as file:
+        try:
+            reading = resolved(asked)
+        except BenchError:  # values do not matter here
+            reading = Reading(asked, asked.layer or "X", "counts", ())
+        found = columns(file, reading)
+        say(reading.path, [*reading.notes, *found.notes])
+        return found.names
 
 
 def rows(file: h5py.File, reading: Reading, genes: Columns) -> Iterator[sp.csr_matrix]:

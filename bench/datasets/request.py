@@ -51,4 +51,4 @@ def option(name: str, *values: str) -> str:
     """Return how a parameter is given on the command line, for a sentence that advises it."""
     text = json.dumps(list(values), ensure_ascii=False) if name == "drop" else values[0]
     flags = " ".join(f"--{name} {shlex.quote(value)}" for value in values)
-    return f"-p {name} {shlex.quote(text)} of bench run, {flags} of other commands"
+    return f"-p {name} {shlex.quote(text)} (or {flags})"

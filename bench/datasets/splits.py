@@ -135,8 +135,9 @@ def _random(adata: AnnData) -> Split:
 
 def _column(adata: AnnData, column: str, name: str) -> np.ndarray:
     if column not in adata.obs:
+        where = adata.uns["bench"]["name"]
         raise BenchError(
-            f"split={name!r} needs obs[{column!r}]{_PARTS[column]}, which {adata.uns['bench']['name']!r} does not have; "
+            f"split={name!r} needs obs[{column!r}]{_PARTS[column]}, which {where!r} does not have; "
             + ("name the column with batch=..., " if column == "batch" else "")
             + "or use split='random'."
         )

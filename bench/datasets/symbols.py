@@ -10,7 +10,16 @@ import pandas as pd
 from bench.core.errors import BenchError, listed, unknown
 from bench.datasets.request import option
 
-USUAL = ("feature_name", "gene_symbols", "gene_symbol", "gene_short_name", "symbol", "symbols", "gene_name", "gene_names")
+USUAL = (
+    "feature_name",
+    "gene_symbols",
+    "gene_symbol",
+    "gene_short_name",
+    "symbol",
+    "symbols",
+    "gene_name",
+    "gene_names",
+)
 USUAL += ("hgnc_symbol", "features", "gene", "genes", "name")
 IDENTIFIERS = ("ensembl_id", "gene_ids", "gene_id", "ensembl", "feature_id")
 KINDS = ("feature_types", "feature_type")  # of Cell Ranger: Gene Expression, Antibody Capture, ...
@@ -53,8 +62,8 @@ def symbols_of(index: pd.Index, columns: Sequence[str], read: Callable[[str], pd
         source = next((name for name in columns if _has_symbols(name, read)), None)
         if source is None:
             raise BenchError(
-                f"var_names are Ensembl identifiers ({index[0]!r}), expected gene symbols, and no column of var is known "
-                f"to hold them; name it with {option('symbols', 'COLUMN')}; var has {listed(columns) or 'no column'}."
+                f"var_names are Ensembl identifiers ({index[0]!r}), expected gene symbols, and no column of var is "
+                f"known to hold them; name it with {option('symbols', 'COLUMN')}; var has {listed(columns) or 'no column'}."
             )
         notes.append(f"var_names are Ensembl identifiers; symbols are those of var[{source!r}].")
     names = index if source == "var_names" else _text(read(source), index)
@@ -91,7 +100,9 @@ def remarks(names: pd.Index, share: Callable[[np.ndarray], float]) -> list[str]:
     """
     found, species = [], looks(names)
     if species not in ("human", "unknown"):
-        found.append(f"gene symbols look {species}: {listed(names[:4])}; models that know human genes find few of them.")
+        found.append(
+            f"gene symbols look {species}: {listed(names[:4])}; models that know human genes find few of them."
+        )
     spiked = np.asarray(names.str.match(r"^ERCC[-_]\d+"))
     if np.any(spiked):
         found.append(
@@ -136,16 +147,17 @@ def _identifiers(columns: Sequence[str], read: Callable[[str], pd.Series]) -> pd
 def _without_prefix(names: pd.Index) -> tuple[pd.Index, list[str]]:
     """Return names without the genome that Cell Ranger puts before them where it has several."""
     found = [PREFIX.match(name) for name in names]
-    genomes = sorted({match[1] for match in found if match})
     if sum(map(bool, found)) < len(names) / 2:
         return names, []
-    human = [name[match.end() :] if match and HUMAN.match(match[1]) else name for name, match in zip(names, found)]
-    if len(genomes) > 1:
-        n = sum(bool(match) and not HUMAN.match(match[1]) for match in found)
-        said = f"genes of several genomes ({listed(genomes)}): {n:,} are not human and keep their prefix; cells of mixed "
-        return pd.Index(human), [said + "species should be left out (drop, or before)."]
-    bare = [name[match.end() :] if match else name for name, match in zip(names, found)]
-    return pd.Index(bare), [f"the prefix {genomes[0]!r} is taken off the names of genes."]
+    genomes = sorted({match[1] for match in found if match})
+    bare = pd.Index([name if match is None else name[match.end() :] for name, match in zip(names, found, strict=True)])
+    if len(genomes) == 1:
+        return bare, [f"the prefix {genomes[0]!r} is taken off the names of genes."]
+    human = np.array([match is None or HUMAN.match(match[1]) is not None for match in found])
+    return pd.Index(np.where(human, bare, names)), [
+        f"genes of several genomes ({listed(genomes)}): the {(~human).sum():,} that are not human keep their prefix; "
+        "leave out cells of other species."
+    ]
 
 
 def _genes_only(columns: Sequence[str], read: Callable[[str], pd.Series], n: int) -> tuple[np.ndarray, list[str]]:

@@ -21,6 +21,7 @@ class Holding:
     kind: str  # counts, log1p, or what is neither: scaled, linear, root, fractions, broken, nothing
     said: str  # such as "logarithms (base e) of counts scaled to 10,000 per cell"
 
+
 def held(rows: sp.csr_matrix) -> Holding:
     """Return what the rows of a matrix hold.
 
