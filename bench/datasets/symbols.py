@@ -63,7 +63,7 @@ def symbols_of(index: pd.Index, columns: Sequence[str], read: Callable[[str], pd
         if source is None:
             raise BenchError(
                 f"var_names are Ensembl identifiers ({index[0]!r}), expected gene symbols, and no column of var is "
-                f"known to hold them; name it with {option('symbols', 'COLUMN')}; var has {listed(columns) or 'no column'}."
+                f"known to hold them; name it with {option('symbols', 'COLUMN')}; var has {listed(columns) or 'none'}."
             )
         notes.append(f"var_names are Ensembl identifiers; symbols are those of var[{source!r}].")
     names = index if source == "var_names" else _text(read(source), index)
