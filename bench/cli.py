@@ -10,10 +10,12 @@ import click
 
 from bench.core.errors import BenchError
 from bench.core.families import Family, families, imported, ours
+from bench.core.file_options import of_a_file
 from bench.core.interrupts import interrupts_delivered
 
 ELSEWHERE = {
     "cache": "bench.datasets.command:cache",
+    "data": "bench.datasets.command:data",
     "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "standin": "bench.protocol.command:standin",
@@ -86,29 +88,11 @@ def list_() -> None:
 
 
 @main.command()
-@click.argument("name")
-@click.option("--path", type=click.Path(path_type=Path), help="File or folder with the original files, if downloaded.")
-@click.option("--label", help="Column of obs with the cell type, for an .h5ad file.")
-@click.option("--batch", help="Column of obs with donor, study or condition, for an .h5ad file.")
-def data(name: str, path: Path | None, label: str | None, batch: str | None) -> None:
-    """Fetch, check and describe a data set or an .h5ad file."""
-    from bench.datasets import find, load
-
-    dataset = find(name, label, batch)
-    adata = load(name, label, batch, path=path)
-    click.echo(f"{dataset.title}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, values {dataset.values}")
-    click.echo(f"licence {dataset.licence}; labels {dataset.label_origin}; split {dataset.split}")
-    for column in adata.obs:
-        counts = adata.obs[column].value_counts()
-        click.echo(f"{column}: " + ", ".join(f"{value} {n:,}" for value, n in counts.items()))
-
-
-@main.command()
 @click.argument("model")
 @click.option("-p", "settings", nargs=2, multiple=True, metavar="NAME VALUE", help="A hyper-parameter, or weights.")
 @click.option("--data", default="hao", show_default=True, help="A data set or an .h5ad file to take a few cells of.")
-@click.option("--label", help="Column of obs with the cell type, for an .h5ad file.")
-def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: str | None) -> None:
+@of_a_file
+def check(model: str, settings: tuple[tuple[str, str], ...], data: str, **columns) -> None:
     """Check on a few cells that MODEL keeps what the protocol relies on; exit with 1 where it does not.
 
     MODEL is a name, NAME@VARIANT, or an import path.
@@ -120,7 +104,7 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: s
     from bench.models.conformance import CHECKS, specified
     from bench.models.conformance import check as checks
 
-    found = dict(checks(specified(model, dict(settings)), *sample.sides(load(data, label))))
+    found = dict(checks(specified(model, dict(settings)), *sample.sides(load(data, **columns))))
     for name, entry in CHECKS.items():
         verdict = "ok" if found.get(name) == "" else "MISS"
         click.echo(f"{name:<15}{verdict:<6}{found.get(name, 'not run') or entry.promise}")

@@ -8,10 +8,11 @@ from anndata import AnnData
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
 
 from bench.core.errors import BenchError, unknown
+from bench.datasets.request import option
 
 SPLITS = {
     "random": "80 % train, 20 % scored, stratified, random_state 2022: the paper's split of Zheng68K and liver",
-    "authors": "the data set's own obs['split']: multiple sclerosis, myeloid, pancreas",
+    "authors": "the data set's own obs['split'], train or test: multiple sclerosis, myeloid, pancreas, files with both",
     "held_out:GROUP": "every cell of one batch (donor, study or condition) is scored, all others are trained on",
     "held_out:*": "each batch held out in turn, a trial for each",
 }
@@ -19,6 +20,9 @@ SUBSETS = {
     "paired": "the same cells for every model, stratified, nested: the 10 % are part of the 25 %; the default",
     "published": "as the paper drew them: without stratifying for Zheng68K and liver, stratified elsewhere",
 }
+
+
+_PARTS = {"split": " with train and test", "batch": ""}
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def split(adata: AnnData, name: str) -> Split:
     if kind == "random":
         return _random(adata)
     if kind == "authors":
-        return _by_mask(_column(adata, "split", name) == "test", name)
+        sides = _column(adata, "split", name)
+        return _by_mask(sides == "test", name, sides == "train")
     if kind == "held_out":
         batches = _column(adata, "batch", name)
         if group not in set(batches):
@@ -115,24 +120,32 @@ def _random(adata: AnnData) -> Split:
     try:
         train, test = next(splitter.split(labels, labels))
     except ValueError as error:
-        rare = adata.obs["cell_type"].value_counts().loc[lambda n: n < 2].index.tolist()
+        counts = adata.obs["cell_type"].value_counts().loc[lambda n: n > 0]
+        if not (rare := sorted(map(str, counts.index[counts < 2]))):
+            raise BenchError(
+                f"The random split scores a fifth of the cells, stratified: {len(labels)} cells are too few for "
+                f"{len(counts)} types; take a data set with at least {5 * len(counts)} cells, or coarser types."
+            ) from error
         raise BenchError(
-            f"The random split is stratified and needs two cells of every type; too few of {rare}: drop those types."
+            f"The random split is stratified and needs two cells of every type; too few of {rare}: leave them out with "
+            f"{option('drop', *rare)}, or use another split."
         ) from error
     return Split(np.sort(train), np.sort(test))
 
 
 def _column(adata: AnnData, column: str, name: str) -> np.ndarray:
     if column not in adata.obs:
+        where = adata.uns["bench"]["name"]
         raise BenchError(
-            f"split={name!r} needs obs[{column!r}], which {adata.uns['bench']['name']!r} does not have; "
+            f"split={name!r} needs obs[{column!r}]{_PARTS[column]}, which {where!r} does not have; "
             + ("name the column with batch=..., " if column == "batch" else "")
             + "or use split='random'."
         )
     return adata.obs[column].astype(str).to_numpy()
 
 
-def _by_mask(test: np.ndarray, name: str) -> Split:
-    if test.all() or not test.any():
+def _by_mask(test: np.ndarray, name: str, train: np.ndarray | None = None) -> Split:
+    train = ~test if train is None else train
+    if not train.any() or not test.any():
         raise BenchError(f"split={name!r} leaves no cell on one side; choose another group.")
-    return Split(np.flatnonzero(~test), np.flatnonzero(test))
+    return Split(np.flatnonzero(train), np.flatnonzero(test))

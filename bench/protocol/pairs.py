@@ -6,12 +6,17 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 
 from bench.core.errors import BenchError, listed
-from bench.datasets import Request, loaded
-from bench.datasets.h5ad import LABEL, parts_of
-from bench.datasets.same import named_alike, other_spelling, same_profiles
+from bench.datasets import DATASETS, Request, loaded, tables, twins
+from bench.datasets.labels import MISSING, key_of
+from bench.datasets.opened import opened
+from bench.datasets.reading import LABEL, matrices
+from bench.datasets.spelling import named_alike, other_spelling
 from bench.protocol.query import is_labelled, measures, name_of, types_of
 
 SPLIT = "query"  # what records say in the place of a split
@@ -63,19 +68,37 @@ def requests(asked: Request, name: str) -> tuple[Request, Request, list[str]]:
     left to the reader, which names the nearest there is.
     """
     both = [asked, replace(asked, name=name, least_types=1)]
-    found = [parts_of(Path(request.name)) for request in both]
+    found = [None if request.name in DATASETS else _parts(request) for request in both]
     notes = []
-    for part, kind in (("layer", "layers"), ("batch", "obs"), ("symbols", "var")):
+    for part in ("layer", "batch", "symbols"):
         wanted = getattr(asked, part)
-        lacking = [i for i in (0, 1) if found[i] is not None and wanted not in (None, "X", *found[i][kind])]
+        lacking = [i for i in (0, 1) if found[i] is not None and wanted not in (None, "X", *found[i][part])]
         for i in lacking if len(lacking) < 2 - found.count(None) else ():
             both[i] = replace(both[i], **{part: None})
             notes.append(f"{Path(both[i].name).name} has no {part} {wanted!r} and is read without it")
     label = asked.label or LABEL
-    if found[1] is not None and label not in found[1]["obs"]:
+    if found[1] is not None and label not in found[1]["batch"]:
         both[1] = replace(both[1], least_types=0)
-        notes.append(_unlabelled(label, found[1]["obs"]))
+        notes.append(_unlabelled(label, found[1]["batch"]))
+    there = [None if parts is None else parts["drop"] for parts in found]
+    for i in (0, 1):  # a type that one of them has not is left out of the other alone
+        own, other = there[i], there[1 - i]
+        kept = (
+            asked.drop if own is None else [n for n in asked.drop if key_of(n) in own or key_of(n) not in (other or ())]
+        )
+        both[i] = replace(both[i], drop=tuple(kept))
     return *both, notes
+
+
+def _parts(request: Request) -> dict[str, set[str] | list[str]]:
+    """Return what a file has, by the part of a request that names it; of types to leave out what their names share."""
+    with opened(request.name) as file:
+        columns, label = tables.columns(file["obs"]), request.label or LABEL
+        types = tables.column(file["obs"], label) if label in columns and request.drop else pd.Series(dtype=object)
+        drop = {key_of(str(name)) for name in types.dropna().unique()} | (MISSING if types.isna().any() else set())
+        raw = tables.columns(file["raw/var"]) if "raw/var" in file else []
+        symbols = [*tables.columns(file["var"]), *raw]
+        return {"layer": matrices(file), "batch": columns, "symbols": symbols, "drop": drop}
 
 
 def checked(query: AnnData, reference: AnnData) -> list[str]:
@@ -151,7 +174,9 @@ def _types(query: AnnData, reference: AnnData) -> list[str]:
 
 def _same_cells(query: AnnData, reference: AnnData) -> list[str]:
     """Say how many cells of the query are trained on, too, as far as values and names tell."""
-    same = same_profiles(query, reference)
+    genes = query.var_names.intersection(reference.var_names, sort=False)
+    ours, theirs = (twins.profiles(_on(adata, genes)) for adata in (reference, query))
+    same = np.isin(theirs, ours[ours != 0])
     notes = []
     if n := int(same.sum()):
         notes.append(
@@ -163,3 +188,10 @@ def _same_cells(query: AnnData, reference: AnnData) -> list[str]:
     if n := int(named.isin(reference.obs_names).sum()):
         notes.append(f"{n:,} of its cells have the name of a cell that is trained on, with other values: are they one?")
     return notes
+
+
+def _on(adata: AnnData, genes: pd.Index) -> sp.csr_matrix:
+    """Return the values of some genes, in their order."""
+    X = adata.X[:, adata.var_names.get_indexer(genes)]
+    X.sort_indices()
+    return X

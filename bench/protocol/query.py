@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bench.datasets.same import named_alike
+from bench.datasets.spelling import named_alike
 from bench.preprocess import align
 
 MEASURES = {

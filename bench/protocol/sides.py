@@ -46,12 +46,12 @@ def sides_of(task: Task) -> Sides:
     BenchError
         If the recipe needs types of the scored cells, and there are none.
     """
-    adata, trial = loaded(task.source), task.trial
+    adata, trial = loaded(task.source, silent=True), task.trial
     if task.query is None:
         rows = split(adata, trial.split)
         trainable, scored, measures = rows.train, adata[rows.test].copy(), {}
     else:
-        trainable, found = np.arange(adata.n_obs), loaded(task.query)
+        trainable, found = np.arange(adata.n_obs), loaded(task.query, silent=True)
         scored, measures = query.brought(found, adata), query.measures(found, adata)
         if task.spec.sees_scored_cells and not query.is_labelled(found):
             raise BenchError(

@@ -244,8 +244,7 @@ def test_what_cannot_be_scored_is_refused_with_what_to_do(files):
     ("rename", "expected"),
     [
         (str.capitalize, "differ in case only, as symbols of two species do"),
-        (lambda gene: f"GRCh38_{gene}", "differ in a prefix or a version only"),
-        (lambda gene: f"{gene}.1", "differ in a prefix or a version only"),
+        (lambda gene: f"{gene}.1", "differ in a version only"),
         (lambda gene: f"AT1G{abs(hash(gene))}", "check the species and the kind of names"),
     ],
 )
