@@ -1,5 +1,6 @@
 """Which cells are trained on and which are scored (`SPLITS`), and which training cells a run gets (`SUBSETS`)."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
 
-from bench.core.errors import BenchError, unknown
+from bench.core.errors import BenchError, listed, unknown
 
 SPLITS = {
     "random": "80 % train, 20 % scored, stratified, random_state 2022: the paper's split of Zheng68K and liver",
@@ -27,6 +28,15 @@ class Split:
 
     train: np.ndarray
     test: np.ndarray
+
+
+def check_name(name: str) -> None:
+    """Raise a BenchError unless that is a name of a split, whatever the data."""
+    kind, _, group = name.partition(":")
+    if kind not in ("random", "authors", "held_out") or (group and kind != "held_out"):
+        raise unknown("split", name, SPLITS)
+    if kind == "held_out" and not group:
+        raise BenchError(f"split={name!r} lacks a group: held_out:GROUP, or held_out:* for each group in turn.")
 
 
 def expand(adata: AnnData, names: Sequence[str]) -> list[str]:
@@ -115,9 +125,15 @@ def _random(adata: AnnData) -> Split:
     try:
         train, test = next(splitter.split(labels, labels))
     except ValueError as error:
-        rare = adata.obs["cell_type"].value_counts().loc[lambda n: n < 2].index.tolist()
+        counts = adata.obs["cell_type"].value_counts()
+        if rare := counts[counts < 2].index.tolist():
+            raise BenchError(
+                f"The random split is stratified and needs two cells of every type; too few of {listed(rare)}: leave "
+                f"them out with -p drop '{json.dumps(rare)}'."
+            ) from error
         raise BenchError(
-            f"The random split is stratified and needs two cells of every type; too few of {rare}: drop those types."
+            f"The random split scores a fifth of the cells, with one of every type: {len(labels)} cells are too few for "
+            f"{len(counts)} types."
         ) from error
     return Split(np.sort(train), np.sort(test))
 
