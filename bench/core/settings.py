@@ -1,6 +1,6 @@
 """Values that come as text: read once, as JSON or YAML 1.2 has them, and put into the type of their default.
 
-PyYAML reads YAML 1.1, where ``1e-4`` and ``010`` are a word and 8, ``yes`` is true, ``2024-01-01`` a date and ``1:30`` 90.
+PyYAML reads YAML 1.1, where ``1e-4`` is a word, ``010`` is 8, ``yes`` is true, ``2024-01-01`` a date and ``1:30`` 90.
 """
 
 import json
@@ -121,8 +121,6 @@ def _reader(plain: bool) -> type:
     class _Reader(yaml.SafeLoader):
         """Knows the scalars of YAML 1.2 and refuses a key that stands twice."""
 
-        yaml_implicit_resolvers = {}  # those of YAML 1.1 go
-
         def construct_mapping(self, node, deep=False):
             pairs = [
                 (self.construct_object(key, True), self.construct_object(value, True)) for key, value in node.value
@@ -131,6 +129,7 @@ def _reader(plain: bool) -> type:
                 raise yaml.YAMLError(f"a list cannot be a name: {unhashable[0]}")
             return _mapping(pairs)
 
+    _Reader.yaml_implicit_resolvers = {}  # those of YAML 1.1 go
     if not plain:
         for tag, pattern in (("null", _NULL), ("bool", _SWITCH), ("int", _WHOLE), ("float", _NUMBER)):
             _Reader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), None)

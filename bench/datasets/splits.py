@@ -132,18 +132,18 @@ def _random(adata: AnnData) -> Split:
                 f"them out with -p drop '{json.dumps(rare)}'."
             ) from error
         raise BenchError(
-            f"The random split scores a fifth of the cells, with one of every type: {len(labels)} cells are too few for "
-            f"{len(counts)} types."
+            f"The random split scores a fifth of the cells, one of every type at least: {len(labels)} cells are too "
+            f"few for {len(counts)} types."
         ) from error
     return Split(np.sort(train), np.sort(test))
 
 
 def _column(adata: AnnData, column: str, name: str) -> np.ndarray:
     if column not in adata.obs:
+        of = str(adata.uns["bench"]["name"])
+        remedy = "name the column with batch, or " if column == "batch" and of.endswith(".h5ad") else ""
         raise BenchError(
-            f"split={name!r} needs obs[{column!r}], which {adata.uns['bench']['name']!r} does not have; "
-            + ("name the column with batch=..., " if column == "batch" else "")
-            + "or use split='random'."
+            f"split={name!r} needs obs[{column!r}], which {of!r} does not have; {remedy}use split='random'."
         )
     return adata.obs[column].astype(str).to_numpy()
 

@@ -171,9 +171,9 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
     except papermill.PapermillExecutionError as error:
         if error.ename == KeyboardInterrupt.__name__:  # Ctrl-C reached the kernel first
             raise KeyboardInterrupt from None
-        # An error of ours says all there is to say; any other needs the traceback, which the notebook keeps.
-        reason = error.evalue if error.ename == BenchError.__name__ else f"{error.ename}: {error.evalue}"
-        raise BenchError(f"{path.name} stopped: {reason}\n(traceback in {output})") from error
+        if error.ename == BenchError.__name__:  # it says all there is to say
+            raise BenchError(error.evalue) from error
+        raise BenchError(f"{path.name} stopped: {error.ename}: {error.evalue}\n(traceback in {output})") from error
     except OSError as error:
         raise cannot_write(output.parent, error) from error
     return output

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import product
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import weights
-from bench.core.errors import Faults, unknown
+from bench.core.errors import Faults, listed, unknown
 from bench.core.keys import canonical, digest, settled, settled_of
-from bench.datasets import Request, described, loaded
+from bench.datasets import DATASETS, Request, described, loaded
 from bench.datasets.splits import SUBSETS, check_name
 from bench.models import describe
 from bench.models.registry import MODELS, Spec
@@ -109,12 +110,22 @@ class Grid:
         faults = Faults()
         for check in (self._check_names, self._check_lists, self._check_overrides):
             check(faults)
+        if faults.said:  # all that is wrong is said at once
+            with suppress(TypeError, AttributeError):  # of what is said to be of another kind
+                self._specs(faults)
+                for name in self.dataset:
+                    with faults.noted():
+                        described(self._request(name))
         faults.raised()
 
     def _check_names(self, faults: Faults) -> None:
         for name, valid in (("tier", TIERS), ("subset", SUBSETS)):
             if getattr(self, name) not in valid:
                 faults.add(str(unknown(name, getattr(self, name), valid)))
+        columns = {name: getattr(self, name) for name in _OF_FILES if getattr(self, name) is not None}
+        if columns and set(map(str, self.dataset)) <= {*DATASETS}:
+            of = listed(map(str, self.dataset))
+            faults.add(f"{listed(columns)} goes with an .h5ad file, and {of} is read as it is; name a file as dataset.")
         named = self.split if isinstance(self.split, (list, tuple)) else [self.split or "random"]
         if not named or not all(isinstance(name, str) for name in named):
             return faults.add(f"split={self.split!r} should be a name, or a list such as ['random', 'held_out:*'].")
@@ -186,10 +197,12 @@ class Grid:
         self._say(faults)
         return ready
 
+    def _request(self, name: str) -> Request:
+        return Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
+
     def _data(self, name: str, faults: Faults) -> "_Data | None":
         """Return a data set with what can be run on it, or nothing where it cannot be read."""
-        request = Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
-        where = Path(name).name
+        request, where = self._request(name), Path(name).name
         with faults.noted(where):
             dataset, adata = described(request), loaded(request)
             named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
@@ -225,6 +238,7 @@ class _Data:
     choices: list[tuple[float, str]]  # share of the training cells, split
 
 
+_OF_FILES = ("label", "batch", "layer", "symbols")
 _LISTS = {
     "dataset": (str, "['baron', 'kang']"),
     "models": (str, "['l1_logistic', 'knn']"),

@@ -159,10 +159,12 @@ def test_weights_are_named_or_a_path(mine, tiny_scbert, monkeypatch):
         ),
     ],
 )
-def test_weights_that_are_not_there_are_refused_before_anything_runs(mine, text, sentence):
+def test_weights_that_are_not_there_are_refused_before_anything_runs(mine, text, sentence, capsys):
     with pytest.raises(BenchError) as caught:
-        grid(mine, ["majority", "scbert"], **scbert(text)).tasks()
+        grid(mine, ["scbert"], **scbert(text)).tasks()
     assert sentence in str(caught.value)
+    assert [t.spec.name for t in grid(mine, ["majority", "scbert"], **scbert(text)).tasks()] == ["majority"]
+    assert f"few_shot (quick), left out: scbert: {sentence}" in capsys.readouterr().err
 
 
 def test_overrides_of_a_variant_come_after_those_of_its_model(mine, tiny_scbert):
