@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -125,20 +126,43 @@ def run(
 ) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
+    What cannot be run is said first and at the end, the rest runs; the exit code is then 1, and 2 where nothing runs.
+
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
-    from bench.core.settings import parse
     from bench.protocol import notebooks
     from bench.report.book.warm_kernels import nursery
 
-    asked = {name: parse(name, value) for name, value in parameters}
-    for chapter in chapters:  # all of them before the first one runs
-        notebooks.check_parameters(chapter, asked)
+    asked = _asked(chapters, parameters, jobs)  # all of it before the first chapter runs
+    missed = []
     with nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
         for chapter in chapters:
-            more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
-            output = notebooks.run(chapter, asked | more, records_only=records_only)
+            known = notebooks.known_parameters(chapter)
+            output = notebooks.run(chapter, {k: v for k, v in asked.items() if k in known}, records_only=records_only)
             click.echo(f"{chapter}: done; executed notebook in {output}")
+            missed += notebooks.left_out(output)
+    for sentence in dict.fromkeys(missed):
+        click.echo(f"bench: left out: {sentence}", err=True)
+    sys.exit(1 if missed else 0)
+
+
+def _asked(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None) -> dict[str, Any]:
+    """Return the parameters of chapters, or say all that is wrong with them and with the chapters' names."""
+    from bench.core.errors import Faults
+    from bench.protocol import notebooks
+    from bench.protocol.parameters import given
+
+    faults, asked = Faults(), {}
+    names = [name for name, _ in parameters]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.add(f"Parameter {name} is given {names.count(name)} times; several values are one list, in quotes.")
+    with faults.noted():
+        asked = given(dict(parameters) | ({} if jobs is None else {"jobs": jobs}))
+    for chapter in chapters:
+        with faults.noted():
+            notebooks.check_parameters(chapter, names)
+    faults.raised()
+    return asked
 
 
 @main.command()

@@ -33,6 +33,15 @@ class Split:
     test: np.ndarray
 
 
+def check_name(name: str) -> None:
+    """Raise a BenchError unless that is a name of a split, whatever the data."""
+    kind, _, group = name.partition(":")
+    if kind not in ("random", "authors", "held_out") or (group and kind != "held_out"):
+        raise unknown("split", name, SPLITS)
+    if kind == "held_out" and not group:
+        raise BenchError(f"split={name!r} lacks a group: held_out:GROUP, or held_out:* for each group in turn.")
+
+
 def expand(adata: AnnData, names: Sequence[str]) -> list[str]:
     """Return names of splits with ``held_out:*`` replaced by one name per batch, in alphabetical order."""
     found = []
@@ -135,11 +144,11 @@ def _random(adata: AnnData) -> Split:
 
 def _column(adata: AnnData, column: str, name: str) -> np.ndarray:
     if column not in adata.obs:
-        where = adata.uns["bench"]["name"]
+        of = str(adata.uns["bench"]["name"])
+        remedy = "name the column with batch, or " if column == "batch" and of.endswith(".h5ad") else ""
         raise BenchError(
-            f"split={name!r} needs obs[{column!r}]{_PARTS[column]}, which {where!r} does not have; "
-            + ("name the column with batch=..., " if column == "batch" else "")
-            + "or use split='random'."
+            f"split={name!r} needs obs[{column!r}]{_PARTS[column]}, which {of!r} does not have; "
+            f"{remedy}use split='random'."
         )
     return adata.obs[column].astype(str).to_numpy()
 
