@@ -15,6 +15,7 @@ from scipy.sparse import issparse
 
 from bench.core.errors import BenchError
 from bench.models.contract import Annotator
+from bench.statistics.metrics import contradicted
 from bench.statistics.predictions import ABSTAINED, Predictions
 
 # what tools call a cell that they give no type, in small letters; a declaration `rejects` on the class adds others
@@ -66,6 +67,18 @@ def predictions_of(
     said = replace(said, predicted=np.where(rejected, ABSTAINED, label))
     _check_named_alike(said, types)
     return said
+
+
+def remarks(said: Predictions) -> list[str]:
+    """Return sentences on what a reader of the scores should know of the answers behind them."""
+    notes, n = [], len(said.truth)
+    if rejected := int(said.abstained.sum()):
+        notes.append(f"{rejected} of {n} cells are given no type; they are wrong in accuracy and recall")
+    if share := contradicted(said):
+        notes.append(f"predict and predict_proba disagree in {round(share * n)} of {n} cells; the labels are predict's")
+    if rejected < n and not set(said.predicted) & set(said.labels):
+        notes.append("none of the predicted types occurs among the scored cells")
+    return notes
 
 
 def classes_of(model: Any) -> np.ndarray:
@@ -120,7 +133,9 @@ def labels(answer: Any, classes: np.ndarray, cells: Sequence[str]) -> np.ndarray
     if missing := int(pd.isna(values).sum()):
         raise BenchError(f"predict gave {missing} cells no label; say 'Unassigned' where the model rejects a cell.")
     if values.dtype.kind in "iufb" and not set(values.astype(str)) & set(classes.astype(str)):
-        raise BenchError(f"predict returned numbers such as {values[0]}; expected types: return self.classes_[numbers].")
+        raise BenchError(
+            f"predict returned numbers such as {values[0]}; expected types: return self.classes_[numbers]."
+        )
     return values.astype(str)
 
 

@@ -157,7 +157,9 @@ METRICS = {
     "ece": Metric(ece, "lower", "gap between confidence and accuracy of the predicted type, 15 bins"),
     "brier": Metric(brier, "lower", "squared error of the probabilities summed over classes, 0-2"),
     "predicted_types": Metric(predicted_types, "none", "different types predicted; 1 for a constant prediction"),
-    "abstained": Metric(abstained, "none", "share of test cells that the model rejects; wrong in accuracy", notable=True),
+    "abstained": Metric(
+        abstained, "none", "share of test cells that the model rejects; wrong in accuracy", notable=True
+    ),
     "contradicted": Metric(
         contradicted, "none", "share of test cells whose predicted type is not the most probable one", notable=True
     ),
@@ -204,5 +206,7 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
     Cells that the model rejects have a last column of their own.
     """
     counts = pd.crosstab(predictions.truth, predictions.predicted, rownames=["truth"], colnames=["predicted"])
-    columns = np.union1d(predictions.labels, predictions.classes).tolist() + [ABSTAINED] * predictions.abstained.any()
+    columns = np.union1d(predictions.labels, predictions.classes)
+    if predictions.abstained.any():
+        columns = np.append(columns, ABSTAINED)
     return counts.reindex(columns=pd.Index(columns, name="predicted"), fill_value=0)
