@@ -203,6 +203,6 @@ def _check_named_alike(said: Predictions, types: Sequence[str]) -> None:
     if not predicted or predicted & truth or (predicted <= known and known & truth):
         return
     raise BenchError(
-        f"None of the types that are predicted, such as {min(predicted)!r}, occurs among the scored cells, which are "
-        f"{min(truth)!r} and the like: types are named otherwise. Predict names of the training cells' cell_type."
+        f"None of the types that are predicted, such as '{min(predicted)}', occurs among the scored cells, which are "
+        f"'{min(truth)}' and the like: types are named otherwise. Predict names of the training cells' cell_type."
     )
