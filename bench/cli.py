@@ -100,16 +100,12 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, **column
 
     Example: bench check my_module:MyModel -p depth 4
     """
-    from bench.datasets import load
-    from bench.models import sample
-    from bench.models.conformance import CHECKS, specified
-    from bench.models.conformance import check as checks
+    from bench.models.examination import examine
 
-    found = dict(checks(specified(model, dict(settings)), *sample.sides(load(data, **columns))))
-    for name, entry in CHECKS.items():
-        verdict = "ok" if found.get(name) == "" else "MISS"
-        click.echo(f"{name:<15}{verdict:<6}{found.get(name, 'not run') or entry.promise}")
-    missed = [name for name in CHECKS if found.get(name) != ""]
+    missed = []
+    for line in examine(model, dict(settings), {"name": data, **columns}):
+        click.echo(f"{line.name:<15}{line.verdict:<6}{line.text}")
+        missed += [line.name] * (line.verdict == "MISS")
     click.echo(f"missed: {', '.join(missed)}" if missed else "all promises kept")
     sys.exit(1 if missed else 0)
 

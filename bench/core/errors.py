@@ -20,6 +20,14 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> BenchError:
     return BenchError(f"Unknown {kind} {str(name)!r}.{hint} Valid: {', '.join(valid) or 'none'}.")
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the kind of an error and what it says, in one line; some say nothing, and some cannot even do that."""
+    try:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    except Exception:  # raised by the error's own method
+        return type(error).__name__
+
+
 def listed(names: Iterable[str], most: int = 20) -> str:
     """Return names with commas, beyond ``most`` of them only how many there are."""
     names = list(names)

@@ -18,7 +18,7 @@ from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.provenance import ROOT
 from bench.protocol.columns import COLUMNS, read_csv
-from bench.statistics.predictions import Predictions
+from bench.statistics.predictions import ABSTAINED, Predictions
 
 log = logging.getLogger("bench")
 GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
@@ -138,7 +138,7 @@ def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, 
     with np.load(path, allow_pickle=False) as kept:
         classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
-        truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
+        truth, predicted = kept["labels"][kept["truth"]], np.append(classes, ABSTAINED)[kept["predicted"]]
         batch = kept["batches"][kept["batch"]] if "batch" in kept else None
         return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
 
@@ -197,7 +197,7 @@ def _save_predictions(file, cells: np.ndarray, predictions: Predictions, names: 
         labels=labels,
         classes=predictions.classes,
         truth=truth.astype(np.int16),
-        predicted=np.searchsorted(predictions.classes, predictions.predicted).astype(np.int16),
+        predicted=predictions.columns.astype(np.int16),
         probabilities=predictions.probabilities.astype(np.float16),
         **batch,
     )

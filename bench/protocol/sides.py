@@ -39,7 +39,7 @@ class Sides:
 
 
 def sides_of(task: Task) -> Sides:
-    """Return the cells of a trial, private copies.
+    """Return the cells of a trial, which are not to be changed.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def sides_of(task: Task) -> Sides:
     adata, trial = loaded(task.source, silent=True), task.trial
     if task.query is None:
         rows = split(adata, trial.split)
-        trainable, scored, measures = rows.train, adata[rows.test].copy(), {}
+        trainable, scored, measures = rows.train, adata[rows.test], {}
     else:
         trainable, found = np.arange(adata.n_obs), loaded(task.query, silent=True)
         scored, measures = query.brought(found, adata), query.measures(found, adata)
@@ -60,4 +60,4 @@ def sides_of(task: Task) -> Sides:
             )
     stratified = described(task.source).published_subset == "stratified"
     chosen = subset(adata, trainable, trial.fraction, trial.seed, trial.subset, stratified)
-    return Sides(adata[chosen].copy(), scored, len(trainable), measures)
+    return Sides(adata[chosen], scored, len(trainable), measures)

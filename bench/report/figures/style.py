@@ -59,6 +59,8 @@ METRICS = {
     "validation_loss": "Validation loss",
     "validation_accuracy": "Validation accuracy",
     "predicted_types": "Different types predicted",
+    "abstained": "Cells given no type",
+    "contradicted": "Cells whose label is not the most probable type",
 }
 TIERS = {"published": "Published", "paper": "Paper tier", "standin": "Stand-in", "quick": "Quick"}
 

@@ -8,6 +8,7 @@ from bench.report.figures.style import natural
 from bench.statistics.intervals import t_interval
 
 ANNOTATION = ("accuracy", "macro_f1_seen", "hard_accuracy", "hard_f1")
+NOTABLE = ("abstained", "contradicted")  # recorded only where there are such cells
 MASKED = ("masked_accuracy", "masked_accuracy_all", "predictions_equal_most_common_bin")
 MASKED += ("cells_predicting_most_common_bin",)
 
@@ -16,8 +17,10 @@ def few_shot(records: pd.DataFrame, published: dict[str, pd.DataFrame], metrics)
     """Return the mean over runs, rows source x model x metric, columns share of the training cells.
 
     From three runs on it comes with half of its 95 % t interval; of two the interval would be wider than the axis.
+    Where a model gave some cells no type, or other labels than its probabilities, the share of those cells is a row.
     """
     runs = _runs(published_panels(published) | own_panels(records))
+    metrics = [*metrics, *(name for name in NOTABLE if name in set(runs["metric"]))]
     runs = runs[runs["metric"].isin(metrics)].assign(metric=lambda t: t["metric"].map(metrics.index))
     by = ["source", "series", "metric", "fraction"]
     table = runs.groupby(by, sort=False)["value"].agg(summary_of).unstack("fraction").sort_index(axis=1).fillna("–")
