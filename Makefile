@@ -49,5 +49,5 @@ lock: # after a change of pyproject.toml, with the oldest Python 3.11 at hand; t
 	.venv-lock/bin/python -m pip freeze --exclude scfm-bench | sed -E 's/\+cpu//' > requirements.lock
 	rm -rf .venv-lock
 
-clean: # keeps _build/results, your own records
+clean: # keeps results/, your own records and notebooks, and what earlier versions put into _build
 	rm -rf _build/html _build/jupyter_execute _build/.doctrees .venv

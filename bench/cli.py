@@ -1,5 +1,6 @@
 """The command ``bench``: list what there is, fetch data, run chapters, look at records."""
 
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ import click
 from bench.core.errors import BenchError
 from bench.core.families import Family, families, imported, ours
 from bench.core.file_options import of_a_file
+from bench.core.home import settle
 from bench.core.interrupts import interrupts_delivered
 
 ELSEWHERE = {
@@ -21,6 +23,13 @@ ELSEWHERE = {
     "pretrain": "bench.training.command:pretrain",
     "standin": "bench.protocol.command:standin",
     "weights": "bench.weights.command:weights",
+}
+
+CACHE = "or name another folder in BENCH_CACHE or BENCH_RESULTS, whichever it lies in."
+REFUSED = {  # by the system, where no room has said more
+    errno.EACCES: f"Make it readable and writable for you, {CACHE}",
+    errno.EROFS: f"It is on a read-only disk: make that writable, {CACHE}",
+    errno.ENOSPC: f"Free some space on its disk, {CACHE}",
 }
 
 
@@ -47,6 +56,11 @@ class _Commands(click.Group):
         except BenchError as error:
             click.echo(f"bench: {error}", err=True)
             sys.exit(2)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            click.echo(f"bench: {error.filename or 'A file'}: {error.strerror}. {REFUSED[error.errno]}", err=True)
+            sys.exit(2)
         except KeyboardInterrupt:
             logging.disable()  # what is cut off in the notebook client would print its traceback on the way out
             click.echo("\nbench: interrupted; finished trials are recorded, the same command goes on.", err=True)
@@ -64,6 +78,7 @@ def _added(of: Callable[[], dict[str, Family]]) -> Iterator[Mapping[str, str]]:
 @click.version_option(package_name="scfm-bench")
 def main() -> None:
     """Audit single-cell foundation models on cell-type annotation."""
+    settle()
 
 
 @main.command("list")
@@ -71,9 +86,11 @@ def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
     from bench.datasets.load import DATASETS, find
     from bench.models.registry import known
+    from bench.protocol import place
     from bench.protocol.notebooks import chapters
     from bench.protocol.records import read
 
+    place.tell()
     click.secho("Data sets", bold=True)
     for name in DATASETS:
         dataset = find(name)
@@ -126,11 +143,12 @@ def run(
 
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
-    from bench.protocol import notebooks
+    from bench.protocol import notebooks, place
     from bench.report.book.warm_kernels import nursery
 
     asked = _asked(chapters, parameters, jobs)  # all of it before the first chapter runs
     missed = []
+    place.tell()
     with nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
         for chapter in chapters:
             known = notebooks.known_parameters(chapter)
@@ -185,9 +203,16 @@ def verify(folder: Path, only: str) -> None:
 @click.argument("experiment", required=False)
 @click.option("--commit", is_flag=True, help="Merge your own records of EXPERIMENT into chapters/results.")
 @click.option("--tier", help="With --commit: this tier only.")
-def records(experiment: str | None, commit: bool, tier: str | None) -> None:
+@click.option("--gather", is_flag=True, help="Move your own results from _build, where they lay before, to results.")
+def records(experiment: str | None, commit: bool, tier: str | None, gather: bool) -> None:
     """Show what is recorded, and why trials failed."""
+    from bench.protocol import place
     from bench.protocol import records as store
+
+    if gather:
+        click.echo(f"{place.gather()} files moved to {place.own_folder()}")
+        return
+    place.tell()
 
     if commit:
         if not experiment:
@@ -201,3 +226,4 @@ def records(experiment: str | None, commit: bool, tier: str | None) -> None:
     click.echo(trials.groupby(by, sort=True).size().rename("trials").reset_index().to_string(index=False))
     for trial in trials[trials["status"] != "ok"].itertuples():
         click.echo(f"{trial.experiment} {trial.model} fraction {trial.fraction:g} seed {trial.seed:g}: {trial.status}")
+    click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says; committed ones: chapters/results")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,21 +33,26 @@ def write(path: Path, save: Callable[[IO[bytes]], object], *, replace: bool = Fa
     BenchError
         If the folder is full or may not be written; nothing half written is left behind.
     """
+    try:
+        put(path, save, replace=replace)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+
+
+def put(path: Path, save: Callable[[IO[bytes]], object], *, replace: bool = False) -> None:
+    """Do what `write` does, for files that are no results: what the disk refuses stays an OSError."""
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-            part = Path(file.name)
+        part = path.with_name(f".part-{secrets.token_hex(8)}")
+        with open(part, "xb") as file:  # who may read it is the user's umask's to say
             save(file)
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o644)
         if replace:
             os.replace(part, path)
         else:
             _link(part, path)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
     finally:
         if part:
             part.unlink(missing_ok=True)
@@ -58,12 +64,26 @@ def copy(source: Path, target: Path) -> None:
     write(target, lambda file: file.write(content), replace=True)
 
 
+def set_aside(path: Path) -> None:
+    """Rename what is in the way, whatever it is, so that nobody's content is lost.
+
+    Raises
+    ------
+    BenchError
+        If it cannot be renamed.
+    """
+    try:
+        os.replace(path, path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}"))
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+
+
 def check_writable(folder: Path) -> None:
     """Raise a BenchError if the folder cannot be written; remove what killed processes left in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for part in [*folder.glob(".probe-*"), *folder.glob("*/*/.part-*")]:
-            with suppress(FileNotFoundError):  # a second process may clean up at the same time
+            with suppress(OSError):  # a second process cleans up at the same time, or it is another user's
                 if time.time() - part.stat().st_mtime > ABANDONED_S:
                     part.unlink()
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:

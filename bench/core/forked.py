@@ -19,6 +19,7 @@ from pathlib import Path
 from bench.core.nursery import end_group
 
 ADDRESS = "BENCH_NURSERY"  # child processes inherit where to ask
+LONGEST = 100  # bytes of the path of a socket, which systems limit; TMPDIR may be long
 
 
 class Forked:
@@ -107,6 +108,9 @@ def nursery(modules: Sequence[str], **defaults: str) -> Iterator[None]:
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         address = str(Path(folder, "nursery"))
+        if len(os.fsencode(address)) > LONGEST:
+            yield
+            return
         with socket.create_server(address, family=socket.AF_UNIX) as server:
             command = [sys.executable, "-P", "-m", "bench.core.nursery", str(server.fileno()), *modules]
             given = {"stdin": subprocess.PIPE, "pass_fds": [server.fileno()], "start_new_session": True}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]  # of a checkout
+from bench.core.places import ROOT, is_checkout
 
 
 class Cost:
@@ -88,17 +88,25 @@ def processor(device: str = "cpu") -> str:
 
 @lru_cache
 def commit() -> str:
-    """Return the commit of this project, with ``-dirty`` where the package has uncommitted changes."""
+    """Return the commit of this project, with ``-dirty`` where the package has uncommitted changes.
+
+    An installed package or an archive of the project has none: the package's version stands in its place.  Where git is
+    missing, or does not trust a checkout of another user's, it is ``unknown``.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(
             ["git", "--no-optional-locks", "-C", ROOT, *words], capture_output=True, text=True, check=True
         ).stdout
 
+    from bench import __version__
+
+    if not (is_checkout() and (ROOT / ".git").exists()):  # git itself would look in the folders above
+        return f"v{__version__}"
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "bench")
         return git("rev-parse", "--short=12", "HEAD").strip() + ("-dirty" if changed.strip() else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, ValueError, subprocess.CalledProcessError):
         return "unknown"
 
 

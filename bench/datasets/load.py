@@ -1,14 +1,17 @@
 """Look a data set up by name or path, read it once, and keep the checked form in the user's cache."""
 
-import os
-import tempfile
 from functools import lru_cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 
+import h5py
 from anndata import AnnData, read_h5ad
+from anndata.io import write_elem
 
+from bench.core import atomic
 from bench.core.errors import unknown
+from bench.core.shared import filled
 from bench.datasets.contract import Dataset, check
 from bench.datasets.h5ad import user_dataset
 from bench.datasets.notes import say
@@ -99,11 +102,9 @@ def _load_user(dataset: Dataset, _modified: int) -> AnnData:
 
 
 def _write(adata: AnnData, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".h5ad")
-    os.close(handle)
-    try:
-        adata.write_h5ad(part, compression="lzf")
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    adata.strings_to_categoricals()
+    content = BytesIO()  # where a disk is full, HDF5 cannot close its file, and says so until the process ends
+    with h5py.File(content, "w") as file:
+        write_elem(file, "/", adata, dataset_kwargs={"compression": "lzf"})
+    with filled(path.parent):
+        atomic.put(path, lambda file: file.write(content.getbuffer()), replace=True)

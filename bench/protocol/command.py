@@ -61,8 +61,10 @@ def standin(only_plan: bool, hours: float | None) -> None:
     """
     from bench.core.forked import nursery
     from bench.protocol.engine import WARM
+    from bench.protocol.place import tell
     from bench.protocol.standin import ending_in, run
 
+    tell()
     if only_plan:
         return _show_plan()
     with nursery(WARM), ending_in(hours, click.echo):  # a process for each trial, which imports nothing again

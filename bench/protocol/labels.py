@@ -22,7 +22,7 @@ def trials() -> pd.DataFrame:
     found = rows[rows["status"] == "ok"].drop_duplicates(["experiment", "tier", "key"])
     found = found.join(accuracy.rename("accuracy"), on=["experiment", "tier", "key"])
     places = zip(found["experiment"], found["tier"], found["key"], strict=True)
-    there = np.array([records.predictions_file(*place) is not None for place in places], dtype=bool)
+    there = np.array([records.has_predictions(*place) for place in places], dtype=bool)
     return found[there].sort_values("origin", ascending=False, kind="stable")
 
 

@@ -4,14 +4,15 @@ import ast
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench.core.atomic import cannot_write, check_writable
 from bench.core.errors import BenchError, Faults, listed, unknown
-from bench.core.provenance import ROOT
+from bench.core.places import ROOT
+from bench.protocol.place import notebooks_folder
 from bench.protocol.planning import LEFT_OUT, planning
-from bench.protocol.records import own_folder
 
 _ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
 
@@ -134,7 +135,7 @@ def left_out(executed: Path) -> list[str]:
 
 
 def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bool = False) -> Path:
-    """Execute a chapter and return the executed notebook, in ``_build/runs`` beside the results.
+    """Execute a chapter and return the executed notebook, in ``notebooks`` of the own results.
 
     Parameters
     ----------
@@ -156,6 +157,8 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
         warnings.filterwarnings("ignore", message="IProgress not found")  # its widgets are not used here
         import papermill
 
+    from bench.protocol import kernels  # with what Jupyter imports
+
     path = find(name)
     notebook = jupytext.read(path)
     known = parameters_of(notebook)
@@ -164,8 +167,11 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
     if records_only:
         notebook.cells = up_to_records(notebook.cells)
     tier = asked.get("tier", known.get("tier", "page"))
-    output = own_folder().parent / "runs" / f"{path.stem}-{tier}.ipynb"
+    output = notebooks_folder() / f"{path.stem}-{tier}.ipynb"
     check_writable(output.parent)
+    kernels.use()
+    with suppress(OSError):  # another user's, in a folder of both: papermill would write into it
+        output.unlink()
     try:
         papermill.execute_notebook(notebook, output, asked, cwd=Path.cwd(), stderr_file=sys.stderr, **_ENGINE)
     except papermill.PapermillExecutionError as error:

@@ -1,33 +1,34 @@
 """Records: tidy rows with value, cost and provenance; one atomic file per trial, concatenated on read.
 
-Own results lie in ``_build/results`` (or ``BENCH_RESULTS``) as ``EXPERIMENT/TIER/KEY.csv`` with the predictions beside
-them in ``KEY.npz``.  Committed records, one CSV per experiment, lie in ``chapters/results`` and serve the book alone.
-A record is never overwritten by a second run of its trial, except that a failure gives way to a later attempt, and what
-was made with another file of the same weights to this machine's: one mean never mixes two files.
+Own results lie where `bench.protocol.place` says.  Committed records, one CSV per experiment, lie in
+``chapters/results`` and serve the book alone.  A record is never overwritten by a second run of its trial, except that
+a failure gives way to a later attempt, and what was made with another file of the same weights to this machine's: one
+mean never mixes two files.  A file that is no record is as good as none: it is set aside when its trial is run.
 """
 
 import logging
 import os
+import zipfile
+import zlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.core import atomic
 from bench.core.errors import BenchError
-from bench.core.provenance import ROOT
+from bench.core.places import ROOT, is_checkout
 from bench.protocol.columns import COLUMNS, read_csv
+from bench.protocol.place import own_file, own_files, own_folder
 from bench.statistics.predictions import ABSTAINED, Predictions
 
 log = logging.getLogger("bench")
 GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
-
-
-def own_folder() -> Path:
-    """Return the folder of the user's own results."""
-    return Path(os.environ.get("BENCH_RESULTS") or ROOT / "_build" / "results").absolute()
+DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)  # what a damaged .npz raises
 
 
 def committed_folder() -> Path:
@@ -36,14 +37,14 @@ def committed_folder() -> Path:
 
 
 def path_of(experiment: str, tier: str, key: str, suffix: str = ".csv") -> Path:
-    """Return where a trial's own record lies."""
+    """Return where a trial's own record is written."""
     return own_folder() / experiment / tier / f"{key}{suffix}"
 
 
 def is_done(experiment: str, tier: str, key: str) -> bool:
     """Return whether the user's own results hold a trial that did not fail."""
-    path = path_of(experiment, tier, key)
-    return path.exists() and not _has_failed(path)
+    path = own_file(f"{experiment}/{tier}/{key}.csv")
+    return path is not None and _is_good(path)
 
 
 def adopt(experiment: str, tier: str, key: str, *, committed: bool = False) -> bool:
@@ -51,7 +52,7 @@ def adopt(experiment: str, tier: str, key: str, *, committed: bool = False) -> b
 
     Only the user's own results are looked at, or the committed ones too.
     """
-    found = [path for path in own_folder().glob(f"*/{tier}/{key}.csv") if _is_good(path)]
+    found = [path for path in own_files(f"*/{tier}/{key}.csv") if _is_good(path)]
     for path in found[:1]:
         _take_over(read_csv(path), path.with_suffix(".npz"), experiment)
     if found or not committed:
@@ -65,6 +66,7 @@ def adopt(experiment: str, tier: str, key: str, *, committed: bool = False) -> b
 
 def _take_over(table: pd.DataFrame, predictions: Path, experiment: str) -> None:
     target = path_of(experiment, table["tier"].iloc[0], table["key"].iloc[0])
+    _set_aside(target)
     if predictions.exists():
         atomic.copy(predictions, target.with_suffix(".npz"))
     text = table.assign(experiment=experiment).to_csv(index=False).encode()
@@ -95,12 +97,16 @@ def write(
     """
     first = rows[0]
     path = path_of(first["experiment"], first["tier"], first["key"])
-    replace = path.exists() and (_has_failed(path) or _is_of_other_weights(path, first))
-    if predictions is not None and (replace or not path.exists()):
+    there = own_file(path.relative_to(own_folder()))
+    if there is not None and _is_good(there) and not _is_of_other_weights(there, first):
+        return
+    _set_aside(path)
+    if predictions is not None:
         said = (cells, predictions, names)
         atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, *said), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    atomic.write(path, lambda file: file.write(table.to_csv(index=False).encode()), replace=replace)
+    text = table.to_csv(index=False).encode()
+    atomic.write(path, lambda file: file.write(text), replace=there is not None)
 
 
 def read(experiment: str | None = None, *, own: bool = True, committed: bool = True) -> pd.DataFrame:
@@ -114,7 +120,7 @@ def read(experiment: str | None = None, *, own: bool = True, committed: bool = T
         If a committed file is not a record.
     """
     pattern = experiment or "*"
-    mine = sorted(own_folder().glob(f"{pattern}/*/*.csv")) if own else []
+    mine = own_files(f"{pattern}/*/*.csv") if own else []
     ours = sorted(committed_folder().glob(f"{pattern}.csv")) if committed else []
     tables = [table.assign(origin="own") for table in map(_read_own, mine) if table is not None]
     tables += [read_csv(path).assign(origin="committed") for path in ours]
@@ -131,10 +137,47 @@ def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, Predictions]:
-    """Return the names of the scored cells and what was predicted for them."""
-    path = predictions_file(experiment, tier, key)
-    if path is None:
-        raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+    """Return the names of the scored cells and what was predicted for them.
+
+    Raises
+    ------
+    BenchError
+        If there are none; a damaged file of the user's own is as good as none, and is named in a warning.
+    """
+    return _kept(experiment, tier, key, _load_predictions)
+
+
+def names_of_cells(experiment: str, tier: str, key: str) -> np.ndarray:
+    """Return the names of the scored cells as their file has them, where it repeats some; else as predictions do."""
+    return _kept(experiment, tier, key, _load_names)
+
+
+def has_predictions(experiment: str, tier: str, key: str) -> bool:
+    """Return whether there is a file with the predictions of a trial."""
+    return any(path.exists() for path in _predictions_files(experiment, tier, key))
+
+
+def _predictions_files(experiment: str, tier: str, key: str) -> list[Path]:
+    own = own_file(f"{experiment}/{tier}/{key}.npz")
+    return [path for path in (own, committed_folder() / experiment / f"{key}.npz") if path]
+
+
+def _kept(experiment: str, tier: str, key: str, load: Callable[[Path], Any]) -> Any:
+    for path in _predictions_files(experiment, tier, key):
+        try:
+            if path.exists():
+                return load(path)
+        except DAMAGED as error:
+            _warn_once(f"Left out: {path} holds no predictions ({error}); delete it and run the chapter again.")
+    raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+
+
+def _load_names(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as kept:
+        return kept["names"] if "names" in kept else kept["cells"]
+
+
+def _load_predictions(path: Path) -> tuple[np.ndarray, Predictions]:
     with np.load(path, allow_pickle=False) as kept:
         classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -143,24 +186,14 @@ def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, 
         return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
 
 
-def predictions_file(experiment: str, tier: str, key: str) -> Path | None:
-    """Return where the predictions of a trial lie, the user's own before committed ones; None where there are none."""
-    places = [path_of(experiment, tier, key, ".npz"), committed_folder() / experiment / f"{key}.npz"]
-    return next((path for path in places if path.exists()), None)
-
-
-def names_of_cells(experiment: str, tier: str, key: str) -> np.ndarray:
-    """Return the names of the scored cells as their file has them, where it repeats some; else as predictions do."""
-    with np.load(predictions_file(experiment, tier, key), allow_pickle=False) as kept:
-        return kept["names"] if "names" in kept else kept["cells"]
-
-
 def commit(experiment: str, tier: str | None = None) -> Path:
     """Merge the user's own records of an experiment into the committed ones and return the file.
 
     Values per cell type and predictions stay for complete training sets alone, predictions only in small files: with
     everything the committed records would be ten times as large.
     """
+    if not is_checkout():
+        raise BenchError("Records are committed in a checkout of the project, and this package is installed elsewhere.")
     mine = read(experiment, committed=False)
     if tier:
         mine = mine[mine["tier"] == tier]
@@ -172,17 +205,19 @@ def commit(experiment: str, tier: str | None = None) -> Path:
     order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]
     table = table.sort_values(order, kind="stable")[list(COLUMNS)]
     for trial in table[table["fraction"] == 1].drop_duplicates("key").itertuples():
-        kept = path_of(experiment, trial.tier, trial.key, ".npz")
-        if kept.exists() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
+        kept = own_file(f"{experiment}/{trial.tier}/{trial.key}.npz")
+        if kept is not None and kept.is_file() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
             atomic.copy(kept, committed_folder() / experiment / kept.name)
     path = committed_folder() / f"{experiment}.csv"
     atomic.write(path, lambda file: file.write(table.to_csv(index=False, float_format="%.6g").encode()), replace=True)
     return path
 
 
-def check_writable() -> None:
+def check_writable(experiment: str = "", tier: str = "") -> None:
     """Raise a BenchError now if the user's own results could not be written later."""
     atomic.check_writable(own_folder())
+    if experiment:
+        atomic.check_writable(own_folder() / experiment / tier)
 
 
 def _save_predictions(file, cells: np.ndarray, predictions: Predictions, names: np.ndarray | None) -> None:
@@ -206,10 +241,14 @@ def _save_predictions(file, cells: np.ndarray, predictions: Predictions, names: 
 def _read_own(path: Path) -> pd.DataFrame | None:
     """Return one of many files, or nothing where it is no record; that is said once."""
     try:
-        return read_csv(path)
+        table = read_csv(path)
     except BenchError as error:
         _warn_once(f"Left out: {error}")
         return None
+    if (table["key"] != path.stem).any():
+        _warn_once(f"Left out: {path} is a copy of the record {table['key'].iloc[0]}.csv; delete it.")
+        return None
+    return table
 
 
 @cache
@@ -228,5 +267,7 @@ def _is_of_other_weights(path: Path, row: dict) -> bool:
     return not (read_csv(path)["weights_sha256"] == row.get("weights_sha256", "")).all()
 
 
-def _has_failed(path: Path) -> bool:
-    return read_csv(path)["status"].str.startswith("failed").any()
+def _set_aside(path: Path) -> None:
+    """Make room for a record where something lies that is none; it is kept beside, under another name."""
+    if os.path.lexists(path) and _read_own(path) is None:
+        atomic.set_aside(path)

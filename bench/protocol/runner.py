@@ -37,7 +37,7 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
         not an error.
     """
     check_jobs(jobs)
-    records.check_writable()
+    records.check_writable(grid.experiment, grid.tier)
     complete(grid.tasks(), run_task, f"{grid.experiment} ({grid.tier})", jobs)
 
 

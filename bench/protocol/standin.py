@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.core.provenance import ROOT
+from bench.core.places import ROOT
 from bench.core.settings import parse
 from bench.datasets.sources import cache_folder
 from bench.protocol import notebooks, records

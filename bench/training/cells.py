@@ -20,10 +20,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
-from filelock import FileLock
 
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import settled_of
+from bench.core.shared import lock_of
 from bench.datasets import panglao
 from bench.datasets.names import cell_ids, hidden_names, overlap
 from bench.preprocess import LIBRARIES, gene_tokens
@@ -105,7 +105,7 @@ def build(folder: Path, selections: list[Selection], genes: list[str], tokens: s
     target = folder / f"cells-{card['content']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{target.name}.lock"):  # two runs that need the same cells: one waits
+        with lock_of(folder / f".{target.name}.lock"):  # two runs that need the same cells: one waits
             if not is_whole(target):
                 _replace(target, card, _blocks(streams, card["genes"], tokens))
     except OSError as error:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core import atomic
 from bench.core.errors import BenchError
+from bench.core.shared import lock_of
 from bench.weights import save
 
 FILES = (".cells.npy", ".json", ".safetensors")  # in the order they appear in: there are no weights without the others
@@ -70,7 +71,7 @@ class Unfinished:
         """
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.target.with_name(f".{self.target.stem}.lock"))
+            lock = lock_of(self.target.with_name(f".{self.target.stem}.lock"))
             try:
                 lock.acquire(timeout=0)
             except Timeout:

@@ -8,20 +8,22 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.core.shared import lock_of
 from bench.datasets.sources import cache_folder
 from bench.training.labelled import Cells
 
 LIMIT = 10**10  # bytes of all stores together; the one that was not used for longest goes first
+SPARE = 10**7  # bytes that stay free on the disk
 BATCH = 16  # cells computed at a time
 NAME = 16  # bytes by which a cell is known: over its tokens
 
@@ -102,8 +104,7 @@ def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor])
         Returns the rows, (some cells, *shape) on the CPU, of some cells by their numbers.
     """
     names = [_name(cells.tokens, i) for i in range(len(cells))]
-    store.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.folder.with_suffix(".lock")):
+    with _lock(store):
         there = store.numbers()
         missing = list({names[i]: i for i in range(len(names)) if names[i] not in there}.values())
         needed = len(missing) * store.row_bytes
@@ -122,8 +123,18 @@ def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor])
                 tqdm.write(f"It cannot be kept ({error.strerror}), and is computed each time.", file=sys.stderr)
                 return cells
             there = store.numbers()
-        store.folder.touch()  # used now
+        with suppress(OSError):  # of another user
+            store.folder.touch()  # used now
         return Encoded(np.array([there[name] for name in names]), cells.labels, store.opened())
+
+
+def _lock(store: Store) -> AbstractContextManager:
+    """Keep others from the store; where nothing can be written, what is there can be read without a lock."""
+    try:
+        store.folder.parent.mkdir(parents=True, exist_ok=True)
+        return lock_of(store.folder.with_suffix(".lock")).acquire()
+    except OSError:
+        return nullcontext()
 
 
 def stores() -> dict[Path, int]:
@@ -140,11 +151,15 @@ def _room(store: Store, needed: int) -> bool:
         said = f"What frozen layers give for all cells takes {(own + needed) / 1e9:.1f} GB, more than the"
         tqdm.write(f"{said} {LIMIT / 1e9:g} GB that are kept: it is computed each time.", file=sys.stderr)
         return False
+    if (free := shutil.disk_usage(store.folder.parent).free) < needed + SPARE:  # not to fill it for others
+        said = f"What frozen layers give for these cells takes {needed / 1e9:.3f} GB, and only {free / 1e9:.3f} GB are"
+        tqdm.write(f"{said} free in {store.folder.parent}: it is computed each time.", file=sys.stderr)
+        return False
     for folder, size in others.items():
         if own + needed + sum(others.values()) <= LIMIT:
             break
         tqdm.write(f"Removed, as not used for longest: {folder}, {size / 1e9:.1f} GB", file=sys.stderr)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         others[folder] = 0
     return True
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bench.core import atomic
 from bench.core.errors import BenchError
+from bench.core.shared import cannot_keep
 from bench.core.unfinished import Place
 from bench.training.step import Fit
 
@@ -75,7 +76,8 @@ class Kept:
         try:
             atomic.write(self.place.path, lambda file: torch.save(state, file), replace=True)
         except (BenchError, RuntimeError) as error:  # of torch where the disk is full; training itself needs no disk
-            tqdm.write(f"The state after this epoch was not kept: {error}", file=sys.stderr)
+            reason = cannot_keep(self.place.path.parent, error.__cause__ or error)
+            tqdm.write(f"The state after this epoch was not kept. {reason}", file=sys.stderr)
         self._last = time.monotonic()
 
 

@@ -9,11 +9,10 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from filelock import FileLock
-
 from bench.core.atomic import ABANDONED_S
 from bench.core.errors import BenchError, unknown
 from bench.core.families import families, with_part
+from bench.core.shared import lock_of
 from bench.datasets.sources import Source, cache_folder, fetch
 from bench.weights.card import identity, metadata
 from bench.weights.entries import Published
@@ -130,9 +129,11 @@ def convert_once(
     """Return the target, converted unless it is there with the same stamp; ``options`` are the converter's."""
     from bench.weights.files import cannot_write, save  # torch only now
 
+    if _kept(target, stamp):  # a cache that is only read needs no lock
+        return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.stem}.lock")).acquire()  # two runs at once: one waits
+        lock = lock_of(target.with_name(f".{target.stem}.lock")).acquire()  # two runs at once: one waits
     except OSError as error:
         raise cannot_write(target.parent, error) from error
     with lock:

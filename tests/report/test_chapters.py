@@ -71,7 +71,7 @@ def pictures(path: Path) -> int:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_runs_from_start_to_end_and_records_what_was_asked_for(experiment, own_results):
     output = notebooks.run(experiment, TINY)
-    assert output == own_results.parent / "runs" / f"{experiment}-quick.ipynb"
+    assert output == own_results / "notebooks" / f"{experiment}-quick.ipynb"
     assert pictures(output) >= 1
     table = own(experiment)
     trials = table.drop_duplicates("key")
@@ -132,7 +132,7 @@ def test_own_cells_with_a_group_held_out_and_an_own_model_that_fails(hao, tmp_pa
     assert set(trials["dataset"]) == {"mine.h5ad"}
     assert set(trials["split"]) == {"held_out:D1"}
     assert trials.loc["majority", "n_test"] == (cells.obs["person"] == "D1").sum()
-    page = (records.own_folder().parent / "runs" / "few_shot_pbmc-quick.ipynb").read_text()
+    page = (records.own_folder() / "notebooks" / "few_shot_pbmc-quick.ipynb").read_text()
     assert "too few cells for this method" in page
 
 
@@ -145,7 +145,7 @@ def test_a_misspelt_parameter_is_refused_before_any_of_the_chapters_runs(tmp_pat
     assert result.exit_code == 2
     assert "Unknown parameter of temporary.md 'sedes'. Did you mean 'seeds'? Valid: seeds." in result.stderr
     assert not own_results.exists()
-    assert not (own_results.parent / "runs").exists()
+    assert not (own_results / "notebooks").exists()
 
 
 def test_an_unknown_chapter_is_refused_with_the_nearest_one():
@@ -156,7 +156,7 @@ def test_an_unknown_chapter_is_refused_with_the_nearest_one():
 @pytest.mark.slow
 def test_a_chapter_that_raises_is_one_sentence_and_keeps_its_traceback(tmp_path, own_results):
     result = bench("run", chapter(tmp_path, "def ratio():\n    return 1 / 0\nratio()"))
-    kept = own_results.parent / "runs" / "temporary-page.ipynb"
+    kept = own_results / "notebooks" / "temporary-page.ipynb"
     assert result.exit_code == 2
     assert f"bench: temporary.md stopped: ZeroDivisionError: division by zero\n(traceback in {kept})\n" in result.stderr
     assert "Traceback" not in result.stderr

@@ -15,6 +15,7 @@ from jupyter_client.provisioning import KernelProvisionerFactory
 from nbclient import NotebookClient
 
 from bench.core import forked
+from bench.protocol import kernels
 from bench.report.book import warm_kernels
 from bench.report.book.parallel import shared_out
 
@@ -153,7 +154,7 @@ def test_a_port_that_something_listens_on_is_not_chosen(monkeypatch):
 def test_without_nursery_kernels_start_as_ever(tmp_path, monkeypatch):
     monkeypatch.setenv(forked.ADDRESS, str(tmp_path / "nobody"))
     monkeypatch.setattr(KernelProvisionerFactory.instance(), "default_provisioner_name", "local-provisioner")
-    warm_kernels.use()
+    kernels.use(warm_kernels.WarmProvisioner)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
     done = NotebookClient(notebook, kernel_name="python3").execute()
     assert done.cells[0].outputs[0].data["text/plain"] == "2"

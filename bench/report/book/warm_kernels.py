@@ -10,14 +10,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import EntryPoint
 
 from jupyter_client.connect import LocalPortCache
-from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from bench.core import forked
+from bench.core.home import settle
+from bench.protocol import kernels
 
-NAME = "bench-warm"
 # without torch, which few pages need, and without the backend that shows figures, which looks for a shell at import
 WARM = ("ipykernel.kernelapp", "myst_nb.ext.glue", "altair", "bench.report.figures", "bench.report.tables")
 WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked", "bench.protocol.experiments")
@@ -29,7 +28,7 @@ RESERVED = range(
 )  # below what Linux, macOS and Windows give, unless told otherwise, to who asks for any port
 
 
-class WarmProvisioner(LocalProvisioner):
+class WarmProvisioner(kernels.OwnProvisioner):
     """Start this Python's kernels in the nursery, any other as Jupyter does."""
 
     async def pre_launch(self, **kwargs):
@@ -69,15 +68,8 @@ def free_port(ip: str) -> int:
 def nursery() -> Iterator[None]:
     """Let kernels that this process and its children start, and their trials' processes, be forked from a warm one."""
     with forked.nursery(WARM, MPLBACKEND="module://matplotlib_inline.backend_inline"):  # as ipykernel does
-        use()
+        kernels.use(WarmProvisioner)
         yield
-
-
-def use() -> None:
-    """Ask for kernels where the environment says that there is a nursery."""
-    factory = KernelProvisionerFactory.instance()
-    factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
-    factory.default_provisioner_name = NAME
 
 
 def _open(app, env, names: list[str]) -> None:
@@ -93,6 +85,7 @@ def _close(app, *_) -> None:
 
 def setup(app) -> dict:
     """Register with Sphinx."""
+    settle()
     app.connect("env-before-read-docs", _open)
     app.connect("env-updated", _close)
     app.connect("build-finished", _close)
