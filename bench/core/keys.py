@@ -6,9 +6,11 @@ one that means what was done before there was a choice, it stands in no key.
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, field, fields, is_dataclass
+from dataclasses import asdict, field, fields, is_dataclass
 from hashlib import sha256
 from typing import Any
+
+from bench.core.errors import BenchError
 
 _NEUTRAL = "neutral"
 
@@ -29,8 +31,8 @@ def settled(settings: Mapping[str, Any], declared: type | None) -> dict[str, Any
         The dataclass whose fields say which were added later; of anything else all settings are kept.
     """
     known = fields(declared) if is_dataclass(declared) else ()
-    neutral = {one.name: one.metadata.get(_NEUTRAL, MISSING) for one in known}
-    return {name: value for name, value in settings.items() if value != neutral.get(name, MISSING)}
+    neutral = {one.name: one.metadata[_NEUTRAL] for one in known if _NEUTRAL in one.metadata}
+    return {name: value for name, value in settings.items() if name not in neutral or value != neutral[name]}
 
 
 def settled_of(instance: Any) -> dict[str, Any]:
@@ -39,8 +41,20 @@ def settled_of(instance: Any) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    """Return JSON with sorted keys and no spaces; of what it does not know, the text, unless that holds an address.
+
+    Raises
+    ------
+    BenchError
+        If it would: a key of it would be another one in every process.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_text)
+
+
+def _text(value: Any) -> str:
+    if " at 0x" in (text := str(value)):
+        raise BenchError(f"{text} has no content that a key could be made of; give numbers, text or lists.")
+    return text
 
 
 def digest(value: Any) -> str:

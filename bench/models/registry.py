@@ -51,6 +51,11 @@ def known() -> dict[str, str]:
     return MODELS | {name: path for name, path in (of_families | points).items() if name not in MODELS}
 
 
+def defaults(cls: type, variant: str) -> dict[str, Any]:
+    """Return the hyper-parameters of a class by name, as they are by default in one of its variants."""
+    return _defaults(cls) | getattr(cls, "variant_settings", {}).get(variant, {})
+
+
 def find(name: str) -> type:
     """Return the class of a model.
 
@@ -65,7 +70,7 @@ def find(name: str) -> type:
     BenchError
         If there is no such model, or it lacks ``fit`` or ``predict_proba``.
     """
-    path = known().get(name, name)
+    path = name if ":" in name else known().get(name, name)  # looking names up takes time
     module, colon, _ = path.partition(":")
     if not (module and colon):
         raise unknown("model", name, [*known(), "an import path such as my_module:MyModel"])
@@ -99,7 +104,7 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     given = {key: overrides.pop(key, None) for key in OPTIONS}
     options = {key: value for key, value in given.items() if value is not None}
     variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
-    hyperparameters = _defaults(cls) | getattr(cls, "variant_settings", {}).get(variant, {})
+    hyperparameters = defaults(cls, variant)
     for key, value in overrides.items():
         if key not in hyperparameters:
             raise unknown(f"hyper-parameter of {name}", key, [*hyperparameters, *OPTIONS])

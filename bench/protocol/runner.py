@@ -55,6 +55,7 @@ def _fit_and_score(task: Task, cost: Cost) -> Result:
     cost.n_train, cost.n_test = train.n_obs, scored.n_obs
     batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
     cells = without_labels(scored.copy())
+    task.check_unchanged()
     model = create(task.spec)
     state = cache_folder() / "unfinished" / f"{trial.key}-{hash_of(task.spec.weights)[:8]}.pt"
     with cost, kept_in(state) as kept:

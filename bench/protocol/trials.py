@@ -1,11 +1,9 @@
 """A trial: everything that decides one number, and a key made of it; a grid: the trials a chapter asks for."""
 
-import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from bench import weights
-from bench.core.errors import Faults, listed, unknown
+from bench.core.errors import BenchError, Faults, listed, unknown
 from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.datasets import DATASETS, Request, described, loaded
 from bench.datasets.splits import SUBSETS, check_name
 from bench.models import describe
-from bench.models.registry import MODELS, Spec
+from bench.models.origin import is_ours, origin_of, said
+from bench.models.origin.settings import settings_of
+from bench.models.registry import Spec
 from bench.protocol.columns import yes_no
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
@@ -26,6 +26,7 @@ from bench.protocol.planning import LEFT_OUT, is_planning
 from bench.protocol.possible import Draws, check_model, possible_splits
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
+_IMPORTED: dict[type, str] = {}  # versions of models from outside as this process first met them
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Trial:
     weights_hash: str  # empty without weights
     fraction: float
     seed: int
-    protocol: str  # of the project and of the model; for a model from outside, of its source
+    protocol: str  # of the project and of the model; for a model from outside, of what it imports
     query_hash: str = added("")  # of the checked content of other data that are scored, in the place of a split
 
     @property
@@ -68,6 +69,16 @@ class Task:
     def known(self) -> dict[str, Any]:
         """Columns of the record that are known before anything runs."""
         return self.reading | {"sees_scored_cells": yes_no(self.spec.sees_scored_cells), "device": self.spec.device}
+
+    def check_unchanged(self) -> None:
+        """Raise a BenchError if this process has imported another version of the model than the key was made of."""
+        cls = self.spec.cls
+        if is_ours(self.spec) or cls.__module__ == "__main__":  # the latter is sent as it is
+            return
+        if cls not in _IMPORTED:
+            _IMPORTED[cls] = f"{PROTOCOL}.{origin_of(self.spec).digest}"
+        if _IMPORTED[cls] != self.trial.protocol:
+            raise BenchError(f"files that {self.spec.name} imports have changed since the run began; run it again.")
 
     def here(self) -> "Task":
         """Return the task as this machine can run it, with a file of weights and a device."""
@@ -179,7 +190,8 @@ class Grid:
             faults.raised()
         self._say(faults)
         ready = specs if is_planning() else self._ready(specs)
-        tasks = [task for found in filter(None, data) for task in self._of_data(found, ready)]
+        models = [(spec, _of_model(spec)) for spec in ready]
+        tasks = [task for found in filter(None, data) for task in self._of_data(found, models)]
         return list({task.trial.key: task for task in tasks}.values())  # what is asked for twice is run once
 
     def _say(self, faults: Faults) -> None:
@@ -233,14 +245,15 @@ class Grid:
             return _Data(pair, adata.uns["bench"]["hash"], reading, choices)
         return None
 
-    def _of_data(self, data: "_Data", specs: list[Spec]) -> Iterator[Task]:
-        for (fraction, split), spec in product(data.choices, specs):
+    def _of_data(self, data: "_Data", models: list[tuple[Spec, dict[str, str]]]) -> Iterator[Task]:
+        for (fraction, split), (spec, model) in product(data.choices, models):
             pair = data.pair
             shared = (Path(pair.reference.name).name, data.hash, split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
             once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
             for seed in self.seeds[:1] if once else self.seeds:
-                trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec), pair.query_hash)
+                drawn = {"fraction": float(fraction), "seed": int(seed), "query_hash": pair.query_hash}
+                trial = Trial(*shared, **model, **drawn)
                 yield Task(trial, self.experiment, self.tier, pair.reference, spec, data.reading, pair.query)
 
 
@@ -263,14 +276,16 @@ _LISTS = {
 }
 
 
-def _of_model(spec: Spec) -> tuple[str, str, str, str, str]:
+def _of_model(spec: Spec) -> dict[str, str]:
+    """Return the fields of a trial that are a model's."""
     weights_hash = weights.identity_of(spec.weights) if spec.weights else ""
+    fields = {"model": spec.name, "variant": spec.variant, "recipe": spec.recipe, "weights_hash": weights_hash}
     settings = settled(spec.hyperparameters, getattr(spec.cls, "Config", None))
-    return spec.name, spec.variant, spec.recipe, canonical(settings), weights_hash
-
-
-def _protocol(spec: Spec) -> str:
-    if spec.name in MODELS:
-        return f"{PROTOCOL}.{spec.cls.protocol}"
-    # A model from outside carries no version that we could trust: editing its file makes new trials.
-    return f"{PROTOCOL}.{sha256(Path(inspect.getfile(spec.cls)).read_bytes()).hexdigest()[:8]}"
+    if is_ours(spec):
+        version = spec.cls.protocol
+    else:  # it carries no version that we could trust: editing its files makes new trials
+        origin, given = origin_of(spec), settings_of(spec)
+        settings, version = {name: given.values[name] for name in settings}, origin.digest
+        for sentence in [] if is_planning() else said(spec, origin, given):
+            print(sentence, file=sys.stderr)
+    return fields | {"hyperparameters": canonical(settings), "protocol": f"{PROTOCOL}.{version}"}

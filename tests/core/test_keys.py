@@ -1,9 +1,12 @@
 """A setting added later leaves keys and identities as they are while it has its neutral value, and only then."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench.core.errors import BenchError
 from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.models.baselines.knn import KNN, KNNConfig
 from bench.models.scbert.recipes import RECIPES, ScBERTPretraining
@@ -79,3 +82,14 @@ def test_what_a_store_of_cells_is_named_after_grows_likewise():
 def test_settings_of_a_model_without_a_dataclass_are_all_kept():
     assert settled({"strength": 1.0, "metric": "euclidean"}, None) == {"strength": 1.0, "metric": "euclidean"}
     assert settled({"strength": 1.0, "metric": "euclidean"}, LongerConfig) == {"strength": 1.0}
+
+
+def test_a_key_holds_no_address():
+    assert canonical([Path("a"), int]) == '["a","<class \'int\'>"]'
+    for value in (object(), lambda: 0, [print.__init__], {"a": MISSING}):
+        with pytest.raises(BenchError, match="has no content that a key could be made of"):
+            digest(value)
+
+
+def test_settings_may_be_arrays():
+    assert set(settled({"weights": np.ones(2), "metric": "euclidean"}, LongerConfig)) == {"weights"}

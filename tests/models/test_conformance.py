@@ -159,3 +159,12 @@ def test_a_model_of_twenty_lines_stands_beside_the_others_in_figure_and_table(tm
     rows = table[table["model"] == "CountsAlone"]
     assert len(rows) == 1
     assert len(table) > 3
+
+
+def test_what_keys_cover_is_said_once_all_promises_are_kept(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_centroid.py").write_text("from nearest_centroid import NearestCentroid as Centroid\nW = 'w.npz'\n")
+    (tmp_path / "w.npz").write_bytes(b"")
+    said = CliRunner().invoke(main, ["check", "my_centroid:Centroid"]).output
+    assert "my_centroid:Centroid is run anew when one of these changes: my_centroid, nearest_centroid." in said
+    assert "The keys of my_centroid:Centroid do not cover the file w.npz that my_centroid names." in said

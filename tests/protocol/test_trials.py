@@ -206,6 +206,17 @@ def test_editing_the_source_of_a_model_from_outside_makes_new_trials(mine, tmp_p
     assert keys(mine, "my_model:Mine").isdisjoint(before)
 
 
+def test_what_has_changed_between_plan_and_run_is_not_recorded_under_the_old_key(mine, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_edited_model.py").write_text(MODEL)
+    first, second = grid(mine, "my_edited_model:Mine", fractions=[0.5], seeds=[0, 1]).tasks()
+    assert runner.run_task(first).failure == "failed: ValueError: not today"
+    (tmp_path / "my_edited_model.py").write_text(f"# edited\n{MODEL}")
+    assert runner.run_task(second).failure == "failed: ValueError: not today"  # of the version that was imported
+    (edited,) = grid(mine, "my_edited_model:Mine", fractions=[0.5]).tasks()
+    assert "files that my_edited_model:Mine imports have changed" in runner.run_task(edited).failure
+
+
 def test_one_name_or_number_stands_for_a_list_of_one(mine):
     asked = Grid("few_shot", "quick", mine, "majority", 0.5, 3)
     assert (asked.dataset, asked.models, asked.fractions, asked.seeds) == ([mine], ["majority"], [0.5], [3])
