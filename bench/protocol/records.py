@@ -10,6 +10,7 @@ import logging
 import os
 from functools import cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -109,24 +110,40 @@ def read(experiment: str | None = None, *, own: bool = True, committed: bool = T
 
 
 def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
-    known = set(table.loc[table["origin"] == "own", ["experiment", "tier", "key"]].itertuples(index=False, name=None))
+    """Return records without committed ones of trials that the user has run; a failure takes the place of nothing."""
+    good = (table["origin"] == "own") & (table["status"] == "ok")
+    known = set(table.loc[good, ["experiment", "tier", "key"]].itertuples(index=False, name=None))
     keys = table[["experiment", "tier", "key"]].itertuples(index=False, name=None)
     superseded = np.array([key in known for key in keys], dtype=bool) & (table["origin"] == "committed")
     return table[~superseded].reset_index(drop=True)
 
 
 def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, Predictions]:
-    """Return the names of the scored cells and what was predicted for them."""
+    """Return the names of the scored cells and what was predicted for them.
+
+    A file that cannot be read is as none, with a warning.
+
+    Raises
+    ------
+    BenchError
+        If no predictions of this trial are kept.
+    """
     places = [path_of(experiment, tier, key, ".npz"), committed_folder() / experiment / f"{key}.npz"]
-    for path in places:
-        if path.exists():
-            with np.load(path, allow_pickle=False) as kept:
-                classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
-                probabilities /= probabilities.sum(axis=1, keepdims=True)
-                truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
-                batch = kept["batches"][kept["batch"]] if "batch" in kept else None
-                return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
+    for path in filter(Path.exists, places):
+        try:
+            return _load_predictions(path)
+        except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
+            _warn_once(f"Left out: {path} holds no predictions ({error}); delete it and run the chapter again.")
     raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+
+
+def _load_predictions(path: Path) -> tuple[np.ndarray, Predictions]:
+    with np.load(path, allow_pickle=False) as kept:
+        classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
+        batch = kept["batches"][kept["batch"]] if "batch" in kept else None
+        return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
 
 
 def commit(experiment: str, tier: str | None = None) -> Path:
@@ -142,6 +159,7 @@ def commit(experiment: str, tier: str | None = None) -> Path:
         raise BenchError(f"No own records of {experiment} to commit; make them: bench run chapters/{experiment}.md")
     tables = [table for table in (mine, read(experiment, own=False)) if len(table)]
     table = _without_superseded(pd.concat(tables, ignore_index=True))
+    table = table[~(table["status"].ne("ok") & table["key"].isin(table.loc[table["status"] == "ok", "key"]))]
     table = table[(table["class"] == "") | ~(table["fraction"] < 1)]
     order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]
     table = table.sort_values(order, kind="stable")[list(COLUMNS)]
