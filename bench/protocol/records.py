@@ -110,9 +110,16 @@ def read(experiment: str | None = None, *, own: bool = True, committed: bool = T
 
 
 def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
-    """Return records without committed ones of trials that the user has run; a failure takes the place of nothing."""
-    good = (table["origin"] == "own") & (table["status"] == "ok")
-    known = set(table.loc[good, ["experiment", "tier", "key"]].itertuples(index=False, name=None))
+    """Return records without committed ones of trials that the user has run.
+
+    What failed, or lacks a number that is committed, takes the place of nothing.
+    """
+    told = ["experiment", "tier", "key", "metric"]
+    plain = table[(table["status"] == "ok") & (table["class"] == "") & np.isfinite(table["value"].astype(float))]
+    own = plain["origin"] == "own"
+    mine = set(plain.loc[own, told].itertuples(index=False, name=None))
+    lacking = {key[:3] for key in plain.loc[~own, told].itertuples(index=False, name=None) if key not in mine}
+    known = {key[:3] for key in mine} - lacking
     keys = table[["experiment", "tier", "key"]].itertuples(index=False, name=None)
     superseded = np.array([key in known for key in keys], dtype=bool) & (table["origin"] == "committed")
     return table[~superseded].reset_index(drop=True)

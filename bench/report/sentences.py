@@ -6,7 +6,7 @@ Each function takes records and returns text; where nothing is recorded the text
 import pandas as pd
 
 from bench.report.figures.runs import complete, runs_of, with_constant
-from bench.report.figures.style import PLAIN
+from bench.report.figures.style import PLAIN, series_of
 
 NOTHING = "not recorded yet"
 
@@ -77,8 +77,8 @@ def constant_runs(records: pd.DataFrame, model: str) -> str:
     runs = runs[runs["metric"] == "accuracy"]
     said = []
     for where, group in _by_data(runs):
-        for series, of in group.groupby("series"):
-            said.append(f"{where}, {series}: {of['constant'].sum():.0f} of {len(of)}")
+        for variant, of in group.groupby("variant"):
+            said.append(f"{where}, {series_of(model, variant)}: {of['constant'].sum():.0f} of {len(of)}")
     return _joined(said)
 
 
