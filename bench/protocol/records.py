@@ -130,7 +130,16 @@ def read(experiment: str | None = None, *, own: bool = True, committed: bool = T
 
 
 def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
-    known = set(table.loc[table["origin"] == "own", ["experiment", "tier", "key"]].itertuples(index=False, name=None))
+    """Return records without committed ones of trials that the user has run.
+
+    What failed, or lacks a number that is committed, takes the place of nothing.
+    """
+    told = ["experiment", "tier", "key", "metric"]
+    plain = table[(table["status"] == "ok") & (table["class"] == "") & np.isfinite(table["value"].astype(float))]
+    own = plain["origin"] == "own"
+    mine = set(plain.loc[own, told].itertuples(index=False, name=None))
+    lacking = {key[:3] for key in plain.loc[~own, told].itertuples(index=False, name=None) if key not in mine}
+    known = {key[:3] for key in mine} - lacking
     keys = table[["experiment", "tier", "key"]].itertuples(index=False, name=None)
     superseded = np.array([key in known for key in keys], dtype=bool) & (table["origin"] == "committed")
     return table[~superseded].reset_index(drop=True)
@@ -201,6 +210,7 @@ def commit(experiment: str, tier: str | None = None) -> Path:
         raise BenchError(f"No own records of {experiment} to commit; make them: bench run chapters/{experiment}.md")
     tables = [table for table in (mine, read(experiment, own=False)) if len(table)]
     table = _without_superseded(pd.concat(tables, ignore_index=True))
+    table = table[~(table["status"].ne("ok") & table["key"].isin(table.loc[table["status"] == "ok", "key"]))]
     table = table[(table["class"] == "") | ~(table["fraction"] < 1)]
     order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]
     table = table.sort_values(order, kind="stable")[list(COLUMNS)]
