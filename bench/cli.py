@@ -6,16 +6,20 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bench.core.errors import BenchError
 from bench.core.families import Family, families, imported, ours
+from bench.core.file_options import of_a_file
 from bench.core.home import settle
 from bench.core.interrupts import interrupts_delivered
 
 ELSEWHERE = {
     "cache": "bench.datasets.command:cache",
+    "data": "bench.datasets.command:data",
+    "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "standin": "bench.protocol.command:standin",
     "weights": "bench.weights.command:weights",
@@ -102,50 +106,29 @@ def list_() -> None:
 
 
 @main.command()
-@click.argument("name")
-@click.option("--path", type=click.Path(path_type=Path), help="File or folder with the original files, if downloaded.")
-@click.option("--label", help="Column of obs with the cell type, for an .h5ad file.")
-@click.option("--batch", help="Column of obs with donor, study or condition, for an .h5ad file.")
-def data(name: str, path: Path | None, label: str | None, batch: str | None) -> None:
-    """Fetch, check and describe a data set or an .h5ad file."""
-    from bench.datasets import find, load
-
-    dataset = find(name, label, batch)
-    adata = load(name, label, batch, path=path)
-    click.echo(f"{dataset.title}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, values {dataset.values}")
-    click.echo(f"licence {dataset.licence}; labels {dataset.label_origin}; split {dataset.split}")
-    for column in adata.obs:
-        counts = adata.obs[column].value_counts()
-        click.echo(f"{column}: " + ", ".join(f"{value} {n:,}" for value, n in counts.items()))
-
-
-@main.command()
 @click.argument("model")
 @click.option("-p", "settings", nargs=2, multiple=True, metavar="NAME VALUE", help="A hyper-parameter, or weights.")
 @click.option("--data", default="hao", show_default=True, help="A data set or an .h5ad file to take a few cells of.")
-@click.option("--label", help="Column of obs with the cell type, for an .h5ad file.")
-def check(model: str, settings: tuple[tuple[str, str], ...], data: str, label: str | None) -> None:
+@of_a_file
+def check(model: str, settings: tuple[tuple[str, str], ...], data: str, **columns) -> None:
     """Check on a few cells that MODEL keeps what the protocol relies on; exit with 1 where it does not.
 
     MODEL is a name, NAME@VARIANT, or an import path.
 
     Example: bench check my_module:MyModel -p depth 4
     """
-    from bench.datasets import load
-    from bench.models import sample
-    from bench.models.conformance import CHECKS, specified
-    from bench.models.conformance import check as checks
+    from bench.models.conformance import specified
+    from bench.models.examination import examine
     from bench.models.origin import is_ours, origin_of, said
     from bench.models.origin.settings import settings_of
 
-    spec = specified(model, dict(settings))
-    found = dict(checks(spec, *sample.sides(load(data, label))))
-    for name, entry in CHECKS.items():
-        verdict = "ok" if found.get(name) == "" else "MISS"
-        click.echo(f"{name:<15}{verdict:<6}{found.get(name, 'not run') or entry.promise}")
-    missed = [name for name in CHECKS if found.get(name) != ""]
+    missed = []
+    for line in examine(model, dict(settings), {"name": data, **columns}):
+        click.echo(f"{line.name:<15}{line.verdict:<6}{line.text}")
+        missed += [line.name] * (line.verdict == "MISS")
+    spec = None if missed else specified(model, dict(settings))
     click.echo(f"missed: {', '.join(missed)}" if missed else "all promises kept")
-    for sentence in [] if missed or is_ours(spec) else said(spec, origin_of(spec), settings_of(spec)):
+    for sentence in [] if spec is None or is_ours(spec) else said(spec, origin_of(spec), settings_of(spec)):
         click.echo(sentence, err=True)
     sys.exit(1 if missed else 0)
 
@@ -162,21 +145,44 @@ def run(
 ) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
+    What cannot be run is said first and at the end, the rest runs; the exit code is then 1, and 2 where nothing runs.
+
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
-    from bench.core.settings import parse
     from bench.protocol import notebooks, place
     from bench.report.book.warm_kernels import nursery
 
-    asked = {name: parse(name, value) for name, value in parameters}
-    for chapter in chapters:  # all of them before the first one runs
-        notebooks.check_parameters(chapter, asked)
+    asked = _asked(chapters, parameters, jobs)  # all of it before the first chapter runs
+    missed = []
     place.tell()
     with nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
         for chapter in chapters:
-            more = {"jobs": jobs} if jobs is not None and "jobs" in notebooks.known_parameters(chapter) else {}
-            output = notebooks.run(chapter, asked | more, records_only=records_only)
+            known = notebooks.known_parameters(chapter)
+            output = notebooks.run(chapter, {k: v for k, v in asked.items() if k in known}, records_only=records_only)
             click.echo(f"{chapter}: done; executed notebook in {output}")
+            missed += notebooks.left_out(output)
+    for sentence in dict.fromkeys(missed):
+        click.echo(f"bench: left out: {sentence}", err=True)
+    sys.exit(1 if missed else 0)
+
+
+def _asked(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None) -> dict[str, Any]:
+    """Return the parameters of chapters, or say all that is wrong with them and with the chapters' names."""
+    from bench.core.errors import Faults
+    from bench.protocol import notebooks
+    from bench.protocol.parameters import given
+
+    faults, asked = Faults(), {}
+    names = [name for name, _ in parameters]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.add(f"Parameter {name} is given {names.count(name)} times; several values are one list, in quotes.")
+    with faults.noted():
+        asked = given(dict(parameters) | ({} if jobs is None else {"jobs": jobs}))
+    for chapter in chapters:
+        with faults.noted():
+            notebooks.check_parameters(chapter, names)
+    faults.raised()
+    return asked
 
 
 @main.command()

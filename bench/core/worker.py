@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from joblib import parallel_config
 from joblib.externals.loky.backend.reduction import dumps
 
+from bench.core.errors import reason_of
+
 WATCH_S = 0.5  # between two looks at whether the other process is still there
 
 
@@ -43,9 +45,12 @@ def forked(path: str, n_jobs: str, connection: str) -> None:
 
 def _serve(connection: Connection, n_jobs: int) -> None:
     """Answer until the other side hangs up."""
+    folder = os.getcwd()
     with parallel_config(n_jobs=n_jobs), suppress(EOFError):
         while True:
-            connection.send_bytes(_answer(connection.recv_bytes()))
+            request = connection.recv_bytes()
+            os.chdir(folder)  # relative paths are meant from here, wherever a task has gone
+            connection.send_bytes(_answer(request))
 
 
 def _answer(request: bytes) -> bytes:
@@ -53,9 +58,10 @@ def _answer(request: bytes) -> bytes:
         run, task = pickle.loads(request)
         return dumps(run(task))
     except BaseException as error:  # a KeyboardInterrupt that a model raises too: nothing may end this process
-        return pickle.dumps(Lost(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        return pickle.dumps(Lost(reason_of(error)))
     finally:
-        sys.stdout.flush()
+        with suppress(Exception):  # a model may have closed it
+            sys.stdout.flush()
 
 
 def _end_with(parent: int) -> None:

@@ -106,7 +106,9 @@ class Worker:
         if self._unsent:
             return self._unsent
         try:
-            return pickle.loads(self.connection.recv_bytes())
+            if self._process.poll() is None or self.connection.poll():
+                return pickle.loads(self.connection.recv_bytes())
+            # else it has died, and what it has started may hold its end open for ever
         except (EOFError, OSError):
             self._process.wait(GRACE_S)
         except Exception as error:  # whatever an object of the user's raises when it is unpickled

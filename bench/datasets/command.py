@@ -1,10 +1,13 @@
-"""The command ``bench cache``."""
+"""The commands ``bench data`` and ``bench cache``."""
 
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import click
+
+from bench.core.errors import BenchError
+from bench.core.file_options import of_a_file
 
 KINDS = {
     "downloads": "files as they were published",
@@ -15,6 +18,48 @@ KINDS = {
     "hashes": "SHA-256 of large files that models from outside are given",
     "unfinished": "fine-tunings that were stopped",
 }
+
+
+@click.command()
+@click.argument("name")
+@click.option("--path", type=click.Path(path_type=Path), help="File or folder with the original files, if downloaded.")
+@of_a_file
+def data(name: str, path: Path | None, **columns) -> None:
+    """Fetch, check and describe a data set; or say what is in an .h5ad file, and what can be done with it.
+
+    Example: bench data my.h5ad --label cell_type --batch donor
+    """
+    from bench.datasets.load import DATASETS
+    from bench.datasets.request import Request, is_file
+
+    asked = Request(name, **columns)
+    if name in DATASETS or not is_file(name):
+        _describe(asked, path)
+        return
+    from bench.datasets.h5ad import check_columns
+    from bench.datasets.overview import lines
+
+    if path is not None:
+        raise BenchError("--path goes with a data set by name; a file is named alone: bench data FILE.")
+    check_columns(asked)
+    click.echo(name)
+    last = ""
+    for heading, said in lines(asked):
+        if said:
+            click.echo(f"  {heading if heading != last else '':<9}{said}")
+            last = heading
+
+
+def _describe(asked, path: Path | None) -> None:
+    """Print what a data set of the book is."""
+    from bench.datasets.load import described, loaded
+
+    dataset, adata = described(asked), loaded(asked, path)
+    click.echo(f"{dataset.title}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, values {dataset.values}")
+    click.echo(f"licence {dataset.licence}; labels {dataset.label_origin}; split {dataset.split}")
+    for column in adata.obs:
+        counts = adata.obs[column].value_counts()
+        click.echo(f"{column}: " + ", ".join(f"{value} {n:,}" for value, n in counts.items()))
 
 
 @click.command()

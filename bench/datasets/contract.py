@@ -14,12 +14,16 @@ from bench.core.errors import BenchError
 from bench.datasets.sources import Source
 
 VALUES = ("counts", "log1p")
+ORIGINAL = "original_name"  # column of obs with the names of cells as the file has them, where it repeats some
+BLOCK = 2**20  # values that are looked at together
+LEFT_OUT = "neither"  # in obs["split"] of a user's file: cells of a third part, such as val
 CONTRACT = {
     "X": "CSR float32, cells x genes; raw counts, or log1p values of any base where so declared",
     "var_names": "unique gene symbols",
     'obs["cell_type"]': "cell type of every cell, at least two types",
     'obs["batch"]': "optional: donor, study or condition of every cell",
     'obs["split"]': "optional: train or test, where the authors of the data fixed them",
+    'var["ensembl_id"]': "optional: Ensembl identifiers without version, where a file has them beside symbols",
     'uns["bench"]["values"]': "counts or log1p; an .h5ad file without it is taken to hold counts",
 }
 
@@ -40,6 +44,7 @@ class Dataset:
     published_subset: str = "stratified"  # how the paper drew few-shot subsets here
     hard_pair: tuple[str, str] | tuple[()] = ()  # two types that are hard to tell apart
     version: int = 1  # raise when `read` changes
+    least_types: int = 2  # see bench.datasets.request
 
 
 def check(adata: AnnData, dataset: Dataset) -> AnnData:
@@ -57,17 +62,26 @@ def check(adata: AnnData, dataset: Dataset) -> AnnData:
     _check_values(X.data, dataset.values, where)
     _check_genes(adata.var_names, where)
     obs = pd.DataFrame(index=_unique_cells(adata.obs_names))
-    obs["cell_type"] = _labels(adata.obs, where)
+    if adata.obs_names.has_duplicates:
+        obs[ORIGINAL] = adata.obs_names.astype(str)
+    if dataset.least_types:
+        obs["cell_type"] = _labels(adata.obs, where, dataset.least_types)
     if "batch" in adata.obs:
         if adata.obs["batch"].isna().any():
             raise BenchError(f"{where}: obs['batch'] has missing values; fill them, or load without batch=.")
         obs["batch"] = pd.Categorical(adata.obs["batch"].astype(str))
     if "split" in adata.obs:
-        obs["split"] = pd.Categorical(adata.obs["split"], categories=["train", "test"])
+        third = [LEFT_OUT] if (adata.obs["split"] == LEFT_OUT).any() else []
+        obs["split"] = pd.Categorical(adata.obs["split"], categories=["train", "test", *third])
         if obs["split"].isna().any():
             raise BenchError(f"{where}: obs['split'] must be 'train' or 'test' for every cell.")
-    checked = AnnData(X, obs=obs, var=pd.DataFrame(index=adata.var_names.astype(str)))
+    var = pd.DataFrame(index=adata.var_names.astype(str))
+    if "ensembl_id" in adata.var:
+        var["ensembl_id"] = adata.var["ensembl_id"].to_numpy(object)
+    checked = AnnData(X, obs=obs, var=var)
     checked.uns["bench"] = {"name": dataset.name, "values": dataset.values, "hash": content_hash(checked)}
+    about = adata.uns.get("bench", {})
+    checked.uns["bench"] |= {key: about[key] for key in ("layer", "symbols", "notes") if key in about}
     return checked
 
 
@@ -83,11 +97,16 @@ def refusal(adata: AnnData, dataset: Dataset) -> str:
 def content_hash(adata: AnnData) -> str:
     """Return 16 hex digits over values, gene names, cell names, labels, batches and split."""
     digest = sha256()
-    for array in (adata.X.indptr.astype(np.int64), adata.X.indices.astype(np.int32), adata.X.data):
+    for array in _arrays(adata.X):
         digest.update(np.ascontiguousarray(array))
-    for names in (adata.var_names, adata.obs_names, *(adata.obs[c] for c in sorted(adata.obs))):
+    columns = (adata.obs[column] for column in sorted(set(adata.obs) - {ORIGINAL}))
+    for names in (adata.var_names, adata.obs_names, *columns):
         digest.update("\n".join(map(str, names)).encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def _arrays(X: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return X.indptr.astype(np.int64), X.indices.astype(np.int32, copy=False), X.data
 
 
 def _check_values(values: np.ndarray, declared: str, where: str) -> None:
@@ -95,13 +114,14 @@ def _check_values(values: np.ndarray, declared: str, where: str) -> None:
         raise BenchError(f"{where}: values={declared!r} is not one of {', '.join(VALUES)}.")
     if not values.size:
         raise BenchError(f"{where}: X has no value other than zero; load a matrix of counts or log values.")
-    if not np.isfinite(values).all():
-        raise BenchError(f"{where}: X has {int((~np.isfinite(values)).sum())} NaN or infinite values; remove them.")
+    parts = [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]  # masks of all take memory
+    if broken := sum(int((~np.isfinite(part)).sum()) for part in parts):
+        raise BenchError(f"{where}: X has {broken} NaN or infinite values; remove them.")
     if values.min() < 0:
         raise BenchError(
             f"{where}: X has negative values (smallest {values.min():g}), as scaled data have; use counts or log1p."
         )
-    whole = bool((values == np.round(values)).all())
+    whole = all(bool((part == np.round(part)).all()) for part in parts)
     if declared == "counts" and not whole:
         raise BenchError(
             f"{where}: counts were declared, but X has fractions (largest value {values.max():g}). "
@@ -132,14 +152,14 @@ def _check_genes(genes: pd.Index, where: str) -> None:
         )
 
 
-def _labels(obs: pd.DataFrame, where: str) -> pd.Categorical:
+def _labels(obs: pd.DataFrame, where: str, least: int) -> pd.Categorical:
     if "cell_type" not in obs:
         raise BenchError(f"{where}: obs has no column 'cell_type'; it has {', '.join(map(str, obs)) or 'none'}.")
     missing = int(obs["cell_type"].isna().sum())
     if missing:
         raise BenchError(f"{where}: {missing} cells have no label; drop them (adata[adata.obs[...].notna()]).")
     labels = pd.Categorical(obs["cell_type"].astype(str))
-    if len(labels.categories) < 2:
+    if len(labels.categories) < least:
         raise BenchError(f"{where}: only one cell type, {labels.categories.tolist()}; annotation needs at least two.")
     return labels
 

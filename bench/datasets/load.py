@@ -14,7 +14,8 @@ from bench.core.errors import unknown
 from bench.core.shared import filled
 from bench.datasets.contract import Dataset, check
 from bench.datasets.h5ad import user_dataset
-from bench.datasets.request import Request
+from bench.datasets.notes import say
+from bench.datasets.request import Request, is_file
 from bench.datasets.sources import cache_folder
 
 DATASETS = {
@@ -43,7 +44,7 @@ def find(name: str, label: str | None = None, batch: str | None = None, **more) 
 
 def described(request: Request) -> Dataset:
     """Return the description of the data set that is asked for, see `find`."""
-    if str(request.name).endswith(".h5ad"):
+    if request.name not in DATASETS and is_file(request.name):
         return user_dataset(request)
     if request.name not in DATASETS:
         raise unknown("data set", request.name, [*DATASETS, "a path ending in .h5ad"])
@@ -67,11 +68,14 @@ def load(name: str, label: str | None = None, batch: str | None = None, *, path:
     return loaded(Request(name, label, batch, **more), path)
 
 
-def loaded(request: Request, path: Path | None = None) -> AnnData:
-    """Return the data set that is asked for, see `load`."""
+def loaded(request: Request, path: Path | None = None, *, silent: bool = False) -> AnnData:
+    """Return the data set that is asked for, see `load`; what was recognised in a file is printed unless silent."""
     dataset = described(request)
     if dataset.name not in DATASETS:
-        return _load_user(dataset, Path(request.name).stat().st_mtime_ns)
+        adata = _load_user(dataset, Path(dataset.name).stat().st_mtime_ns)
+        if not silent:
+            say(dataset.name, adata.uns["bench"]["notes"])
+        return adata
     kept = _kept(dataset)
     if path is not None or not kept.exists():
         _write(check(dataset.read(path), dataset), kept)

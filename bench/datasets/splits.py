@@ -8,10 +8,11 @@ from anndata import AnnData
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
 
 from bench.core.errors import BenchError, unknown
+from bench.datasets.request import option
 
 SPLITS = {
     "random": "80 % train, 20 % scored, stratified, random_state 2022: the paper's split of Zheng68K and liver",
-    "authors": "the data set's own obs['split']: multiple sclerosis, myeloid, pancreas",
+    "authors": "the data set's own obs['split'], train or test: multiple sclerosis, myeloid, pancreas, files with both",
     "held_out:GROUP": "every cell of one batch (donor, study or condition) is scored, all others are trained on",
     "held_out:*": "each batch held out in turn, a trial for each",
 }
@@ -21,12 +22,24 @@ SUBSETS = {
 }
 
 
+_PARTS = {"split": " with train and test", "batch": ""}
+
+
 @dataclass(frozen=True)
 class Split:
     """Row numbers, in file order: ``train`` (n_train,) and ``test`` (n_test,), without overlap."""
 
     train: np.ndarray
     test: np.ndarray
+
+
+def check_name(name: str) -> None:
+    """Raise a BenchError unless that is a name of a split, whatever the data."""
+    kind, _, group = name.partition(":")
+    if kind not in ("random", "authors", "held_out") or (group and kind != "held_out"):
+        raise unknown("split", name, SPLITS)
+    if kind == "held_out" and not group:
+        raise BenchError(f"split={name!r} lacks a group: held_out:GROUP, or held_out:* for each group in turn.")
 
 
 def expand(adata: AnnData, names: Sequence[str]) -> list[str]:
@@ -50,7 +63,8 @@ def split(adata: AnnData, name: str) -> Split:
     if kind == "random":
         return _random(adata)
     if kind == "authors":
-        return _by_mask(_column(adata, "split", name) == "test", name)
+        sides = _column(adata, "split", name)
+        return _by_mask(sides == "test", name, sides == "train")
     if kind == "held_out":
         batches = _column(adata, "batch", name)
         if group not in set(batches):
@@ -115,24 +129,32 @@ def _random(adata: AnnData) -> Split:
     try:
         train, test = next(splitter.split(labels, labels))
     except ValueError as error:
-        rare = adata.obs["cell_type"].value_counts().loc[lambda n: n < 2].index.tolist()
+        counts = adata.obs["cell_type"].value_counts().loc[lambda n: n > 0]
+        if not (rare := sorted(map(str, counts.index[counts < 2]))):
+            raise BenchError(
+                f"The random split scores a fifth of the cells, stratified: {len(labels)} cells are too few for "
+                f"{len(counts)} types; take a data set with at least {5 * len(counts)} cells, or coarser types."
+            ) from error
         raise BenchError(
-            f"The random split is stratified and needs two cells of every type; too few of {rare}: drop those types."
+            f"The random split is stratified and needs two cells of every type; too few of {rare}: leave them out with "
+            f"{option('drop', *rare)}, or use another split."
         ) from error
     return Split(np.sort(train), np.sort(test))
 
 
 def _column(adata: AnnData, column: str, name: str) -> np.ndarray:
     if column not in adata.obs:
+        of = str(adata.uns["bench"]["name"])
+        remedy = "name the column with batch, or " if column == "batch" and of.endswith(".h5ad") else ""
         raise BenchError(
-            f"split={name!r} needs obs[{column!r}], which {adata.uns['bench']['name']!r} does not have; "
-            + ("name the column with batch=..., " if column == "batch" else "")
-            + "or use split='random'."
+            f"split={name!r} needs obs[{column!r}]{_PARTS[column]}, which {of!r} does not have; "
+            f"{remedy}use split='random'."
         )
     return adata.obs[column].astype(str).to_numpy()
 
 
-def _by_mask(test: np.ndarray, name: str) -> Split:
-    if test.all() or not test.any():
+def _by_mask(test: np.ndarray, name: str, train: np.ndarray | None = None) -> Split:
+    train = ~test if train is None else train
+    if not train.any() or not test.any():
         raise BenchError(f"split={name!r} leaves no cell on one side; choose another group.")
-    return Split(np.flatnonzero(~test), np.flatnonzero(test))
+    return Split(np.flatnonzero(train), np.flatnonzero(test))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from bench.core.errors import BenchError
-from bench.models.contract import Annotator, labels_of, without_labels
+from bench.core.errors import BenchError, reason_of
+from bench.models.answers import classes_of, predictions_of, probabilities
+from bench.models.contract import labels_of, without_labels
 from bench.statistics.predictions import Predictions
 
 
@@ -34,26 +35,29 @@ class Candidate:
 
     def fit(self, train: AnnData, seed: int = 0):
         """Return a new model fitted on some cells."""
-        model = self.make()
+        model = self.call("the constructor", self.make)
         self.call("fit", model.fit, train, seed=seed)
-        if not hasattr(model, "classes_"):
-            raise BenchError("fit sets no classes_; expected the sorted cell types, one per column of predict_proba.")
+        classes_of(model)  # raises if it has none
         return model
 
-    def predictions(self, model) -> Predictions:
-        """Return what a fitted model says of the scored cells, checked as for a record."""
-        own = getattr(type(model), "predict", Annotator.predict)
-        said = None if own is Annotator.predict else np.asarray(self.call("predict", model.predict, self.cells.copy()))
-        found = np.asarray(self.call("predict_proba", model.predict_proba, self.cells.copy()))
-        return Predictions(labels_of(self.scored), found, np.asarray(model.classes_), said)
+    def predictions(self, model, cells: AnnData | None = None) -> Predictions:
+        """Return what a fitted model says of cells with labels, by default of the scored ones, as for a record."""
+        cells = self.scored if cells is None else cells
+        types = np.unique(labels_of(self.train))
+        return predictions_of(model, without_labels(cells), labels_of(cells), types, ask=self.ask)
 
     def probabilities(self, model, cells: AnnData | None = None) -> np.ndarray:
         """Return what a fitted model says of cells, by default of all scored ones, (n_cells, n_classes)."""
-        cells = (self.cells if cells is None else cells).copy()
-        found = np.asarray(self.call("predict_proba", model.predict_proba, cells))
-        classes = np.asarray(model.classes_)
+        cells = self.cells if cells is None else cells
+        found = self.ask("predict_proba", model.predict_proba, cells)
+        classes = classes_of(model)
+        found = probabilities(found, classes, cells.obs_names)
         Predictions(np.repeat(classes[:1], cells.n_obs), found, classes)  # raises if they are none
         return found
+
+    def ask(self, verb: str, method: Callable, cells: AnnData):
+        """Return what a method of the model answers when it is given cells of its own."""
+        return self.call(verb, method, cells.copy())
 
     @staticmethod
     def call(verb: str, function: Callable, *given, **more):
@@ -62,5 +66,5 @@ class Candidate:
             return function(*given, **more)
         except BenchError:
             raise
-        except Exception as error:
-            raise BenchError(f"{verb} raised {type(error).__name__}: {' '.join(str(error).split())}") from error
+        except (Exception, SystemExit) as error:
+            raise BenchError(f"{verb} raised {reason_of(error)}") from error

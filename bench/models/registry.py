@@ -1,12 +1,14 @@
 """Look a model up and make it from named options; a wrong name is an error that lists the right ones."""
 
 import inspect
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
-from bench.core.families import families, imported, ours
+from bench.core.families import families, ours
 from bench.core.settings import as_type
+from bench.models.importing import class_of
 
 BASELINES = {
     "majority": "bench.models.baselines.controls:Majority",
@@ -72,12 +74,7 @@ def find(name: str) -> type:
     module, colon, _ = path.partition(":")
     if not (module and colon):
         raise unknown("model", name, [*known(), "an import path such as my_module:MyModel"])
-    try:
-        model = imported(path)
-    except (ImportError, AttributeError) as error:
-        raise BenchError(
-            f"Model {name!r} cannot be imported: {error}. Expected module:Class, with the module on PYTHONPATH."
-        ) from error
+    model = class_of(name, path)
     missing = [verb for verb in ("fit", "predict_proba") if not callable(getattr(model, verb, None))]
     if missing:
         raise BenchError(
@@ -99,7 +96,8 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     Raises
     ------
     BenchError
-        If the variant, the recipe or an override is not one of the model's, or has another type than its default.
+        If the variant, the recipe or an override is not one of the model's, or has another type than its default, or
+        if a hyper-parameter without default is not given.
     """
     name, _, variant = text.partition("@")
     cls, overrides = find(name), dict(overrides or {})
@@ -110,35 +108,56 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     for key, value in overrides.items():
         if key not in hyperparameters:
             raise unknown(f"hyper-parameter of {name}", key, [*hyperparameters, *OPTIONS])
-        hyperparameters[key] = as_type(f"{name}.{key}", value, hyperparameters[key])
+        default = None if hyperparameters[key] is MISSING else hyperparameters[key]
+        hyperparameters[key] = as_type(f"{name}.{key}", value, default)
+    if needed := [key for key, value in hyperparameters.items() if value is MISSING]:
+        raise BenchError(
+            f"Model {name!r} needs {' and '.join(needed)}, which {'has' if len(needed) == 1 else 'have'} no default: "
+            f"bench check takes -p {needed[0]} VALUE, "
+            f'bench run -p overrides \'{{"{text}": {{"{needed[0]}": VALUE}}}}\'.'
+        )
     recipe = _one_of(f"recipe of {name}", options.pop("recipe", ""), getattr(cls, "recipes", ("default",)))
     return Spec(name, cls, variant, recipe, hyperparameters, **options)
 
 
 def create(spec: Spec):
-    """Return an unfitted model; a plain class is given only the options that its constructor names."""
+    """Return an unfitted model; a class is given only the options that its constructor names."""
     options = {"variant": spec.variant, "recipe": spec.recipe, "weights": spec.weights, "device": spec.device}
-    if is_dataclass(getattr(spec.cls, "Config", None)):
-        return spec.cls(spec.cls.Config(**spec.hyperparameters), **options)
-    accepted = inspect.signature(spec.cls).parameters
-    if spec.weights and "weights" not in accepted:
+    config, accepted = getattr(spec.cls, "Config", None), _parameters(spec.cls)
+    passes_on = is_dataclass(config) and any(p.kind is p.VAR_KEYWORD for p in accepted.values())  # to `Annotator`
+    if not passes_on:
+        options = {key: value for key, value in options.items() if key in accepted}
+    if spec.weights and "weights" not in options:
         raise BenchError(f"Model {spec.name!r} takes no weights; leave them out of the overrides.")
-    return spec.cls(**spec.hyperparameters, **{key: value for key, value in options.items() if key in accepted})
+    if is_dataclass(config):
+        return spec.cls(config(**spec.hyperparameters), **options)
+    return spec.cls(**spec.hyperparameters, **options)
 
 
-def _one_of(kind: str, name: str, valid: tuple[str, ...]) -> str:
+def _one_of(kind: str, name: str, valid: str | tuple[str, ...]) -> str:
+    valid = (valid,) if isinstance(valid, str) else valid
     if name and name not in valid:
         raise unknown(kind, name, valid)
     return name or valid[0]
 
 
 def _defaults(cls: type) -> dict[str, Any]:
+    """Return the hyper-parameters of a class, by name, with their defaults; `MISSING` where there is none."""
     config = getattr(cls, "Config", None)
     if is_dataclass(config):
-        return {field.name: field.default for field in fields(config)}
-    parameters = inspect.signature(cls).parameters.values()
+        made = {field.name: field.default_factory for field in fields(config) if field.default_factory is not MISSING}
+        plain = {field.name: field.default for field in fields(config) if field.init}
+        return plain | {name: made[name]() for name in plain if name in made}
     return {
-        p.name: None if p.default is p.empty else p.default
-        for p in parameters
+        p.name: MISSING if p.default is p.empty else p.default
+        for p in _parameters(cls).values()
         if p.name not in ("variant", *OPTIONS) and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
+
+
+def _parameters(cls: type) -> Mapping[str, inspect.Parameter]:
+    """Return what a constructor takes, by name; nothing where a compiled one does not say."""
+    try:
+        return inspect.signature(cls).parameters
+    except ValueError:
+        return {}

@@ -32,9 +32,12 @@ def sides(adata: AnnData, *, seed: int = 0) -> tuple[AnnData, AnnData]:
 
 
 def drawn(*, seed: int = 0) -> AnnData:
-    """Return 120 cells of four types that never lived: Poisson counts of 60 genes around a mean profile per type."""
+    """Return 120 cells of four types that never lived: Poisson counts of 60 genes around a mean profile per type.
+
+    The profiles vary around a common one, so that models are not sure of every cell: two fits show where they differ.
+    """
     rng = np.random.default_rng(seed)
-    means = rng.gamma(0.5, 4.0, (4, 60))
+    means = rng.gamma(0.5, 4.0, 60) * rng.gamma(2.0, 0.5, (4, 60))
     types = np.repeat(np.arange(4), 30)
     obs = pd.DataFrame({"cell_type": [f"type {'ABCD'[i]}" for i in types]}, index=[f"cell {i}" for i in range(120)])
     cells = AnnData(rng.poisson(means[types]), obs=obs, var=pd.DataFrame(index=[f"GENE{i}" for i in range(60)]))

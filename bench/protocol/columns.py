@@ -22,7 +22,7 @@ COLUMNS = {
     "dropped_types": "cell types left out on request, a JSON list",
     "query": "file name or name of the data that were scored; empty where they are a part of the data set",
     "query_hash": "16 hex digits over their checked content",
-    "split": "random, authors or held_out:GROUP",
+    "split": "random, authors or held_out:GROUP; query where other data are scored",
     "subset": "how few-shot cells were drawn: paired or published",
     "model": "name or import path",
     "variant": "one of the model's variants",

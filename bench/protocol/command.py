@@ -1,6 +1,51 @@
-"""The command ``bench standin``."""
+"""The commands ``bench standin`` and ``bench predictions``."""
+
+from pathlib import Path
 
 import click
+
+
+@click.command()
+@click.argument("key", required=False)
+@click.option("--out", default="-", metavar="FILE", help="Where to write, such as labels.csv; - is standard output.")
+@click.option("--probabilities", is_flag=True, help="Add the probability of every type.")
+@click.option("--overwrite", is_flag=True, help="Write FILE also where it is there already.")
+def predictions(key: str | None, out: str, probabilities: bool, overwrite: bool) -> None:
+    """Write the labels of a trial as CSV: cell, predicted, confidence, and the truth where it is known.
+
+    KEY is a trial's key or its first digits; without one, the trials that have predictions are listed.
+
+    Example: bench predictions 3f2a --out labels.csv
+    """
+    from bench.protocol import labels
+
+    if key is None:
+        return _list_predictions()
+    trial = labels.trial_of(key)
+    table = labels.labels_of(trial, probabilities=probabilities)
+    if out == "-":
+        click.echo(labels.as_csv(table), nl=False)
+    else:
+        labels.write(labels.as_csv(table), Path(out).expanduser(), overwrite=overwrite)
+    scored = trial["query"] or f"{trial['dataset']}, split {trial['split']}"
+    click.echo(
+        f"{len(table):,} cells of {scored}, labelled by {trial['model']} trained on {trial['dataset']} "
+        f"(trial {trial['key']}); probabilities are good to three digits, for they are kept in half precision",
+        err=True,
+    )
+    if "unique_cell" in table:
+        click.echo("some names of cells repeat in the file: unique_cell tells them apart", err=True)
+
+
+def _list_predictions() -> None:
+    from bench.core.errors import BenchError
+    from bench.protocol import labels
+
+    found = labels.trials()
+    if found.empty:
+        raise BenchError("No trial has predictions yet; run a chapter, such as: bench run few_shot_pbmc")
+    shown = found[labels.SHOWN].assign(accuracy=found["accuracy"].map("{:.3f}".format).replace("nan", "–"))
+    click.echo(shown.replace("", "–").to_string(index=False))
 
 
 @click.command()

@@ -10,6 +10,7 @@ from anndata import AnnData
 from bench.datasets.names import overlap
 from bench.datasets.sources import sha256_of
 from bench.models.registry import MODELS, Spec
+from bench.preprocess import Genes
 from bench.protocol.columns import yes_no
 
 
@@ -35,7 +36,8 @@ def conditions(model: Any, spec: Spec, train: AnnData, scored: AnnData) -> dict[
 
 def _genes(model: Any, train: AnnData) -> dict[str, float]:
     """Return how many genes the model looked for and found, and their share of the counts; nothing if it says none."""
-    if not (genes := getattr(model, "genes_", None)):
+    genes = getattr(model, "genes_", None)
+    if not isinstance(genes, Genes):  # other libraries use the name for lists
         return {}
     found = {"genes_wanted": len(genes.wanted), "genes_used": len(genes.used)}
     if train.uns["bench"]["values"] != "counts":

@@ -13,7 +13,7 @@ import numpy as np
 from joblib import cpu_count
 from tqdm import tqdm
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, reason_of
 from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost, processor
 from bench.core.workers import Lost, answers
@@ -45,7 +45,9 @@ class Result:
     rows: list[dict[str, Any]]
     cells: np.ndarray | None = None
     predictions: Predictions | None = None
+    names: np.ndarray | None = None  # of the cells as their file has them, where some of them repeat
     traceback: str = ""  # of a failure
+    notes: tuple[str, ...] = ()  # what a reader of the values should know
 
     @property
     def failure(self) -> str:
@@ -55,7 +57,7 @@ class Result:
 
     def write(self) -> None:
         """Record it."""
-        records.write(self.rows, self.cells, self.predictions)
+        records.write(self.rows, self.cells, self.predictions, self.names)
 
 
 def attempt(task: Task, work: Callable[[Task, Cost], Result]) -> Result:
@@ -71,8 +73,11 @@ def attempt(task: Task, work: Callable[[Task, Cost], Result]) -> Result:
     cost = Cost()
     try:
         found = work(task, cost)
-    except (Exception, SystemExit) as error:
-        return failed(task, f"{type(error).__name__}: {error}", cost, traceback.format_exc())
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit, and what libraries derive for themselves
+        trace = "" if isinstance(error, BenchError) else traceback.format_exc()  # ours say what to do
+        return failed(task, reason_of(error), cost, trace)
     shared = _shared(task, cost, "ok")
     return replace(found, rows=[shared | row for row in found.rows])
 
@@ -104,7 +109,7 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
     tasks = list(tasks)
     if is_planning():
         return listed(tasks, run)
-    missing = [task for task in tasks if not _is_recorded(task.experiment, task.tier, task.trial.key)]
+    missing = [task for task in tasks if not _is_recorded(*_place(task))]
     recorded = len(tasks) - len(missing)
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
     record(missing, run, label, jobs)
@@ -113,16 +118,17 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
 def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
     """Run tasks and record each as it ends; see `complete`."""
     n_workers = min(cpu_count() if jobs == -1 else jobs, len(missing))
-    if n_workers > 1:
-        missing.sort(key=lambda task: -task.trial.fraction)  # longest first: no core waits at the end
     failures = []
-    with interrupts_delivered(), closing(answers(run, missing, n_workers, WARM)) as ended:
+    with interrupts_delivered(), closing(answers(run, _in_order(missing, n_workers), n_workers, WARM)) as ended:
         for task, answer in tqdm(ended, total=len(missing), desc=label, unit="trial", disable=not missing):
             result = failed(task, str(answer)) if isinstance(answer, Lost) else answer
             result.write()
+            trial = task.trial
+            what = f"{trial.model} on {trial.dataset}, fraction {trial.fraction:g}"
+            for note in result.notes:
+                log.warning(f"{what}: {note}")
             if result.failure:
-                trial = task.trial
-                failures.append(f"{trial.model} on {trial.dataset}, fraction {trial.fraction:g}, {result.failure}")
+                failures.append(f"{what}, {result.failure}")
                 log.warning("\n".join(filter(None, (failures[-1], result.traceback))))
     if failures:
         print(f"{label}: {len(failures)} of {len(missing)} trials failed, e.g. {failures[0]}", file=sys.stderr)
@@ -132,6 +138,21 @@ def check_jobs(jobs: int) -> None:
     """Raise a BenchError unless that is a number of processes."""
     if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
         raise BenchError(f"jobs={jobs!r} should be a whole number of processes, or -1 for one per core.")
+
+
+def _in_order(missing: list[Task], n_workers: int) -> list[Task]:
+    """Return tasks as they are begun: what failed before comes last, and may fail again after all else is recorded."""
+
+    def rank(task: Task) -> tuple[bool, float]:
+        longest_first = -task.trial.fraction if n_workers > 1 else 0  # no core waits at the end
+        return records.path_of(*_place(task)).exists(), longest_first
+
+    return sorted(missing, key=rank)
+
+
+def _place(task: Task) -> tuple[str, str, str]:
+    """Return where the record of a task belongs."""
+    return task.experiment, task.tier, task.trial.key
 
 
 def _is_recorded(*trial: str) -> bool:

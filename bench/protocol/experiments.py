@@ -10,10 +10,10 @@ import pandas as pd
 
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import commit, versions
-from bench.core.settings import parse
 from bench.datasets import Request, described, loaded
 from bench.datasets.splits import split
 from bench.protocol import records
+from bench.protocol.parameters import given
 from bench.protocol.planning import is_planning
 from bench.protocol.runner import run
 from bench.protocol.trials import TIERS, Grid
@@ -40,7 +40,8 @@ def run_grid(
         Trials at a time; see `bench.protocol.runner.run`.
     choices
         Fields of the grid that take the place of the tier's own; None keeps the tier's.  Overrides are merged with the
-        tier's, setting by setting.  Text is read as YAML, because papermill hands lists over as text.
+        tier's, setting by setting.  Text is read as `bench.protocol.parameters.given` does, because papermill's own
+        command line hands lists over as text.
 
     Raises
     ------
@@ -49,16 +50,17 @@ def run_grid(
     """
     if tier not in tiers:
         raise unknown("tier", tier, tiers)
-    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
+    chosen = given(choices | {"compute": compute, "jobs": jobs})
+    compute, jobs = chosen.pop("compute", False), chosen.pop("jobs", 1)
     grid = Grid(experiment, tier, **_merged(tiers[tier], chosen))
-    foreign = set(grid.dataset) - set(Grid(experiment, tier, **tiers[tier]).dataset)
+    foreign = {*grid.dataset, *filter(None, [grid.query])} - set(Grid(experiment, tier, **tiers[tier]).dataset)
     if tier == "paper" and foreign:
         raise BenchError(
             f"tier='paper' stands for the paper's own data, not {', '.join(sorted(foreign))}; "
             "use tier='standin' for other data."
         )
-    if parse("compute", compute):
-        run(grid, jobs=parse("jobs", jobs))
+    if compute:
+        run(grid, jobs=jobs)
     return recorded(experiment, tier)
 
 
@@ -91,11 +93,12 @@ def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: 
     """Record size, depth and composition of data sets, as `run_grid` records trials."""
     if tier not in tiers:
         raise unknown("tier", tier, tiers)
-    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
+    chosen = given(choices | {"compute": compute})
     names = (tiers[tier] | chosen)["dataset"]
-    if parse("compute", compute):
+    if chosen.get("compute"):
         records.check_writable()
-        drop = tuple(chosen.get("drop", ()))
+        drop = chosen.get("drop", ())
+        drop = (drop,) if isinstance(drop, str) else tuple(drop)
         for name in [names] if isinstance(names, str) else names:
             try:
                 _describe(experiment, tier, Request(name, *(chosen.get(part) for part in PARTS), drop))
@@ -136,7 +139,16 @@ def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
             f"Nothing is recorded for {experiment} at tier {tier!r}. "
             f"Make the records with: bench run chapters/{experiment}.md -p tier {tier}"
         )
-    return table
+    return _scored(table)
+
+
+def _scored(table: pd.DataFrame) -> pd.DataFrame:
+    """Return records without trials on a query that has no labels: there is nothing to show of them."""
+    trial = ["tier", "key"]
+    scored = table.loc[table["metric"] == "accuracy", trial]
+    without = (table["query"] != "") & (table["status"] == "ok")
+    without &= ~pd.MultiIndex.from_frame(table[trial]).isin(pd.MultiIndex.from_frame(scored))
+    return table[~without].reset_index(drop=True)
 
 
 def _merged(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +156,8 @@ def _merged(of_tier: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
 
     The tier's overrides of models that the user did not ask for are left out.
     """
-    merged = of_tier | chosen
+    instead = {"split"} if "query" in chosen else set()  # of a split that the tier names, not of one that the user does
+    merged = {name: value for name, value in of_tier.items() if name not in instead} | chosen
     models = merged["models"] if isinstance(merged["models"], list) else [merged["models"]]
     asked = {name for model in map(str, models) for name in (model, model.partition("@")[0])}
     overrides = {name: settings for name, settings in of_tier.get("overrides", {}).items() if name in asked}

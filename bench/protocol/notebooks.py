@@ -3,16 +3,16 @@
 import ast
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench.core.atomic import cannot_write, check_writable
-from bench.core.errors import BenchError, unknown
+from bench.core.errors import BenchError, Faults, listed, unknown
 from bench.core.places import ROOT
 from bench.protocol.place import notebooks_folder
-from bench.protocol.planning import planning
+from bench.protocol.planning import LEFT_OUT, planning
 
 _ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
 
@@ -23,13 +23,22 @@ def chapters() -> dict[str, Path]:
 
 
 def find(name: str) -> Path:
-    """Return the file of a chapter, given its name or its path."""
-    path = Path(name)
+    """Return the file of a chapter, given its name or its path, which is looked for here and then in the project.
+
+    Raises
+    ------
+    BenchError
+        If there is no such chapter, or it is no MyST text.
+    """
+    path, known = Path(name).expanduser(), chapters()
     if path.suffix == ".md" and path.is_file():
         return path
-    known = chapters()
+    if path.suffix == ".ipynb":
+        raise BenchError(f"{name} is a notebook, a chapter is text: jupytext --to md:myst {name}, then bench run .md")
+    if len(path.parts) > 1 and path.parts[-2] != "chapters":
+        raise BenchError(f"No file {name}; chapters go by their names, such as {listed(known, most=3)}.")
     if path.stem not in known:
-        raise unknown("chapter", name, known)
+        raise unknown("chapter", path.stem, known)
     return known[path.stem]
 
 
@@ -46,15 +55,24 @@ def known_parameters(name: str) -> dict[str, Any]:
     """Return the constants in a chapter's ``parameters`` cell."""
     import jupytext
 
-    return parameters_of(jupytext.read(find(name)))
+    path = find(name)
+    try:
+        return parameters_of(jupytext.read(path))
+    except (ValueError, SyntaxError, AttributeError) as error:  # of a user's own chapter
+        raise BenchError(
+            f"{path}: the parameters cell cannot be read, {error}; it holds constants alone, such as seeds = [0, 1]."
+        ) from error
 
 
-def check_parameters(name: str, parameters: dict[str, Any]) -> None:
-    """Raise a BenchError if a chapter has no such parameter; papermill itself would only warn."""
-    known = known_parameters(name)
+def check_parameters(name: str, parameters: Iterable[str]) -> None:
+    """Raise a BenchError that says all of it if a chapter has no such parameters; papermill itself would only warn."""
+    known, path, faults = known_parameters(name), find(name), Faults()
+    if parameters and not known:
+        raise BenchError(f"{path.name} has no parameters, since it runs no trials; leave {listed(parameters)} out.")
     for key in parameters:
         if key not in known:
-            raise unknown(f"parameter of {find(name).name}", key, known)
+            faults.add(str(unknown(f"parameter of {path.name}", key, known)))
+    faults.raised()
 
 
 def up_to_records(cells: list) -> list:
@@ -106,6 +124,16 @@ def _names(source: str) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
+def left_out(executed: Path) -> list[str]:
+    """Return what grids of an executed notebook have said cannot be run; see `bench.protocol.trials.Grid.tasks`."""
+    import nbformat
+
+    cells = nbformat.read(executed, as_version=4).cells
+    said = ["".join(o.text for o in cell.get("outputs", ()) if o.get("name") == "stderr") for cell in cells]
+    found = (line.partition(LEFT_OUT)[2] for text in said for line in text.splitlines())
+    return list(dict.fromkeys(filter(None, found)))
+
+
 def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bool = False) -> Path:
     """Execute a chapter and return the executed notebook, in ``notebooks`` of the own results.
 
@@ -149,9 +177,9 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
     except papermill.PapermillExecutionError as error:
         if error.ename == KeyboardInterrupt.__name__:  # Ctrl-C reached the kernel first
             raise KeyboardInterrupt from None
-        # An error of ours says all there is to say; any other needs the traceback, which the notebook keeps.
-        reason = error.evalue if error.ename == BenchError.__name__ else f"{error.ename}: {error.evalue}"
-        raise BenchError(f"{path.name} stopped: {reason}\n(traceback in {output})") from error
+        if error.ename == BenchError.__name__:  # it says all there is to say
+            raise BenchError(error.evalue) from error
+        raise BenchError(f"{path.name} stopped: {error.ename}: {error.evalue}\n(traceback in {output})") from error
     except OSError as error:
         raise cannot_write(output.parent, error) from error
     return output

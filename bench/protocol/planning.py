@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+LEFT_OUT = ", left out: "  # between the name of a grid and what of it cannot be run
 _LISTED: ContextVar[list[tuple[Any, Callable]] | None] = ContextVar("listed", default=None)
 
 

@@ -10,8 +10,10 @@ import logging
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ from bench.core.errors import BenchError
 from bench.core.places import ROOT, is_checkout
 from bench.protocol.columns import COLUMNS, read_csv
 from bench.protocol.place import own_file, own_files, own_folder
-from bench.statistics.predictions import Predictions
+from bench.statistics.predictions import ABSTAINED, Predictions
 
 log = logging.getLogger("bench")
 GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
@@ -71,8 +73,22 @@ def _take_over(table: pd.DataFrame, predictions: Path, experiment: str) -> None:
     atomic.write(target, lambda file: file.write(text), replace=True)
 
 
-def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predictions | None = None) -> None:
+def write(
+    rows: list[dict],
+    cells: np.ndarray | None = None,
+    predictions: Predictions | None = None,
+    names: np.ndarray | None = None,
+) -> None:
     """Write one trial, predictions first, so that a record without its predictions cannot exist.
+
+    Parameters
+    ----------
+    rows
+        As `bench.protocol.columns` has them.
+    cells, predictions
+        The scored cells and what was said of them.
+    names
+        Of the cells as their file has them, where it repeats some.
 
     Raises
     ------
@@ -86,7 +102,8 @@ def write(rows: list[dict], cells: np.ndarray | None = None, predictions: Predic
         return
     _set_aside(path)
     if predictions is not None:
-        atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, cells, predictions), replace=True)
+        said = (cells, predictions, names)
+        atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, *said), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = table.to_csv(index=False).encode()
     atomic.write(path, lambda file: file.write(text), replace=there is not None)
@@ -113,7 +130,16 @@ def read(experiment: str | None = None, *, own: bool = True, committed: bool = T
 
 
 def _without_superseded(table: pd.DataFrame) -> pd.DataFrame:
-    known = set(table.loc[table["origin"] == "own", ["experiment", "tier", "key"]].itertuples(index=False, name=None))
+    """Return records without committed ones of trials that the user has run.
+
+    What failed, or lacks a number that is committed, takes the place of nothing.
+    """
+    told = ["experiment", "tier", "key", "metric"]
+    plain = table[(table["status"] == "ok") & (table["class"] == "") & np.isfinite(table["value"].astype(float))]
+    own = plain["origin"] == "own"
+    mine = set(plain.loc[own, told].itertuples(index=False, name=None))
+    lacking = {key[:3] for key in plain.loc[~own, told].itertuples(index=False, name=None) if key not in mine}
+    known = {key[:3] for key in mine} - lacking
     keys = table[["experiment", "tier", "key"]].itertuples(index=False, name=None)
     superseded = np.array([key in known for key in keys], dtype=bool) & (table["origin"] == "committed")
     return table[~superseded].reset_index(drop=True)
@@ -127,21 +153,44 @@ def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, 
     BenchError
         If there are none; a damaged file of the user's own is as good as none, and is named in a warning.
     """
+    return _kept(experiment, tier, key, _load_predictions)
+
+
+def names_of_cells(experiment: str, tier: str, key: str) -> np.ndarray:
+    """Return the names of the scored cells as their file has them, where it repeats some; else as predictions do."""
+    return _kept(experiment, tier, key, _load_names)
+
+
+def has_predictions(experiment: str, tier: str, key: str) -> bool:
+    """Return whether there is a file with the predictions of a trial."""
+    return any(path.exists() for path in _predictions_files(experiment, tier, key))
+
+
+def _predictions_files(experiment: str, tier: str, key: str) -> list[Path]:
     own = own_file(f"{experiment}/{tier}/{key}.npz")
-    for path in filter(None, (own, committed_folder() / experiment / f"{key}.npz")):
+    return [path for path in (own, committed_folder() / experiment / f"{key}.npz") if path]
+
+
+def _kept(experiment: str, tier: str, key: str, load: Callable[[Path], Any]) -> Any:
+    for path in _predictions_files(experiment, tier, key):
         try:
             if path.exists():
-                return _load_predictions(path)
+                return load(path)
         except DAMAGED as error:
             _warn_once(f"Left out: {path} holds no predictions ({error}); delete it and run the chapter again.")
     raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+
+
+def _load_names(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as kept:
+        return kept["names"] if "names" in kept else kept["cells"]
 
 
 def _load_predictions(path: Path) -> tuple[np.ndarray, Predictions]:
     with np.load(path, allow_pickle=False) as kept:
         classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
-        truth, predicted = kept["labels"][kept["truth"]], classes[kept["predicted"]]
+        truth, predicted = kept["labels"][kept["truth"]], np.append(classes, ABSTAINED)[kept["predicted"]]
         batch = kept["batches"][kept["batch"]] if "batch" in kept else None
         return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
 
@@ -161,6 +210,7 @@ def commit(experiment: str, tier: str | None = None) -> Path:
         raise BenchError(f"No own records of {experiment} to commit; make them: bench run chapters/{experiment}.md")
     tables = [table for table in (mine, read(experiment, own=False)) if len(table)]
     table = _without_superseded(pd.concat(tables, ignore_index=True))
+    table = table[~(table["status"].ne("ok") & table["key"].isin(table.loc[table["status"] == "ok", "key"]))]
     table = table[(table["class"] == "") | ~(table["fraction"] < 1)]
     order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]
     table = table.sort_values(order, kind="stable")[list(COLUMNS)]
@@ -180,9 +230,9 @@ def check_writable(experiment: str = "", tier: str = "") -> None:
         atomic.check_writable(own_folder() / experiment / tier)
 
 
-def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None:
+def _save_predictions(file, cells: np.ndarray, predictions: Predictions, names: np.ndarray | None) -> None:
     labels, truth = np.unique(predictions.truth, return_inverse=True)
-    batch = {}
+    batch = {} if names is None or (names == cells).all() else {"names": names}
     if predictions.batch is not None:
         batch["batches"], codes = np.unique(predictions.batch, return_inverse=True)
         batch["batch"] = codes.astype(np.int16)
@@ -192,7 +242,7 @@ def _save_predictions(file, cells: np.ndarray, predictions: Predictions) -> None
         labels=labels,
         classes=predictions.classes,
         truth=truth.astype(np.int16),
-        predicted=np.searchsorted(predictions.classes, predictions.predicted).astype(np.int16),
+        predicted=predictions.columns.astype(np.int16),
         probabilities=predictions.probabilities.astype(np.float16),
         **batch,
     )

@@ -1,22 +1,23 @@
 """Run trials: fit on training cells alone, predict the scored cells, score."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from bench.core.provenance import Cost
 from bench.core.unfinished import kept_in
-from bench.datasets import described, loaded
+from bench.datasets import described
 from bench.datasets.sources import cache_folder
-from bench.datasets.splits import split, subset
 from bench.models import create
-from bench.models.contract import Annotator, without_labels
+from bench.models.answers import predictions_of, remarks
+from bench.models.contract import labels_of, without_labels
 from bench.protocol import records
 from bench.protocol.conditions import conditions, hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
+from bench.protocol.sides import sides_of
 from bench.protocol.trials import Grid, Task
-from bench.statistics.metrics import score
-from bench.statistics.predictions import Predictions
+from bench.statistics.metrics import METRICS, score
 
 
 def run(grid: Grid, *, jobs: int = 1) -> None:
@@ -49,37 +50,46 @@ def run_task(task: Task) -> Result:
 
 
 def _fit_and_score(task: Task, cost: Cost) -> Result:
-    adata, dataset, trial = loaded(task.source), described(task.source), task.trial
-    rows_of = split(adata, trial.split)
-    stratified = dataset.published_subset == "stratified"
-    chosen = subset(adata, rows_of.train, trial.fraction, trial.seed, trial.subset, stratified)
-    train, scored = adata[chosen].copy(), adata[rows_of.test].copy()
+    sides, dataset, trial = sides_of(task), described(task.source), task.trial
+    train, scored = sides.train, sides.scored  # views: whatever a model is given is a copy of its own
     cost.n_train, cost.n_test = train.n_obs, scored.n_obs
-    truth = scored.obs["cell_type"].astype(str).to_numpy()
+    batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
+    cells = without_labels(scored.copy())
     task.check_unchanged()
     model = create(task.spec)
     state = cache_folder() / "unfinished" / f"{trial.key}-{hash_of(task.spec.weights)[:8]}.pt"
     with cost, kept_in(state) as kept:
-        leaks = {"validation": scored} if task.spec.sees_scored_cells else {}
-        model.fit(train, seed=trial.seed, **leaks)
-        cells = without_labels(scored)
-        probabilities = np.asarray(model.predict_proba(cells))
-        own = getattr(type(model), "predict", Annotator.predict)
-        predicted = None if own is Annotator.predict else np.asarray(model.predict(cells))  # not to infer twice
+        leaks = {"validation": scored.copy()} if task.spec.sees_scored_cells else {}
+        model.fit(train.copy(), seed=trial.seed, **leaks)
+        predictions = predictions_of(model, cells, sides.truth, np.unique(labels_of(train)), batch)
     cost.seconds += kept.earlier_s
-    batch = scored.obs["batch"].astype(str).to_numpy() if "batch" in scored.obs else None
-    predictions = Predictions(truth, probabilities, np.asarray(model.classes_), predicted, batch)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(predictions, dataset.hard_pair)]
-    share = {"train_share": round(train.n_obs / len(rows_of.train), 6)}
+    rows += [{"metric": m, "class": "", "value": v} for m, v in sides.measures.items()]
+    told, odd = _diagnostics(model)
+    share = {"train_share": round(train.n_obs / sides.n_trainable, 6)}
     columns = share | conditions(model, task.spec, train, cells)
-    return Result([columns | row for row in rows + _diagnostics(model)], scored.obs_names.to_numpy(), predictions)
+    rows, notes = [columns | row for row in rows + told], tuple(remarks(predictions) + odd)
+    return Result(rows, scored.obs_names.to_numpy(), predictions, names=sides.names, notes=notes)
 
 
-def _diagnostics(model) -> list[dict[str, Any]]:
-    rows = []
+def _diagnostics(model) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return rows of the figures that a model tells of itself, and what is said of those that cannot be recorded."""
+    rows, odd = [], []
     for metric, value in getattr(model, "diagnostics_", {}).items():
-        if np.ndim(value):
-            rows += [{"metric": metric, "class": "", "epoch": i, "value": v} for i, v in enumerate(value, start=1)]
+        values = _numbers(value)
+        if values is None or metric in METRICS:
+            why = "the name of a metric" if metric in METRICS else "neither a number nor a list of numbers"
+            odd.append(f"diagnostics_[{metric!r}] is {why} and is not recorded")
+        elif values.ndim:
+            rows += [{"metric": metric, "class": "", "epoch": i, "value": v} for i, v in enumerate(values, start=1)]
         else:
-            rows.append({"metric": metric, "class": "", "value": value})
-    return rows
+            rows.append({"metric": metric, "class": "", "value": float(values)})
+    return rows, odd
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """Return a figure, or one per epoch, and nothing for anything else."""
+    with suppress(Exception):  # whatever an object of the user's raises
+        values = np.asarray(value, dtype=np.float64)
+        return values if values.ndim < 2 else None
+    return None

@@ -2,25 +2,30 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench import weights
-from bench.core.errors import BenchError, unknown
-from bench.core.keys import canonical, digest, settled, settled_of
-from bench.datasets import Request, described, loaded
-from bench.datasets.splits import SUBSETS, expand
+from bench.core.errors import BenchError, Faults, listed, unknown
+from bench.core.keys import added, canonical, digest, settled, settled_of
+from bench.datasets import DATASETS, Request, described, loaded
+from bench.datasets.splits import SUBSETS, check_name
 from bench.models import describe
 from bench.models.origin import is_ours, origin_of, said
 from bench.models.origin.settings import settings_of
 from bench.models.registry import Spec
 from bench.protocol.columns import yes_no
-from bench.protocol.planning import is_planning
+from bench.protocol.pairs import SPLIT, Pair, paired
+from bench.protocol.parameters import TIERS
+from bench.protocol.planning import LEFT_OUT, is_planning
+from bench.protocol.possible import Draws, check_model, possible_splits
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
-TIERS = ("quick", "standin", "paper")
 _IMPORTED: dict[type, str] = {}  # versions of models from outside as this process first met them
 
 
@@ -40,6 +45,7 @@ class Trial:
     fraction: float
     seed: int
     protocol: str  # of the project and of the model; for a model from outside, of what it imports
+    query_hash: str = added("")  # of the checked content of other data that are scored, in the place of a split
 
     @property
     def key(self) -> str:
@@ -57,6 +63,7 @@ class Task:
     source: Request  # name or path of the data, and how they are read
     spec: Spec
     reading: dict[str, str] = field(default_factory=dict)  # how the data were read, see bench.datasets.request
+    query: Request | None = None  # the data that are scored, where they are no part of the source
 
     @property
     def known(self) -> dict[str, Any]:
@@ -116,66 +123,151 @@ class Grid:
             value = getattr(self, name)
             if not isinstance(value, (list, tuple)):  # one name stands for a list of one
                 object.__setattr__(self, name, [value])
-        if self.tier not in TIERS:
-            raise unknown("tier", self.tier, TIERS)
+        faults = Faults()
+        for check in (self._check_names, self._check_lists, self._check_overrides):
+            check(faults)
+        if faults.said:  # all that is wrong is said at once
+            with suppress(TypeError, AttributeError):  # of what is said to be of another kind
+                self._specs(faults)
+                for name in self.dataset:
+                    with faults.noted():
+                        described(self._request(name))
+        faults.raised()
+
+    def _check_names(self, faults: Faults) -> None:
+        for name, valid in (("tier", TIERS), ("subset", SUBSETS)):
+            if getattr(self, name) not in valid:
+                faults.add(str(unknown(name, getattr(self, name), valid)))
+        columns = {name: getattr(self, name) for name in _OF_FILES if getattr(self, name) is not None}
+        if columns and {*map(str, self.dataset), *([self.query] if self.query else [])} <= {*DATASETS}:
+            of = listed(map(str, self.dataset))
+            faults.add(f"{listed(columns)} goes with an .h5ad file, and {of} is read as it is; name a file as dataset.")
         named = self.split if isinstance(self.split, (list, tuple)) else [self.split or "random"]
         if not named or not all(isinstance(name, str) for name in named):
-            raise BenchError(f"split={self.split!r} should be a name, or a list such as ['random', 'held_out:*'].")
-        if self.subset not in SUBSETS:
-            raise unknown("subset", self.subset, SUBSETS)
+            return faults.add(f"split={self.split!r} should be a name, or a list such as ['random', 'held_out:*'].")
+        for name in named:
+            with faults.noted():
+                check_name(name)
+        if self.query is not None and not isinstance(self.query, str):
+            faults.add(f"query={self.query!r} should be one name or path; what is trained on may be several.")
+        if self.query is not None and self.split is not None:
+            faults.add(
+                f"query={self.query!r} has all of its cells scored and all of the data set trained on, so that "
+                f"split={self.split!r} has nothing to say; leave one of the two out."
+            )
+
+    def _check_lists(self, faults: Faults) -> None:
         for name, (kind, example) in _LISTS.items():
             value = getattr(self, name)
             if not value or not all(isinstance(item, kind) and not isinstance(item, bool) for item in value):
-                raise BenchError(f"{name}={value!r} should be a list such as {example}.")
-        if bad := [fraction for fraction in self.fractions if not 0 < fraction <= 1]:
-            raise BenchError(f"fractions={bad!r} should be above 0 and at most 1; 0.1 is ten per cent of the cells.")
-        if bad := [seed for seed in self.seeds if seed < 0]:
-            raise BenchError(f"seeds={bad!r} should be whole numbers from 0 on.")
+                faults.add(f"{name}={value!r} should be a list such as {example}.")
+            elif name == "fractions" and (bad := [fraction for fraction in value if not 0 < fraction <= 1]):
+                faults.add(f"fractions={bad!r} should be above 0 and at most 1; 0.1 is ten per cent of the cells.")
+            elif name == "seeds" and (bad := [seed for seed in value if not 0 <= seed < 2**32]):
+                faults.add(f"seeds={bad!r} should be whole numbers from 0 on, below 2**32.")
+
+    def _check_overrides(self, faults: Faults) -> None:
         if not isinstance(self.overrides, dict) or not all(isinstance(o, dict) for o in self.overrides.values()):
-            raise BenchError(f"overrides={self.overrides!r} should be such as {{'l1_logistic': {{'Cs': [0.1, 1]}}}}.")
-        known = {name for model in self.models for name in (model, model.partition("@")[0])}
-        for name in set(self.overrides) - known:
-            raise unknown("model in overrides", name, known)
+            return faults.add(f"overrides={self.overrides!r} should be such as {{'l1_logistic': {{'Cs': [0.1, 1]}}}}.")
+        known = {name for model in map(str, self.models) for name in (model, model.partition("@")[0])}
+        for name in sorted(map(str, set(self.overrides) - known)):
+            faults.add(str(unknown("model in overrides", name, known)))
 
     def tasks(self) -> list[Task]:
-        """Return one task per trial, small fractions first; data sets are loaded to know their content."""
-        models = [(spec, _of_model(spec)) for spec in self._specs()]
-        tasks = [task for name in self.dataset for task in self._of_dataset(name, models)]
+        """Return one task per trial, small fractions first; data sets are loaded to know their content.
+
+        What cannot be run is said, all of it before weights are fetched or made, and left out.
+
+        Raises
+        ------
+        BenchError
+            If nothing is left; while a plan is made, if anything is left out.
+        """
+        faults = Faults()
+        specs = self._specs(faults)
+        data = [self._data(name, faults) for name in self.dataset]
+        if is_planning() or not specs or not any(found.choices for found in filter(None, data)):
+            faults.raised()
+        self._say(faults)
+        ready = specs if is_planning() else self._ready(specs)
+        models = [(spec, _of_model(spec)) for spec in ready]
+        tasks = [task for found in filter(None, data) for task in self._of_data(found, models)]
         return list({task.trial.key: task for task in tasks}.values())  # what is asked for twice is run once
 
-    def _specs(self) -> list[Spec]:
-        """Return the models with their overrides, those of a variant last, and with weights that are on this machine.
+    def _say(self, faults: Faults) -> None:
+        for sentence in faults.said:
+            print(f"{self.experiment} ({self.tier}){LEFT_OUT}{sentence}", file=sys.stderr)
 
-        A model whose known weights cannot be had here is left out, and that is said; others can still be run.
-        """
-        specs, failures = [], []
+    def _specs(self, faults: Faults) -> list[Spec]:
+        """Return the models with their overrides, those of a variant last."""
+        specs = []
         for model in self.models:
             of_model, of_variant = (self.overrides.get(name, {}) for name in (model.partition("@")[0], model))
-            spec = describe(model, of_model | of_variant)
-            try:
-                specs.append(spec if is_planning() else here(spec, self.tier))
-            except BenchError as error:
-                if spec.weights not in (*weights.known(), *weights.pretrained_names()):
-                    raise
-                failures.append(error)
-                print(f"{self.experiment} ({self.tier}): {model} is left out. {error}", file=sys.stderr)
-        if not specs:
-            raise failures[0]
+            with faults.noted(model):
+                spec = describe(model, of_model | of_variant)
+                if not is_planning():
+                    check_model(spec)
+                specs.append(spec)
         return specs
 
-    def _of_dataset(self, name: str, models: list[tuple[Spec, dict[str, str]]]) -> Iterator[Task]:
-        request = Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
-        dataset, adata = described(request), loaded(request)
-        named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
-        for fraction, split, (spec, model) in product(sorted(self.fractions), expand(adata, named), models):
-            shared = (Path(name).name, adata.uns["bench"]["hash"], split, self.subset)
+    def _ready(self, specs: list[Spec]) -> list[Spec]:
+        """Return the models with weights that are on this machine; one whose weights cannot be had is left out."""
+        ready, faults = [], Faults()
+        for spec in specs:
+            with faults.noted(spec.name):
+                ready.append(here(spec, self.tier))
+        if not ready:
+            faults.raised()
+        self._say(faults)
+        return ready
+
+    def _request(self, name: str) -> Request:
+        return Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
+
+    def _data(self, name: str, faults: Faults) -> "_Data | None":
+        """Return a data set with what can be run on it, or nothing where it cannot be read."""
+        request, where = self._request(name), Path(name).name
+        with faults.noted(where):
+            pair = paired(request, self.query)
+            dataset, adata = described(pair.reference), loaded(pair.reference)
+            named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
+            stratified = dataset.published_subset == "stratified"
+            whole = {SPLIT: np.arange(adata.n_obs)} if pair.query else None
+            splits = whole or possible_splits(adata, named, faults)
+            draws = Draws(adata, self.subset, stratified, self.seeds[0])
+            choices = [
+                (fraction, split)
+                for fraction in sorted(self.fractions)
+                for split, train in splits.items()
+                if draws.possible(fraction, split, train, faults)
+            ]
+            reading = pair.reference.reading(adata) | pair.columns
+            return _Data(pair, adata.uns["bench"]["hash"], reading, choices)
+        return None
+
+    def _of_data(self, data: "_Data", models: list[tuple[Spec, dict[str, str]]]) -> Iterator[Task]:
+        for (fraction, split), (spec, model) in product(data.choices, models):
+            pair = data.pair
+            shared = (Path(pair.reference.name).name, data.hash, split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
             once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
             for seed in self.seeds[:1] if once else self.seeds:
-                trial = Trial(*shared, **model, fraction=float(fraction), seed=int(seed))
-                yield Task(trial, self.experiment, self.tier, request, spec, request.reading(adata))
+                drawn = {"fraction": float(fraction), "seed": int(seed), "query_hash": pair.query_hash}
+                trial = Trial(*shared, **model, **drawn)
+                yield Task(trial, self.experiment, self.tier, pair.reference, spec, data.reading, pair.query)
 
 
+@dataclass(frozen=True)
+class _Data:
+    """A data set that is there, and what can be run on it."""
+
+    pair: Pair
+    hash: str
+    reading: dict[str, str]
+    choices: list[tuple[float, str]]  # share of the training cells, split
+
+
+_OF_FILES = ("label", "batch", "layer", "symbols")
 _LISTS = {
     "dataset": (str, "['baron', 'kang']"),
     "models": (str, "['l1_logistic', 'knn']"),

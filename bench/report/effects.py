@@ -12,6 +12,8 @@ from bench.statistics.effects import MIN_PAIRS, Effect, of_published, over_seeds
 
 __all__ = ["MIN_PAIRS", "Effect", "of_published", "of_runs", "over_seeds"]
 
+ONE_ARM = ["title", "series"]  # an arm is one setting on one data set as it was read
+
 
 def of_runs(a: pd.DataFrame, b: pd.DataFrame, errors: list[pd.DataFrame] | tuple = ()) -> Effect:
     """Return a minus b for this project's runs of one tier, data set and share of the training cells.
@@ -23,8 +25,8 @@ def of_runs(a: pd.DataFrame, b: pd.DataFrame, errors: list[pd.DataFrame] | tuple
     errors
         ``masked_accuracy_se`` of the runs of a and of b, for the masked accuracy; else empty.
     """
-    if max(a["series"].nunique(), b["series"].nunique()) > 1:
-        return Effect(float(a["value"].mean() - b["value"].mean()), "several settings recorded")
+    if any(len(arm[told].drop_duplicates()) > 1 for arm in (a, b) for told in [arm.columns.intersection(ONE_ARM)]):
+        return Effect(float("nan"), "several settings recorded")
     pairs = _pairs(a, b)
     if pairs.empty:
         return Effect(float(a["value"].mean() - b["value"].mean()), "no seed in common")
@@ -51,9 +53,11 @@ def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Difference]:
         if metric.startswith("hard_") and not hard_pair:
             continue
         try:
-            a = records.read_predictions(pair.experiment_a, pair.tier_a, pair.key_a)[1]
-            b = records.read_predictions(pair.experiment_b, pair.tier_b, pair.key_b)[1]
+            cells, a = records.read_predictions(pair.experiment_a, pair.tier_a, pair.key_a)
+            others, b = records.read_predictions(pair.experiment_b, pair.tier_b, pair.key_b)
         except BenchError:  # large predictions are not committed
+            continue
+        if not np.array_equal(cells, others):  # scored on other cells
             continue
         clusters = a.batch if a.batch is not None and len(set(a.batch)) >= MIN_DONORS else None
         found.append(paired_bootstrap(a, b, metric, hard_pair=hard_pair, clusters=clusters))

@@ -31,7 +31,7 @@ class HoverChart:
         """Return what the book's page contains: a drawing, and the specification for `_static/hover.js`."""
         drawing = base64.b64encode(self.svg().encode()).decode()
         image = f'<img class="bench-drawing" alt="{html.escape(self.alt)}" src="data:image/svg+xml;base64,{drawing}">'
-        spec = json.dumps(self.spec, separators=(",", ":")).replace("</", "<\\/")
+        spec = json.dumps(self.spec, separators=(",", ":")).replace("<", "\\u003c")
         return f'<div class="bench-chart">{image}<script type="application/json">{spec}</script></div>'
 
     def svg(self) -> str:
@@ -58,7 +58,10 @@ def hover(chart, alt: str) -> HoverChart:
     """
     if not alt.strip():
         raise ValueError("say in `alt` what the chart shows: some readers hear the page")
-    return HoverChart({**chart.to_dict(), "description": alt}, alt)
+    import altair
+
+    with altair.data_transformers.enable("default", max_rows=None):  # own runs may be many
+        return HoverChart({**chart.to_dict(), "description": alt}, alt)
 
 
 def vega_lite_version() -> str:

@@ -15,16 +15,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.core.errors import BenchError
+from bench.report.figures.sources import DATA, SETTINGS
 from bench.report.figures.style import PLAIN
+
+DASH = "–"
+ONE_MEAN = ["tier", *DATA, "model", "variant", *SETTINGS, "fraction"]  # runs of one mean differ in none of them
 
 
 def say(name: str, value: Any) -> None:
-    """Give a number or a text the name by which a chapter's text shows it: ``{glue:text}`NAME:.3f```."""
+    """Give a number or a text the name by which a chapter's text shows it: ``{glue:text}`NAME:.3f```.
+
+    A number that is not known is shown as a dash, see `bench.report.book.dashes`.
+    """
     from myst_nb import glue
 
     plain = value.item() if isinstance(value, np.generic) else value  # NumPy's numbers print their type
-    glue(name, plain, display=False)
+    glue(name, DASH if isinstance(plain, float) and np.isnan(plain) else plain, display=False)
 
 
 def rows_of(table: pd.DataFrame, **where) -> pd.DataFrame:
@@ -37,25 +43,22 @@ def rows_of(table: pd.DataFrame, **where) -> pd.DataFrame:
 def values_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> pd.Series:
     """Return a metric of the runs for which each given column has the given value, a number per run.
 
-    Numbers per cell type, which records hold as well, are left out; so are a model's variants, unless one is named.
-
-    Raises
-    ------
-    BenchError
-        If there is no such run.
+    Numbers per cell type, which records hold as well, are left out; so are a model's variants, unless one is named,
+    and values that are no numbers.
     """
-    found = rows_of(runs, **{"metric": metric, "class": ""}, **where)
-    if "model" in where and "variant" not in where:
-        plain = found["variant"].isin(PLAIN)
-        found = found[plain] if plain.any() else found
-    if found.empty:
-        raise BenchError(f"No run with {metric} and {where}; see: bench records")
-    return found["value"]
+    found = _found(runs, metric, where)["value"]
+    return found[np.isfinite(found.astype(float))]
 
 
 def mean_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
-    """Return the mean of a metric over the runs for which each given column has the given value."""
-    return float(values_of(runs, metric, **where).mean())
+    """Return the mean of a metric over the runs for which each given column has the given value.
+
+    It is nan, which `say` shows as a dash, where there is no such run, and where the runs of one model differ in a
+    setting, in the data or in how these were read: nothing is ever averaged over that.
+    """
+    found = _found(runs, metric, where)
+    told = found[[column for column in ONE_MEAN if column in found]]
+    return float(values_of(found, metric).mean()) if len(told.drop_duplicates()) == 1 else float("nan")
 
 
 def lowest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
@@ -68,9 +71,9 @@ def highest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
     return float(values_of(runs, metric, **where).max())
 
 
-def mean_if_recorded(runs: pd.DataFrame, metric: str = "accuracy", **where) -> str:
-    """Return the mean as text with three digits, or ``(not recorded)`` where there is no such run."""
-    try:
-        return f"{mean_of(runs, metric, **where):.3f}"
-    except BenchError:
-        return "(not recorded)"
+def _found(runs: pd.DataFrame, metric: str, where: dict) -> pd.DataFrame:
+    found = rows_of(runs, **{"metric": metric, "class": ""}, **where)
+    if "model" in where and "variant" not in where:
+        plain = found["variant"].isin(PLAIN)
+        found = found[plain] if plain.any() else found
+    return found

@@ -16,13 +16,13 @@ def against(records: pd.DataFrame, model: str, base: str) -> str:
 
     Of each tier and data set the largest share of the training cells counts at which both were run.
     """
-    accuracy = records[(records["metric"] == "accuracy") & records["variant"].isin(PLAIN)]
-    means = accuracy.groupby(["tier", "dataset", "fraction", "model"])["value"].mean().unstack()
-    both = means.reindex(columns=[model, base]).dropna()
-    largest = both.groupby(["tier", "dataset"]).tail(1)
+    runs = _plain(records[records["model"].isin([model, base])])
     said = []
-    for (tier, dataset, _), row in largest.iterrows():
-        said.append(f"{_where(tier, dataset)}: {row[model]:.3f} against {row[base]:.3f}")
+    for where, group in _by_data(runs):
+        means = group.groupby(["fraction", "model"])["value"].agg(_mean_of_one(group)).unstack()
+        both = means.reindex(columns=[model, base]).dropna()
+        for _, row in both.tail(1).iterrows():
+            said.append(f"{where}: {row[model]:.3f} against {row[base]:.3f}")
     return _joined(said)
 
 
@@ -38,13 +38,12 @@ def arms(records: pd.DataFrame, model: str, names: dict[str, str]) -> str:
     names
         What to call each variant, in the order of the sentence.  A variant without runs is left out.
     """
-    runs = records[(records["model"] == model) & (records["fraction"] == 1) & (records["metric"] == "accuracy")]
-    means = runs.groupby(["tier", "dataset", "variant"])["value"].mean().unstack()
-    means = means.reindex(columns=list(names)).dropna(how="all")
+    runs = runs_of(records[(records["model"] == model) & (records["fraction"] == 1)])
     said = []
-    for (tier, dataset), row in means.iterrows():
-        values = [f"{value:.3f} {names[variant]}" for variant, value in row.dropna().items()]
-        said.append(f"{_where(tier, dataset)}: {', '.join(values)}")
+    for where, group in _by_data(runs[runs["metric"] == "accuracy"]):
+        means = group.groupby("variant")["value"].agg(_mean_of_one(group)).reindex(list(names)).dropna()
+        values = [f"{value:.3f} {names[variant]}" for variant, value in means.items()]
+        said += [f"{where}: {', '.join(values)}"] if values else []
     return _joined(said)
 
 
@@ -76,15 +75,29 @@ def constant_runs(records: pd.DataFrame, model: str) -> str:
     """
     runs = complete(with_constant(runs_of(records[records["model"] == model])))
     runs = runs[runs["metric"] == "accuracy"]
-    counts = runs.groupby(["tier", "dataset", "variant"])["constant"].agg(["sum", "size"])
     said = []
-    for (tier, dataset, variant), row in counts.iterrows():
-        said.append(f"{_where(tier, dataset)}, {series_of(model, variant)}: {row['sum']:.0f} of {row['size']:.0f}")
+    for where, group in _by_data(runs):
+        for variant, of in group.groupby("variant"):
+            said.append(f"{where}, {series_of(model, variant)}: {of['constant'].sum():.0f} of {len(of)}")
     return _joined(said)
 
 
-def _where(tier: str, dataset: str) -> str:
-    return f"{tier} tier, {dataset}"
+def _plain(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracies of models in their plain variant."""
+    runs = runs_of(records)
+    return runs[(runs["metric"] == "accuracy") & runs["variant"].isin(PLAIN)]
+
+
+def _by_data(runs: pd.DataFrame):
+    """Yield tier and data in words, and the runs on them."""
+    for tier, of_tier in runs.groupby("tier"):
+        for title, group in of_tier.groupby("title"):
+            yield f"{tier} tier, {title.partition(': ')[2]}", group
+
+
+def _mean_of_one(runs: pd.DataFrame):
+    """Return how values of these runs are averaged: nan where they are of several settings."""
+    return lambda values: values.mean() if runs.loc[values.index, "series"].nunique() == 1 else float("nan")
 
 
 def _joined(said: list[str]) -> str:

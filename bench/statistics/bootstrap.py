@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.core.errors import BenchError
 from bench.statistics.metrics import METRICS, evaluate, has_pair
-from bench.statistics.predictions import Predictions
+from bench.statistics.predictions import ABSTAINED, Predictions
 
 MIN_DONORS = 10  # fewer clusters make a cluster bootstrap far too narrow
 
@@ -186,7 +186,8 @@ def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, har
 
 
 def _macro_f1_seen(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
-    support, calls, hits = _per_type(truth, predicted, weights, np.unique([truth, predicted]))
+    seen = np.setdiff1d([truth, predicted], [ABSTAINED])
+    support, calls, hits = _per_type(truth, predicted, weights, seen)
     return _mean_over_types(2 * hits, support + calls, support + calls > 0)
 
 

@@ -84,7 +84,9 @@ def shares_kept(
 
 
 def largest_share(several: list[Predictions], target: float) -> float:
-    """Return the share of `share_kept` without its interval."""
+    """Return the share of `share_kept` without its interval; nan without predictions."""
+    if not several:
+        return float("nan")
     everyone = np.ones((1, len(several[0].truth)), dtype=int)
     return float(np.mean([_largest(predictions, everyone, [target]) for predictions in several]))
 

@@ -13,9 +13,10 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from bench.core.errors import BenchError, unknown
-from bench.statistics.predictions import Predictions
+from bench.statistics.predictions import ABSTAINED, Predictions
 
 N_BINS = 15  # of the calibration error, equal width on [0, 1]
+TIE = 1e-6  # probabilities nearer to each other than that are equal
 
 
 def accuracy(predictions: Predictions) -> float:
@@ -35,7 +36,8 @@ def macro_f1(predictions: Predictions) -> float:
 
 def macro_f1_seen(predictions: Predictions) -> float:
     """Return the mean F1 over the types in truth or prediction, 0-1, as the paper publishes it."""
-    return float(f1_score(predictions.truth, predictions.predicted, average="macro", zero_division=0))
+    seen = np.union1d(predictions.labels, predictions.predicted[~predictions.abstained])
+    return float(f1_score(predictions.truth, predictions.predicted, labels=seen, average="macro", zero_division=0))
 
 
 def _per_class(score: Callable, predictions: Predictions) -> dict[str, float]:
@@ -85,10 +87,12 @@ def hard_f1(predictions: Predictions, hard_pair: Sequence[str]) -> float:
 
 
 def confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of the predicted type, 0-1, and whether it is right, both of shape (n_cells,)."""
-    column = np.searchsorted(predictions.classes, predictions.predicted)
-    sure = predictions.probabilities[np.arange(len(column)), column]
-    return sure, predictions.predicted == predictions.truth
+    """Return the probability of the predicted type, 0-1, and whether it is right, both of shape (n_cells,).
+
+    A cell without a predicted type has 0 and is not right: it claims nothing, and adds nothing to a calibration error.
+    """
+    sure = predictions.probabilities[np.arange(len(predictions.truth)), predictions.columns]
+    return np.where(predictions.abstained, 0.0, sure), predictions.predicted == predictions.truth
 
 
 def ece(predictions: Predictions) -> float:
@@ -108,7 +112,22 @@ def brier(predictions: Predictions) -> float:
 
 def predicted_types(predictions: Predictions) -> float:
     """Return how many different types were predicted; one for a constant prediction, that is a collapsed training."""
-    return float(len(np.unique(predictions.predicted)))
+    return float(len(np.unique(predictions.predicted[~predictions.abstained])))
+
+
+def abstained(predictions: Predictions) -> float:
+    """Return the share of cells that the model rejects, 0-1; each is wrong in accuracy and no type of its own in F1."""
+    return float(predictions.abstained.mean())
+
+
+def contradicted(predictions: Predictions) -> float:
+    """Return the share of cells whose predicted type is not the most probable one, 0-1; abstentions are none of them.
+
+    Accuracy and F1 then judge other answers than the calibration error and the Brier score do.
+    """
+    sure, _ = confidence(predictions)
+    lower = sure < predictions.probabilities.max(axis=1) - TIE
+    return float((lower & ~predictions.abstained).mean())
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,7 @@ class Metric:
     better: Literal["higher", "lower", "none"]
     description: str
     hard: bool = False  # defined only where a pair of hard types is given and present
+    notable: bool = False  # zero for nearly every model, and recorded only where it is not
 
 
 METRICS = {
@@ -137,7 +157,15 @@ METRICS = {
     "ece": Metric(ece, "lower", "gap between confidence and accuracy of the predicted type, 15 bins"),
     "brier": Metric(brier, "lower", "squared error of the probabilities summed over classes, 0-2"),
     "predicted_types": Metric(predicted_types, "none", "different types predicted; 1 for a constant prediction"),
+    "abstained": Metric(
+        abstained, "none", "share of test cells that the model rejects; wrong in accuracy", notable=True
+    ),
+    "contradicted": Metric(
+        contradicted, "none", "share of test cells whose predicted type is not the most probable one", notable=True
+    ),
 }
+
+WITHOUT_TRUTH = ("predicted_types", "abstained", "contradicted")  # all others compare with the true type
 
 
 def evaluate(metric: str, predictions: Predictions, hard_pair: Sequence[str] = ()) -> float | dict[str, float]:
@@ -161,19 +189,29 @@ def evaluate(metric: str, predictions: Predictions, hard_pair: Sequence[str] = (
 
 
 def score(predictions: Predictions, hard_pair: Sequence[str] = ()) -> list[tuple[str, str, float]]:
-    """Return every metric as rows (metric, cell type or "", value), hard ones only where they are defined."""
+    """Return every metric as rows (metric, cell type or "", value), hard and notable ones where there is something.
+
+    Of cells whose types nobody knows these are the metrics ``WITHOUT_TRUTH``.
+    """
     rows = []
     present = has_pair(predictions, hard_pair)
     for name, metric in METRICS.items():
-        if metric.hard and not present:
+        if (metric.hard and not present) or (name not in WITHOUT_TRUTH and not len(predictions.labels)):
             continue
         value = evaluate(name, predictions, hard_pair)
+        if metric.notable and not value:
+            continue
         rows += [(name, *item) for item in (value if isinstance(value, dict) else {"": value}).items()]
     return rows
 
 
 def confusion(predictions: Predictions) -> pd.DataFrame:
-    """Return counts of cells: rows `truth` (types in the truth), columns `predicted` (those and all known classes)."""
+    """Return counts of cells: rows `truth` (types in the truth), columns `predicted` (those and all known classes).
+
+    Cells that the model rejects have a last column of their own.
+    """
     counts = pd.crosstab(predictions.truth, predictions.predicted, rownames=["truth"], colnames=["predicted"])
-    columns = pd.Index(np.union1d(predictions.labels, predictions.classes), name="predicted")
-    return counts.reindex(columns=columns, fill_value=0)
+    columns = np.union1d(predictions.labels, predictions.classes)
+    if predictions.abstained.any():
+        columns = np.append(columns, ABSTAINED)
+    return counts.reindex(columns=pd.Index(columns, name="predicted"), fill_value=0)

@@ -10,6 +10,8 @@ import pandas as pd
 from bench.core.errors import BenchError
 
 SUM_TOLERANCE = 1e-3  # probabilities may have been stored as float16
+UNLABELLED = ""  # in the place of the true type where nobody knows it: such cells are predicted and not scored
+ABSTAINED = "(abstained)"  # in the place of a type where a model rejects a cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,8 @@ class Predictions:
         Types the model knows, shape (n_classes,); columns are put into alphabetical order.
     predicted
         Type the model gives each cell, shape (n_cells,). By default the most probable one, the alphabetically first
-        on a tie; a model whose probabilities saturate at 1 says here which one it means.
+        on a tie; a model whose probabilities saturate at 1 says here which one it means. `ABSTAINED` where it rejects
+        the cell: that is wrong, and no type of its own.
     batch
         Donor, study or condition of every cell, shape (n_cells,), where the data set has one.
 
@@ -62,14 +65,27 @@ class Predictions:
         predicted = _labels("predicted", self.predicted)
         if predicted.shape != self.truth.shape:
             raise BenchError(f"predicted has {len(predicted)} labels for {len(self.truth)} cells; expected one each.")
-        if strange := sorted(set(predicted.tolist()) - set(self.classes)):
-            raise BenchError(f"predicted holds {strange[:3]}, which are not in classes; expected only those.")
+        if strange := sorted(set(predicted.tolist()) - {*self.classes, ABSTAINED}):
+            raise BenchError(
+                f"predicted holds {strange[:3]}, which are not in classes; expected only those. "
+                "A label that rejects a cell is declared on the model's class, such as rejects = 'none of these'."
+            )
         return predicted
 
     @cached_property
     def labels(self) -> np.ndarray:
         """Types that occur in the truth: the fixed label set, independent of what a model emits."""
-        return np.unique(self.truth)
+        return np.unique(self.truth[self.truth != UNLABELLED])
+
+    @cached_property
+    def abstained(self) -> np.ndarray:
+        """Which cells the model gives no type, shape (n_cells,)."""
+        return self.predicted == ABSTAINED
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """Column of the predicted type, shape (n_cells,); -1 where the model abstains."""
+        return np.where(self.abstained, -1, np.searchsorted(self.classes, self.predicted))
 
     def take(self, cells: np.ndarray) -> "Predictions":
         """Return the predictions of some cells (indices or mask; an index may repeat)."""

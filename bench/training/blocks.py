@@ -14,15 +14,19 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
-from anndata.abc import CSCDataset
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import sparse_dataset
 
 from bench.core.errors import BenchError
-from bench.datasets import Dataset, Request, check, find, load
+from bench.core.keys import added
+from bench.datasets import Request, check, find, load, tables
 from bench.datasets.contract import _check_genes, _check_values, _unique_cells
-from bench.datasets.h5ad import _fixes_split, read_file, user_dataset
-from bench.datasets.load import _read
+from bench.datasets.h5ad import cells, user_dataset
+from bench.datasets.load import DATASETS, _read
 from bench.datasets.names import cell_ids, hidden_names
+from bench.datasets.notes import say
+from bench.datasets.opened import opened
+from bench.datasets.reading import Columns, Reading, columns, resolved, rows
+from bench.datasets.request import is_file
 from bench.datasets.sources import cache_folder, sha256_of
 from bench.datasets.splits import split
 
@@ -38,6 +42,14 @@ class Selection:
     excluded: tuple[str, ...] = ()  # splits, such as "random" or "held_out:human1", whose scored cells are left out
     label: str | None = None  # column of the cell type, for a file whose "random" split is excluded
     batch: str | None = None  # column of the batch, for a file of which a group is excluded
+    layer: str | None = added(None)  # these three: see bench.datasets.request
+    symbols: str | None = added(None)
+    drop: tuple[str, ...] = added(())
+
+    @property
+    def request(self) -> Request:
+        """What is asked of a file."""
+        return Request(self.dataset, self.label, self.batch, self.layer, self.symbols, self.drop)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Stream:
     genes: list[str]
     ids: np.ndarray  # (n_cells,) uint64, see `cell_ids`
     kept: np.ndarray  # (n_cells,) bool: which cells no excluded split scores
-    checked: bool  # whether the values were checked before
+    file: tuple[Reading, Columns] | None = None  # of a user's file, whose values are checked while they are read
 
     def blocks(self) -> Iterator[tuple[int, sp.csr_matrix]]:
         """Yield the number of the first row and the values, CSR float32 of shape (some cells, n_genes).
@@ -59,40 +71,30 @@ class Stream:
         Raises
         ------
         BenchError
-            If the file is broken, stored by gene, or its values are not what they are declared to be.
+            If the file is broken, or its values are not what they are declared to be.
         """
-        step = max(1, BLOCK_VALUES // len(self.genes))
-        seen = np.empty(0, np.float32)
-        with h5py.File(self.path) as file:
-            matrix = self._matrix(file)
-            for start in range(0, len(self.ids), step):
-                X = self._rows(matrix, start, start + step)
+        if self.file is None:
+            yield from self._checked_blocks()
+            return
+        seen, start = np.empty(0, np.float32), 0
+        with opened(self.path) as file:
+            for X in rows(file, *self.file):
                 seen = _notable(np.concatenate([seen, X.data]))
-                if not self.checked and self.values == "counts" and seen.size:
+                if self.values == "counts" and seen.size:
                     _check_values(seen, self.values, f"Data set {self.name!r}")
                 yield start, X
-        if not self.checked:
-            _check_values(seen, self.values, f"Data set {self.name!r}")
+                start += X.shape[0]
+        _check_values(seen, self.values, f"Data set {self.name!r}")
 
-    def _matrix(self, file: h5py.File):
-        if "X" not in file:
-            raise BenchError(f"{self.path} has no X; store the counts there (adata.X = adata.layers[...]).")
-        matrix = sparse_dataset(file["X"]) if isinstance(file["X"], h5py.Group) else file["X"]
-        if isinstance(matrix, CSCDataset):
-            raise BenchError(
-                f"{self.path} stores X gene by gene (CSC), so that cells cannot be read a few at a time; "
-                "write it again with adata.X = adata.X.tocsr()."
-            )
-        return matrix
+    def _checked_blocks(self) -> Iterator[tuple[int, sp.csr_matrix]]:
+        step = max(1, BLOCK_VALUES // len(self.genes))
+        with h5py.File(self.path) as file:
+            matrix = sparse_dataset(file["X"])
+            for start in range(0, len(self.ids), step):
+                yield start, self._rows(matrix, start, start + step)
 
     def _rows(self, matrix, start: int, end: int) -> sp.csr_matrix:
-        try:
-            X = sp.csr_matrix(matrix[start:end], dtype=np.float32)
-        except OSError as error:  # of h5py: cut short or damaged
-            raise BenchError(f"{self.path} cannot be read from cell {start:,} on: {error}. Copy it again.") from error
-        X.sum_duplicates()
-        X.eliminate_zeros()
-        return X
+        return matrix[start:end]
 
 
 def open_stream(selection: Selection) -> Stream:
@@ -103,7 +105,7 @@ def open_stream(selection: Selection) -> Stream:
     BenchError
         If the data set is unknown or lacks what its splits need.
     """
-    if str(selection.dataset).endswith(".h5ad"):
+    if selection.dataset not in DATASETS and is_file(selection.dataset):
         return _user_stream(selection)
     dataset = find(selection.dataset)
     path = cache_folder() / "datasets" / f"{dataset.name}-{dataset.version}.h5ad"
@@ -118,13 +120,13 @@ def _named_stream(selection: Selection, name: str, path: Path, _modified: int) -
     """Return the stream of a checked file, whose tables are read once as long as it stays the same."""
     head = read_h5ad(path, backed="r")
     head.file.close()
-    return _stream(selection, path, head.obs, head.uns["bench"] | {"name": name}, head.var_names, checked=True)
+    return _stream(selection, path, head.obs, head.uns["bench"] | {"name": name}, head.var_names)
 
 
-def _stream(selection: Selection, path: Path, obs: pd.DataFrame, about: dict, genes: pd.Index, checked: bool) -> Stream:
+def _stream(selection: Selection, path: Path, obs: pd.DataFrame, about: dict, genes: pd.Index) -> Stream:
     ids = cell_ids(about["name"], hidden_names(obs.index))
     kept = _kept(obs, about["name"], selection.excluded)
-    return Stream(about["name"], path, str(about["values"]), str(about["hash"]), genes.tolist(), ids, kept, checked)
+    return Stream(about["name"], path, str(about["values"]), str(about["hash"]), genes.tolist(), ids, kept)
 
 
 def _kept(obs: pd.DataFrame, name: str, excluded: tuple[str, ...]) -> np.ndarray:
@@ -141,56 +143,42 @@ def _kept(obs: pd.DataFrame, name: str, excluded: tuple[str, ...]) -> np.ndarray
 
 
 def _user_stream(selection: Selection) -> Stream:
-    path = Path(selection.dataset)
-    if not selection.excluded:
-        return _unlabelled_stream(path)
-    dataset = user_dataset(Request(str(path), selection.label, selection.batch))
-    head = read_file(path, backed="r")
-    head.file.close()
-    about = {"name": str(path), "values": dataset.values, "hash": sha256_of(path)[:16]}
-    return _stream(selection, path, _table(head, dataset, selection), about, head.var_names.astype(str), checked=False)
-
-
-def _unlabelled_stream(path: Path) -> Stream:
-    """Read names of genes and cells alone: the other tables of a million cells are large."""
-    try:
-        with h5py.File(path) as file:
-            genes = read_elem(file["var"]).index
-            declared = read_elem(file["uns/bench"]) if "uns/bench" in file else {}
-            ids = _ids(str(path), file["obs"])
-        if not len(genes) or not len(ids):
-            raise ValueError("no genes or no cells")
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        read_file(path, backed="r").file.close()  # says what is wrong with a missing, broken or empty file
-        raise BenchError(
-            f"{path} was written by an old anndata ({error}); write it again with adata.write_h5ad."
-        ) from error
-    _check_genes(genes, f"Data set {str(path)!r}")
-    values, digest = str(declared.get("values", "counts")), sha256_of(path)[:16]
-    return Stream(str(path), path, values, digest, genes.astype(str).tolist(), ids, np.ones(len(ids), bool), False)
+    """Return the stream of a user's file; unless cells are left out, its labels are not read."""
+    asked = selection.request
+    labelled = bool(selection.excluded or selection.drop)
+    reading = user_dataset(asked).read.reading if labelled else resolved(asked)
+    path, notes = reading.path, [*reading.notes]
+    with opened(asked.name) as file:
+        genes = columns(file, reading)
+        ids = _ids(str(path), file["obs"])
+        kept = np.ones(len(ids), bool)
+        if labelled:
+            table, kept, more = cells(file, reading)
+            notes += more
+    if labelled:
+        kept[kept] = _kept(_checked(table, reading), str(path), selection.excluded)
+    _check_genes(genes.names, f"Data set {str(path)!r}")
+    say(path, [*notes, *genes.notes])
+    digest = sha256_of(path)[:16]
+    return Stream(str(path), path, reading.values, digest, genes.names.tolist(), ids, kept, (reading, genes))
 
 
 def _ids(name: str, obs: h5py.Group) -> np.ndarray:
-    column = obs[obs.attrs["_index"]]
-    if isinstance(column, h5py.Dataset):
+    column = obs[obs.attrs["_index"]] if "_index" in obs.attrs else None
+    if isinstance(column, h5py.Dataset) and h5py.check_string_dtype(column.dtype):
         starts = range(0, len(column), BLOCK_NAMES)
         parts = [cell_ids(name, hidden_names(column.asstr()[start : start + BLOCK_NAMES])) for start in starts]
         ids = np.concatenate(parts or [np.empty(0, np.uint64)])
         if len(np.unique(ids)) == len(ids):
             return ids
-    return cell_ids(name, hidden_names(_unique_cells(read_elem(obs).index)))
+    return cell_ids(name, hidden_names(_unique_cells(tables.index(obs))))
 
 
-def _table(head: AnnData, dataset: Dataset, selection: Selection) -> pd.DataFrame:
-    """Put the tables through the contract, beside a matrix of one value: the real one is checked block by block."""
-    obs = pd.DataFrame({"cell_type": head.obs[selection.label or "cell_type"]})
-    if selection.batch:
-        obs["batch"] = head.obs[selection.batch]
-    if _fixes_split(head.obs):
-        obs["split"] = head.obs["split"]
-    one = 1.0 if dataset.values == "counts" else 0.5
-    X = sp.csr_matrix(([np.float32(one)], ([0], [0])), shape=head.shape)
-    return check(AnnData(X, obs=obs, var=pd.DataFrame(index=head.var_names)), dataset).obs
+def _checked(table: pd.DataFrame, reading: Reading) -> pd.DataFrame:
+    """Put the table through the contract, beside a matrix of one value: the real one is checked block by block."""
+    one = 1.0 if reading.values == "counts" else 0.5
+    X = sp.csr_matrix(([np.float32(one)], ([0], [0])), shape=(len(table), 1))
+    return check(AnnData(X, obs=table, var=pd.DataFrame(index=["gene"])), user_dataset(reading.asked)).obs
 
 
 def _notable(values: np.ndarray) -> np.ndarray:

@@ -19,8 +19,7 @@ def chosen(
     recipe: str,
     settings: Mapping[str, Any],
     data: Sequence[str] = (),
-    label: str | None = None,
-    batch: str | None = None,
+    **columns: Any,
 ) -> tuple[str, Pretraining]:
     """Return a name for the weights' file, and a named recipe with some of its settings changed.
 
@@ -32,8 +31,8 @@ def chosen(
         Fields of the model's recipe; values may be text, as on a command line.
     data
         Cells to train on in the place of the recipe's, each as in `selection`.
-    label, batch
-        Columns of ``.h5ad`` files.
+    columns
+        How ``.h5ad`` files are read: label, batch, layer, symbols, drop, see `bench.datasets.request`.
 
     Returns
     -------
@@ -52,14 +51,14 @@ def chosen(
         value = _parsed(value) if isinstance(value, str) else value
         given[name] = _selections(value) if name == "selections" else as_type(name, value, getattr(found, name))
     if data:
-        given["selections"] = tuple(selection(text, label, batch) for text in data)
-    elif label or batch:
-        raise BenchError("Columns (label, batch) go with cells of your own; name their .h5ad file as data.")
+        given["selections"] = tuple(selection(text, **columns) for text in data)
+    elif asked := [name for name, value in columns.items() if value]:
+        raise BenchError(f"{', '.join(asked)}: these go with cells of your own; name their .h5ad file as data.")
     found = replace(found, **given)
     return next((name for name, other in named().items() if other == found), f"{model}_own"), found
 
 
-def selection(text: str, label: str | None = None, batch: str | None = None) -> Selection:
+def selection(text: str, label: str | None = None, batch: str | None = None, **more: Any) -> Selection:
     """Return the cells that a text such as ``baron:held_out:human1`` or ``my.h5ad:random`` means.
 
     Parameters
@@ -67,11 +66,11 @@ def selection(text: str, label: str | None = None, batch: str | None = None) -> 
     text
         A data set or an ``.h5ad`` file, and after a colon, with commas between, the splits whose scored cells are left
         out.
-    label, batch
-        Columns of a file that its splits need.
+    label, batch, more
+        How a file is read: columns that its splits need, layer, symbols, drop.
     """
-    dataset, splits = re.match(r"(.+\.h5ad(?=:|$)|[^:]*):?(.*)", text).groups()
-    own = {"label": label, "batch": batch} if dataset.endswith(".h5ad") else {}
+    dataset, splits = re.match(r"(.+\.(?i:h5ad)(?=:|$)|[^:]*):?(.*)", text).groups()
+    own = {"label": label, "batch": batch} | more if dataset.lower().endswith(".h5ad") else {}
     return Selection(dataset, tuple(name for name in splits.split(",") if name), **own)
 
 

@@ -5,13 +5,13 @@ import sys
 
 import click
 
+from bench.core.file_options import OF_A_FILE
 from bench.core.switches import PerFamily, switched
 
 _OPTIONS = (
     click.option("--recipe", default="quick", show_default=True, help="quick, standin or standin_gpu."),
     click.option("--data", multiple=True, metavar="DATA[:SPLIT,...]", help="Cells in the place of the recipe's."),
-    click.option("--label", help="Column of obs with the cell type, for an .h5ad file."),
-    click.option("--batch", help="Column of obs with donor, study or condition, for an .h5ad file."),
+    *OF_A_FILE,
     click.option("-p", "settings", nargs=2, multiple=True, metavar="NAME VALUE", help="Another setting."),
 )
 
@@ -28,7 +28,7 @@ def of_cells(command):
 @of_cells
 @click.option("--device", help="cpu, cuda or cuda:1; a GPU if there is one.")
 def pretrain(
-    model: str, recipe: str, device: str | None, settings, data, label: str | None, batch: str | None, **switches: bool
+    model: str, recipe: str, device: str | None, settings, data, label, batch, layer, symbols, drop, **switches: bool
 ) -> None:
     """Pretrain MODEL by masked expression; what is there is found, and an interrupted run goes on.
 
@@ -44,7 +44,8 @@ def pretrain(
     from bench.training.pretrain import pretrain as train
 
     settings = dict(settings) | switched("pretrain", switches)
-    name, asked = chosen(model, recipe, settings, data, label, batch)
+    columns = {"label": label, "batch": batch, "layer": layer, "symbols": symbols, "drop": drop}
+    name, asked = chosen(model, recipe, settings, data, **columns)
     try:
         file = train(name, asked, device=device or best_device(name, asked))
     except KeyboardInterrupt:

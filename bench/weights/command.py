@@ -14,7 +14,9 @@ from bench.core.switches import PerFamily, switched
 @click.option("--path", type=click.Path(path_type=Path), help="File or folder, if downloaded, or of your own.")
 @click.option("--genes", type=click.Path(path_type=Path), help="With a file of your own: its gene symbols, one a line.")
 @click.option("--data", help="A data set or an .h5ad file: which of its genes the weights know.")
-def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data: str | None, **switches: bool) -> None:
+@click.option("--layer", help="With a file as --data: raw or the name of a layer.")
+@click.option("--symbols", help="With a file as --data: the column of var with its gene symbols.")
+def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data, layer, symbols, **switches: bool):
     """Fetch, check and convert pretrained weights, or describe a file of them.
 
     NAME is a model (FAMILIES), whose published weights are fetched unless --path names a checkpoint of your own; or the
@@ -33,7 +35,7 @@ def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data:
         for line in describe(file):
             click.echo(line)
         if data:
-            click.echo(f"{data}: {coverage_of(file, data)}")
+            click.echo(f"{data}: {coverage_of(file, data, layer, symbols)}")
 
 
 def _weights(name: str, path: Path | None = None, genes: Path | None = None, options: dict | None = None) -> Path:

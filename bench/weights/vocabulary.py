@@ -75,8 +75,15 @@ def named_genes(file: Path) -> list[str]:
     return [token for token in json.loads(told["genes"]) if not SPECIAL.fullmatch(token)]
 
 
-def coverage_of(file: Path, data: str) -> Coverage:
-    """Return which genes of a data set, by name or ``.h5ad`` path, a weights file knows.
+def coverage_of(file: Path, data: str, layer: str | None = None, symbols: str | None = None) -> Coverage:
+    """Return which genes of a data set, by name or path, a weights file knows.
+
+    Parameters
+    ----------
+    file
+        Weights.
+    data, layer, symbols
+        A data set or an ``.h5ad`` file, and how its genes are read, see `bench.datasets.request`.
 
     Raises
     ------
@@ -86,17 +93,17 @@ def coverage_of(file: Path, data: str) -> Coverage:
     told = metadata(file)
     if "genes" not in told:
         raise BenchError(f"{file} does not name its genes, so they cannot be compared with those of {data}.")
-    return coverage(genes_of(data), json.loads(told["genes"]))
+    return coverage(genes_of(data, layer, symbols), json.loads(told["genes"]))
 
 
-def genes_of(data: str) -> list[str]:
-    """Return the names of the genes of a data set, by name or ``.h5ad`` path."""
-    if data.endswith(".h5ad"):  # only its names, whatever its labels are called
-        from bench.datasets.h5ad import read_file
+def genes_of(data: str, layer: str | None = None, symbols: str | None = None) -> list[str]:
+    """Return the names of the genes of a data set, by name or ``.h5ad`` path, whatever its labels are called."""
+    from bench.datasets.load import DATASETS, load
+    from bench.datasets.reading import names
+    from bench.datasets.request import Request, is_file
 
-        return read_file(Path(data).expanduser(), backed="r").var_names.tolist()
-    from bench.datasets import load
-
+    if data not in DATASETS and is_file(data):
+        return names(Request(data, layer=layer, symbols=symbols)).tolist()
     return load(data).var_names.tolist()
 
 

@@ -12,6 +12,7 @@ from anndata import AnnData, read_h5ad
 from bench.core.errors import BenchError
 from bench.datasets import Dataset, Request, find, load, refusal
 from bench.datasets.h5ad import user_dataset
+from bench.datasets.splits import split
 
 GENES = ["CD3D", "LYZ", "MS4A1", "NKG7", "PPBP"]
 
@@ -77,19 +78,19 @@ def test_log_values_that_the_file_declares_are_kept(save):
     assert load(path).uns["bench"]["values"] == "log1p"
 
 
-def test_split_of_the_file_is_used_only_when_it_has_train_and_test(save):
+def test_split_of_the_file_decides_nothing_unless_it_is_asked_for(save):
     adata = cells()
     adata.obs["split"] = ["train", "train", "train", "train", "test", "test"]
     path = save(adata)
-    assert find(path).split == "authors"
+    assert find(path).split == "random"
     assert load(path).obs["split"].tolist() == ["train"] * 4 + ["test"] * 2
     adata.obs["split"] = list("xyxyxy")
     path = save(adata)
     assert find(path).split == "random"
     assert "split" not in load(path).obs
-    adata.obs["split"] = ["train", "train", "valid", "test", "test", "test"]
-    with pytest.raises(BenchError, match=r"obs\['split'\] must be 'train' or 'test' for every cell"):
-        load(save(adata))
+    adata.obs["split"] = ["Train", "TRAIN ", "valid", "test", "Test", "test"]
+    sides = split(load(save(adata)), "authors")
+    assert (sides.train.tolist(), sides.test.tolist()) == ([0, 1], [3, 4, 5])  # what is valid is in neither part
 
 
 def test_reading_is_cached_until_the_file_changes(save):
@@ -209,10 +210,6 @@ def spoil_declared_otherwise(adata):
     adata.uns["bench"] = {"values": "tpm"}
 
 
-def spoil_gene_twice(adata):
-    adata.var_names = ["CD3D", "LYZ", "CD3D", "NKG7", "PPBP"]
-
-
 def spoil_gene_empty(adata):
     adata.var_names = ["CD3D", "", "MS4A1", "NKG7", "PPBP"]
 
@@ -222,20 +219,19 @@ def spoil_gene_ensembl(adata):
 
 
 SENTENCES = {
-    spoil_label_missing: r"1 cells have no label; drop them",
+    spoil_label_missing: r"1 cells have no label \('nan'\); leave them out with -p drop '\[\"nan\"\]' \(or --drop nan\)",
     spoil_one_class: r"only one cell type, \['T'\]",
     spoil_batch_missing: r"obs\['batch'\] has missing values; fill them, or load without batch=",
-    spoil_negative: r"negative values \(smallest -1\), as scaled data have",
-    spoil_nan: r"1 NaN or infinite values; remove them",
-    spoil_infinite: r"1 NaN or infinite values; remove them",
+    spoil_negative: r"X holds negative values \(smallest -1\): scaled or regressed, not counts.*store the counts from",
+    spoil_nan: r"X holds NaN, infinite values.*remove or replace them",
+    spoil_infinite: r"X holds NaN, infinite values.*remove or replace them",
     spoil_zero: r"no value other than zero",
-    spoil_log_undeclared: r"counts were declared, but X has fractions.*'values': 'log1p'",
+    spoil_log_undeclared: r"X holds .*logarithms.*-p layer X \(or --layer X\).*'values': 'log1p'",
     spoil_counts_declared_log: r"log values were declared, but X has whole numbers only.*'values': 'counts'",
     spoil_large_declared_log: r"log values were declared, but X has a value of \d+",
     spoil_declared_otherwise: r"values='tpm' is not one of counts, log1p",
-    spoil_gene_twice: r"repeats 1 gene symbols, e\.g\. \['CD3D'\]; sum or drop",
     spoil_gene_empty: r"some gene names in var_names are empty",
-    spoil_gene_ensembl: r"Ensembl identifiers \('ENSG00000000000'\), expected gene symbols",
+    spoil_gene_ensembl: r"Ensembl identifiers \('ENSG00000000000'\), expected gene symbols.*-p symbols COLUMN",
 }
 
 

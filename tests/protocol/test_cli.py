@@ -20,6 +20,7 @@ from bench.protocol.trials import Grid
 pytestmark = pytest.mark.usefixtures("warm")
 
 COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "standin", "verify", "records", "cache")
+COMMANDS += ("predictions",)
 
 
 @pytest.fixture(autouse=True)

@@ -170,7 +170,7 @@ def test_a_chapter_without_records_names_the_command_that_makes_them(tmp_path):
     code += "run_grid('temporary', {'quick': {'dataset': 'hao', 'models': 'majority'}}, tier='quick', compute=compute)"
     result = bench("run", chapter(tmp_path, code), "-p", "compute", "False")
     assert result.exit_code == 2
-    assert "temporary.md stopped: Nothing is recorded for temporary at tier 'quick'." in result.stderr
+    assert "bench: Nothing is recorded for temporary at tier 'quick'." in result.stderr
     assert "bench run chapters/temporary.md -p tier quick" in result.stderr
 
 

@@ -54,7 +54,9 @@ def test_failures_are_listed_and_not_drawn(recorded):
     assert set(failed["model"]) == {"l1_logistic"} and len(failed) == 3
     assert failed["status"].str.contains("500-fold cross-validation needs a class with 500 cells").all()
     assert "l1_logistic" not in set(figures.runs_of(recorded)["model"])
-    assert "L1 logistic regression" not in str(tables.few_shot(recorded, {}, ["accuracy"]))
+    row = tables.few_shot(recorded, {}, ["accuracy"]).loc["Quick: hao", "L1 logistic regression", "Accuracy"]
+    assert row[["10 %", "runs"]].isna().all(), "a dash"
+    assert row["failed"].startswith("3 of 3: BenchError: 500-fold cross-validation needs a class with 500 cells")
 
 
 def test_the_figure_has_a_panel_per_source_and_draws_every_run(recorded):

@@ -209,6 +209,6 @@ def test_p_values_are_shown_with_two_digits_and_nothing_else_is_touched():
 
 def test_costs_of_many_settings_stand_in_the_order_of_the_legends():
     table = tables.cost(scheduled())
-    rates = [name.partition("lr=")[2].partition(",")[0] for name in table.index.get_level_values("series")]
+    rates = [name.partition("lr=")[2].partition(",")[0] for name in table.index.get_level_values("model")]
     assert len(rates) == 12 and [float(rate) for rate in rates] == [r for r in RATES for _ in range(2)] * 2
-    assert table.index.get_level_values("series")[0].startswith("scGPT (lr=0.0001")
+    assert table.index.get_level_values("model")[0].startswith("scGPT (lr=0.0001")

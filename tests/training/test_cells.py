@@ -253,14 +253,12 @@ def test_log_values_are_used_as_given(small, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: setattr(a, "X", a.X * 0.5), r"counts were declared, but X has fractions"),
-        (lambda a: setattr(a, "X", -a.X), r"X has negative values"),
-        (lambda a: a.X.data.__setitem__(9, np.nan), r"1 NaN or infinite values"),
-        (lambda a: setattr(a, "X", a.X * 0), r"X has no value other than zero"),
-        (lambda a: setattr(a, "X", a.X.tocsc()), r"stores X gene by gene \(CSC\).*tocsr"),
+        (lambda a: setattr(a, "X", a.X * 0.5), r"X holds counts divided by a size factor .*store the raw counts"),
+        (lambda a: setattr(a, "X", -a.X), r"X holds negative values"),
+        (lambda a: a.X.data.__setitem__(9, np.nan), r"X holds NaN"),
+        (lambda a: setattr(a, "X", a.X * 0), r"X holds no value other than zero"),
         (lambda a: setattr(a, "X", None), r"has no X; store the counts there"),
         (lambda a: a.uns.update(bench={"values": "log1p"}), r"log values were declared, but X has whole numbers only"),
-        (lambda a: setattr(a, "var_names", ["A"] * a.n_vars), r"var_names repeats 499 gene symbols"),
     ],
 )
 def test_users_file_that_breaks_the_contract(small, tmp_path, change, message):

@@ -11,7 +11,7 @@ from bench.report.figures.effects import effect_curves, effects
 from bench.report.figures.equivalence import equivalence
 from bench.report.figures.held_out import held_out
 from bench.report.figures.learning_curves import few_shot, few_shot_hover
-from bench.report.figures.panels import best_tier, complete_runs, title_of
+from bench.report.figures.panels import best_tier, complete_runs
 from bench.report.figures.pareto import pareto
 from bench.report.figures.reliability import abstention, predictions_of, reliability
 from bench.report.figures.runs import published_panels, runs_of
@@ -65,5 +65,4 @@ __all__ = [
     "sensitivity",
     "series_of",
     "style",
-    "title_of",
 ]

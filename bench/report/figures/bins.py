@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.report.figures.runs import by_source, complete, with_series
+from bench.report.figures.runs import by_source, complete, named
 from bench.report.figures.style import look_of, natural, style
 from bench.statistics.intervals import t_interval
+
+SAME_POSITIONS = 0.02  # shares that seeds of the masks alone tell apart
 
 
 def recall_per_bin(records: pd.DataFrame):
@@ -23,9 +25,10 @@ def recall_per_bin(records: pd.DataFrame):
     """
     style()
     rows = complete(records[(records["status"] == "ok") & records["metric"].isin(["recall_bin", "support_bin"])])
+    rows = rows[rows["class"].str.fullmatch("[0-9]+") & np.isfinite(rows["value"])]
     if not (rows["metric"] == "recall_bin").any():
         raise BenchError("The records hold no recall per bin; make them: bench run chapters/masked_pretraining.md")
-    panels = by_source(with_series(rows))
+    panels = by_source(named(rows))
     n_columns = min(2, len(panels))
     n_rows = -(-len(panels) // n_columns)
     figure, axes = plt.subplots(
@@ -62,14 +65,20 @@ def _bins(axis, rows: pd.DataFrame) -> dict:
         for place, several in kept[kept.map(len) >= 3].items():
             bar = t_interval(several)
             axis.vlines(place, max(bar.low, 0), min(bar.high, 1), color=colour, lw=1.3)
-    support = rows[rows["metric"] == "support_bin"].groupby("class")["value"].mean()
     bins = sorted(set(recall["class"]), key=int)
-    shares = support.reindex(bins) / support.reindex(bins).sum()
+    shares = _shares(rows[rows["metric"] == "support_bin"], bins)
     axis.set_xticks([int(b) for b in bins], [_tick(b, shares[b]) for b in bins])
-    axis.set(ylim=(-0.03, 1.03), xlabel="Bin of expression" + (" (share of positions)" if len(support) else ""))
+    axis.set(ylim=(-0.03, 1.03), xlabel="Bin of expression" + (" (share of positions)" if shares.notna().any() else ""))
     axis.grid(axis="y", color="0.9", lw=0.8)
     axis.set_axisbelow(True)
     return handles
+
+
+def _shares(support: pd.DataFrame, bins: list[str]) -> pd.Series:
+    """Return the share of the positions in each bin; nan where series were scored on other positions."""
+    counts = support.pivot_table(index="class", columns="series", values="value", aggfunc="mean").reindex(bins)
+    shares = counts / counts.sum()
+    return shares.mean(axis=1).where(shares.max(axis=1) - shares.min(axis=1) < SAME_POSITIONS)
 
 
 def _tick(name: str, share: float) -> str:

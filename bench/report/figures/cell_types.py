@@ -6,7 +6,8 @@ import pandas as pd
 
 from bench.core.errors import BenchError, unknown
 from bench.report.figures.dots import ROWS
-from bench.report.figures.runs import published_panels, with_series
+from bench.report.figures.names import one_line, told_apart
+from bench.report.figures.runs import in_one_panel, named, published_panels
 from bench.report.figures.style import METRICS, TIERS, look_of, natural, style
 from bench.statistics.intervals import t_interval
 
@@ -44,9 +45,10 @@ def per_class(
         If there is no such run, the metric is not one per cell type, or no published type has a name of these.
     """
     style()
-    runs, support = _of_types(records, tier, dataset, metric, fraction)
+    runs, support = of_types(records, tier, dataset, metric, fraction)
     places = {name: i for i, name in enumerate(support.index)}
     theirs = _published(published or {}, metric, places)
+    runs = runs[runs["model"] != "majority"]
     names = sorted(set(runs["series"]), key=natural)
     n_rows = len(names) + bool(len(theirs))
     figure, axis = plt.subplots(figsize=(8.3, len(places) * (0.135 * n_rows + 0.1) + 0.9), layout="constrained")
@@ -59,22 +61,38 @@ def per_class(
         label = f"{group['panel'].iloc[0]}, {series}"
         axis.plot(group["value"], y, marker, color=colour, mfc="white", ms=6, mew=1.3, ls="none", label=label)
     _dress(axis, support, METRICS.get(metric, metric))
-    axis.set_title(f"{TIERS.get(tier, tier)}: {dataset}", loc="left")
+    axis.set_title(f"{TIERS.get(tier, tier)}: {one_line(dataset, 40)}", loc="left")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
-def _of_types(records, tier, dataset, metric, fraction) -> tuple[pd.DataFrame, pd.Series]:
+def of_types(records, tier, dataset, metric, fraction) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the scores per cell type of one data set and their scored cells, the most frequent types first.
+
+    Where the data were read in several ways, or split in several, each is a series of its own.
+
+    Raises
+    ------
+    BenchError
+        If there is no such run, or the metric is not one per cell type.
+    """
     rows = records[(records["tier"] == tier) & (records["dataset"] == dataset) & (records["status"] == "ok")]
     rows = rows[(rows["fraction"] == fraction) & (rows["class"] != "") & rows["epoch"].isna()]
+    rows = in_one_panel(named(rows[np.isfinite(rows["value"])]))
     if rows.empty:
         raise BenchError(f"No scores per cell type of {dataset} ({tier}) at {100 * fraction:g} %; see: bench records")
     known = sorted(set(rows["metric"]) - {"support"})
     if metric not in known:
         raise unknown("metric per cell type", metric, known)
-    support = rows[rows["metric"] == "support"].groupby("class", sort=False)["value"].first()
-    shown = rows[(rows["metric"] == metric) & (rows["model"] != "majority")]
-    return with_series(shown), support.sort_values(ascending=False, kind="stable").astype(int)
+    shown = rows[rows["metric"] == metric]
+    cells = rows[rows["metric"] == "support"].groupby("class", sort=False)["value"].agg(["min", "max"])
+    cells = cells.reindex(dict.fromkeys([*cells.index, *shown["class"]])).sort_values("max", ascending=False)
+    return shown, cells.apply(lambda ends: _cells(*ends), axis=1)
+
+
+def _cells(low: float, high: float) -> str:
+    """Return a number of cells as text; two where data that are told apart differ, a dash where none is recorded."""
+    return "–".join(dict.fromkeys(f"{end:,.0f}" for end in (low, high) if np.isfinite(end))) or "–"
 
 
 def _published(published: dict[str, pd.DataFrame], metric: str, places: dict[str, int]) -> pd.DataFrame:
@@ -104,7 +122,8 @@ def _draw_series(axis, series: str, runs: pd.DataFrame, places: dict[str, int], 
 def _dress(axis, support: pd.Series, label: str) -> None:
     for i in range(0, len(support), 2):
         axis.axhspan(i - 0.5, i + 0.5, color="0.95", zorder=0, lw=0)
-    axis.set_yticks(range(len(support)), [f"{name}  ({cells:,})" for name, cells in support.items()])
+    names = told_apart({name: [one_line(name)] for name in support.index})
+    axis.set_yticks(range(len(support)), [f"{names[name]}  ({cells})" for name, cells in support.items()])
     axis.set(ylim=(len(support) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel=label)
     axis.grid(axis="x", color="0.85", lw=0.8)
     axis.set_axisbelow(True)

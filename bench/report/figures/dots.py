@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.ticker import AutoMinorLocator, MaxNLocator
 
 from bench.report.figures.runs import complete, own_panels, published_panels, with_metrics
-from bench.report.figures.style import METRICS, is_control, look_of, natural, style
+from bench.report.figures.style import METRICS, is_control, look_of, natural, nothing_to_draw, style
 from bench.statistics.intervals import t_interval
 
 ANNOTATION = ("accuracy", "macro_f1_seen", "hard_accuracy", "hard_f1")
@@ -74,6 +74,8 @@ def _panels(records, published, metrics) -> dict[str, pd.DataFrame]:
 
 def _dot_rows(panels: dict[str, pd.DataFrame], metrics, reference: str):
     style()
+    if not panels:
+        return nothing_to_draw()
     series = {title: sorted(set(runs["series"]), key=natural) for title, runs in panels.items()}
     labels = {title: [fill(name, 34) for name in names] for title, names in series.items()}
     lines = {title: 1.2 + sum(text.count("\n") + 1.45 for text in texts) for title, texts in labels.items()}

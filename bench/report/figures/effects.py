@@ -33,7 +33,8 @@ def effects(table: pd.DataFrame, label: str):
     metrics = list(table.index.unique("metric"))
     blocks = {title: group.droplevel([0, 2]) for title, group in table.groupby(level=0, sort=False)}
     names = {title: list(group.index.unique("compared")) for title, group in blocks.items()}
-    heights = {title: 1.2 + 1.45 * len(rows) for title, rows in names.items()}
+    labels = {title: [fill(name, 40) for name in rows] for title, rows in names.items()}
+    heights = {title: 1.2 + sum(text.count("\n") + 1.45 for text in texts) for title, texts in labels.items()}
     figure, axes = plt.subplots(
         *(len(blocks), len(metrics)),
         figsize=(8.3, sum(heights.values()) * LINE_IN * 1.12 + 0.3 * len(blocks) + 1.0),
@@ -44,8 +45,8 @@ def effects(table: pd.DataFrame, label: str):
         layout="constrained",
     )
     for row, (title, group) in zip(axes, blocks.items(), strict=True):
-        places = places_of(names[title])
-        label_rows(row[0], title, names[title], places)
+        places = places_of(labels[title])
+        label_rows(row[0], title, labels[title], places)
         for axis, metric in zip(row, metrics, strict=True):
             axis.spines["left"].set_visible(False)
             axis.tick_params(axis="y", length=0)
@@ -70,7 +71,7 @@ def effect_curves(table: pd.DataFrame):
     style()
     panels = {title: group.droplevel(0).reset_index() for title, group in table.groupby(level=0, sort=False)}
     ends = table[["difference", "low", "high"]].to_numpy()
-    bottom, top = np.nanmin(ends), np.nanmax(ends)
+    bottom, top = (np.nanmin(ends), np.nanmax(ends)) if np.isfinite(ends).any() else (0.0, 0.0)
     limits = max(bottom, -0.6) - 0.04, min(top, 0.6) + 0.04  # a wider interval runs out of the panel
 
     def draw(axis, rows: pd.DataFrame) -> dict:

@@ -10,7 +10,9 @@ import json
 import pandas as pd
 
 from bench.core.errors import BenchError, unknown
-from bench.report.figures.runs import SETTINGS, complete, runs_of, with_constant, with_series
+from bench.report.figures.runs import NAMES, complete, named, runs_of, with_constant
+from bench.report.figures.settings import as_number, parsed
+from bench.report.figures.sources import SETTINGS
 
 SLOW_MARGIN = 0.035  # in validation accuracy
 
@@ -31,7 +33,7 @@ def epochs_of(records: pd.DataFrame, metrics=("validation_accuracy",)) -> pd.Dat
             f"No run recorded {', '.join(missing)} per epoch; there are: {', '.join(sorted(there)) or 'none'}. "
             "Models that are trained by epochs record them: choose one, or leave the metric out."
         )
-    return with_series(rows[rows["metric"].isin(list(metrics))])
+    return named(rows[rows["metric"].isin(list(metrics))])
 
 
 def ends_of(records: pd.DataFrame, metric: str = "validation_accuracy") -> pd.DataFrame:
@@ -74,17 +76,18 @@ def by_setting(records: pd.DataFrame, setting: str) -> pd.DataFrame:
         If no model has this hyper-parameter, it is not a number, or it never varies.
     """
     rows = records[records["status"] == "ok"]
-    parsed = {text: json.loads(text) for text in set(rows["hyperparameters"])}
-    if setting not in (known := {name for settings in parsed.values() for name in settings}):
+    chosen = {text: parsed(text) for text in set(rows["hyperparameters"])}
+    if setting not in (known := {name for settings in chosen.values() for name in settings}):
         raise unknown("hyper-parameter", setting, known)
-    rows = rows[rows["hyperparameters"].map(lambda text: setting in parsed[text])]
+    rows = rows[rows["hyperparameters"].map(lambda text: setting in chosen[text])]
     rows = rows.assign(
-        setting=pd.to_numeric(rows["hyperparameters"].map(lambda text: parsed[text][setting]), errors="coerce"),
+        setting=rows["hyperparameters"].map(lambda text: as_number(chosen[text][setting])).astype(float),
         hyperparameters=rows["hyperparameters"].map(
-            lambda text: json.dumps({k: v for k, v in parsed[text].items() if k != setting}, sort_keys=True)
+            lambda text: json.dumps({k: v for k, v in chosen[text].items() if k != setting}, sort_keys=True)
         ),
     )
-    varied = rows[rows.groupby(SETTINGS)["setting"].transform("nunique") > 1]
-    if varied.empty or varied["setting"].isna().any():
+    rows = rows[rows["setting"].notna()]
+    varied = rows[rows.groupby([*NAMES, *SETTINGS], dropna=False)["setting"].transform("nunique") > 1]
+    if varied.empty:
         raise BenchError(f"{setting} does not vary as a number while all else is equal; run it at two values or more.")
     return varied

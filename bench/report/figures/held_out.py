@@ -31,14 +31,16 @@ def held_out(tables: dict[str, dict[str, pd.DataFrame]]):
         squeeze=False,
         layout="constrained",
     )
-    lowest = min(of.loc[_models_of(of)].min(axis=None) for by_title in tables.values() for of in by_title.values())
+    lowest = min(of.loc[_models_of(of)].min(axis=None) for of_metric in tables.values() for of in of_metric.values())
+    lowest = lowest if np.isfinite(lowest) else 0.0
     handles = {}
     for row, title in zip(axes, blocks, strict=True):
         places = places_of(labels[title])
         label_rows(row[0], title, labels[title], places)
         for axis, (metric, of) in zip(row, tables.items(), strict=True):
             axis.set_title(METRICS.get(metric, metric) if title == next(iter(blocks)) else "")
-            handles |= _draw(axis, of[title].loc[_models_of(of[title])], places)
+            found = of.get(title, blocks[title][:0]).reindex(columns=blocks[title].columns)
+            handles |= _draw(axis, found.loc[_models_of(found)], places)
             axis.set_xlim(np.floor(10 * lowest - 0.1) / 10, 1.005)
     names = sorted(handles, key=natural)
     figure.legend([handles[n] for n in names], names, loc="outside lower center", ncols=4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product, zip_longest
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from bench.report.figures.runs import own_panels, published_panels
-from bench.report.figures.style import METRICS, VEGA_SHAPES, colour_of, look_of, natural, style
+from bench.report.figures.shares import share_names
+from bench.report.figures.style import METRICS, VEGA_SHAPES, colour_of, look_of, natural, nothing_to_draw, style
 from bench.statistics.intervals import t_interval
 
 
@@ -55,6 +57,8 @@ def grid(
     height
         Of a row, in inches.
     """
+    if not panels:
+        return nothing_to_draw()
     lines = _lines(list(panels))
     n_columns, n_rows = max(map(len, lines)), len(lines) * len(metrics)
     size = (2.9 * n_columns + 0.6, height * n_rows + 0.9)
@@ -65,7 +69,7 @@ def grid(
         for axis, title in zip_longest(row, titles):
             axis.set_visible(title is not None)
             if title is not None:
-                axis.set_title(title)
+                axis.set_title(fill(title, 36))
                 handles |= draw(axis, panels[title][panels[title]["metric"] == metric])
                 axis.tick_params(labelbottom=True, labelleft=True)
     figure.supxlabel("Share of the training cells (%)", fontsize="medium")
@@ -90,9 +94,9 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
     import altair as alt
 
     panels = published_panels(published) | own_panels(records)
-    runs = pd.concat(runs.assign(panel=title) for title, runs in panels.items())
+    runs = pd.concat([pd.DataFrame(columns=COLUMNS), *(runs.assign(panel=title) for title, runs in panels.items())])
     runs = runs[runs["metric"] == metric]
-    runs = runs.reindex(columns=list(TOLD)).assign(fraction=lambda t: 100 * t["fraction"])
+    runs = runs.reindex(columns=list(TOLD)).assign(fraction=lambda t: 100 * t["fraction"].astype(float))
     told = {f"{column} said": runs[column].map(_said) for column in TOLD}
     runs = runs[["panel", "series", "fraction", "value"]].assign(**told)
     names = sorted(set(runs["series"]), key=natural)
@@ -114,6 +118,7 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
 
 
 TOLD = {"panel": "data", "series": "model", "fraction": "training cells (%)", "value": "score", "seed": "seed"}
+COLUMNS = ["panel", "series", "metric", "fraction", "value"]
 TOLD |= {"n_train": "training cells", "seconds": "seconds", "chosen_C": "penalty C", "source": "from"}
 
 
@@ -136,4 +141,6 @@ def _curves(axes, runs: pd.DataFrame) -> dict:
         axes.vlines(100 * spread.index, low, high, color=colour, lw=1.5, alpha=0.8)
         handles[series] = line
     axes.set(ylim=(0, 1), xticks=[10, 25, 50, 75, 100])
+    if other := [name for name in share_names(runs).values() if "(" in name]:
+        axes.set_xlabel(fill("; ".join(other), 44), fontsize="small")
     return handles

@@ -4,19 +4,19 @@ import pandas as pd
 
 from bench.core.errors import BenchError
 from bench.report.figures.runs import complete, runs_of, with_series
+from bench.report.figures.sources import DATA, with_titles
 from bench.report.figures.style import CONTROLS, TIERS, natural
 
 EXPERIMENTS = ("few_shot_pbmc", "few_shot_scgpt", "liver", "scbert_annotation", "scbert_ablations")
 EXPERIMENTS += ("scgpt_no_pretraining",)  # in this order: the first to hold a model says which settings are shown
 SCORES = ("accuracy", "ece")
-SPLITS = {"random": ", random split", "authors": ", authors' split"}
-PANEL = ["tier", "dataset", "split"]
+PANEL = ["tier", *DATA]
 
 
 def complete_runs(records: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run on all training cells: ``panel``, ``series``, accuracy, ece, costs, key.
 
-    A panel is a tier, a data set and a split, best tier first; nothing is ever compared across panels.  A trial that
+    A panel is a tier, a data set as it was read and a split, best tier first; nothing is ever compared across panels.  A trial that
     several experiments hold counts once.  Where they ran a model with other settings on the same panel, those of the
     first experiment of ``EXPERIMENTS`` are kept, so that a model is one series unless a single experiment varies it.
     The column ``control`` marks floors.
@@ -29,30 +29,23 @@ def complete_runs(records: pd.DataFrame) -> pd.DataFrame:
     rows = complete(runs_of(records[records["metric"].isin(SCORES)]))
     if rows.empty:
         raise BenchError('No run on all training cells is recorded; run a chapter with -p fractions "[1.0]".')
-    index = ["experiment", *PANEL, "dataset_hash", "model", "variant", "seed", "key"]
+    index = ["experiment", *PANEL, "model", "variant", "seed", "key"]
     scores = rows.pivot_table(index=index, columns="metric", values="value", observed=True).reindex(columns=SCORES)
     runs = rows.drop_duplicates(index).set_index(index).join(scores).reset_index()
-    runs = _of_first_experiment(runs.drop(columns=["metric", "value", "series"]))
-    runs["panel"] = [title_of(*names) for names in runs[PANEL].itertuples(index=False, name=None)]
-    named = with_series(runs.assign(dataset=runs["panel"]))["series"]
-    return _in_order(runs.assign(series=named, control=runs["model"].isin(CONTROLS)))
-
-
-def title_of(tier: str, dataset: str, split: str) -> str:
-    """Return the name of a panel as readers see it, such as ``Stand-in: baron, human1 held out``."""
-    group = split.removeprefix("held_out:")
-    return f"{TIERS.get(tier, tier)}: {dataset}" + SPLITS.get(split, f", {group} held out")
+    runs = _of_first_experiment(runs.drop(columns=["metric", "value"]))
+    runs = with_titles(with_series(runs), split=True).rename(columns={"title": "panel"})
+    return _in_order(runs.assign(control=runs["model"].isin(CONTROLS)))
 
 
 def best_tier(records: pd.DataFrame, model: str) -> str:
-    """Return the best tier at which a model is recorded.
+    """Return the best tier at which a model is recorded and did not fail.
 
     Raises
     ------
     BenchError
         If it is recorded at none.
     """
-    recorded = set(records.loc[records["model"] == model, "tier"])
+    recorded = set(records.loc[(records["model"] == model) & (records["status"] == "ok"), "tier"])
     for tier in TIERS:
         if tier in recorded:
             return tier

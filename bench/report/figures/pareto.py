@@ -1,5 +1,7 @@
 """Accuracy against what it costs, seconds and memory, with the models that no other one beats in both."""
 
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -30,10 +32,11 @@ def front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 def of_models(runs: pd.DataFrame) -> pd.DataFrame:
     """Return per panel and series the median accuracy over seeds and the least seconds and memory, without controls.
 
-    The least, because what else a shared machine does only adds to a cost.
+    A run whose cost or accuracy is not known is left out.  The least, because what else a shared machine does only adds to a cost.
     """
     least = {name: (name, "min") for name in COSTS}
-    groups = runs[~runs["control"]].groupby(["panel", "series"], sort=False)
+    known = (runs[list(COSTS)] > 0).all(axis=1) & runs["accuracy"].notna()
+    groups = runs[known & ~runs["control"]].groupby(["panel", "series"], sort=False)
     return groups.agg(accuracy=("accuracy", "median"), **least, runs=("key", "nunique")).reset_index()
 
 
@@ -69,10 +72,11 @@ def pareto(runs: pd.DataFrame):
         for axis, cost in zip(pair, COSTS, strict=True):
             handles |= _points(axis, own, cost)
             axis.set_xlabel(COSTS[cost] if panel == panels[-1] else "")
-        pair[1].axvline(floor, color="0.5", lw=1, ls=":")
+        if floor > 0:
+            pair[1].axvline(floor, color="0.5", lw=1, ls=":")
         pair[0].set_ylabel("Accuracy")
         pair[0].yaxis.set_major_locator(MaxNLocator(4))
-        pair[0].set_title(panel, fontsize=10, loc="left")
+        pair[0].set_title(fill(panel, 60), fontsize=10, loc="left")
     for axis in axes[-1]:
         _ticks(axis)
     names = sorted(handles, key=natural)

@@ -1,5 +1,7 @@
 """Confidence against the share that is right, and the accuracy of the cells that are kept."""
 
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,12 +15,14 @@ from bench.statistics.predictions import Predictions
 
 Said = dict[tuple[str, str], list[Predictions]]  # by panel and series, see `predictions_of`
 COLUMNS = 4
+SAME = 1e-4  # in accuracy; committed records have six digits
 
 
 def predictions_of(runs: pd.DataFrame) -> dict[tuple[str, str], list[Predictions]]:
     """Return what was predicted in the runs whose predictions are kept, by (panel, series), lowest seed first.
 
-    Controls are left out; so are runs without predictions, which are committed only where they are small.
+    Controls are left out; so are runs without predictions, which are committed only where they are small, and
+    predictions that have another accuracy than the record: they are of another run.
 
     Parameters
     ----------
@@ -31,7 +35,8 @@ def predictions_of(runs: pd.DataFrame) -> dict[tuple[str, str], list[Predictions
             cells, predictions = read_predictions(run.experiment, run.tier, run.key)
         except BenchError:
             continue
-        said.setdefault((run.panel, run.series), []).append(predictions.take(np.argsort(cells, kind="stable")))
+        if abs(np.mean(predictions.predicted == predictions.truth) - run.accuracy) < SAME:
+            said.setdefault((run.panel, run.series), []).append(predictions.take(np.argsort(cells, kind="stable")))
     return said
 
 
@@ -59,10 +64,10 @@ def reliability(said: Said):
         axis, several = axes[place], said[panel, series]
         axis.set_visible(True)
         _diagram(axis, several, series)
-        title = "" if panel in titled else panel.replace(", ", ",\n") + "\n"
+        title = "" if panel in titled else fill(panel, 34) + "\n"
         titled.add(panel)
         found = f"ECE {np.mean([error(run) for run in several]):.3f}"
-        axis.set_title(f"{title}{series}\n{found}", fontsize=9, loc="left")
+        axis.set_title(f"{title}{fill(series, 34)}\n{found}", fontsize=9, loc="left")
     _explain(axes[0, 0])
     figure.get_layout_engine().set(h_pad=0.1)
     figure.supxlabel("Confidence: probability of the predicted type", fontsize="medium")
@@ -91,7 +96,7 @@ def abstention(said: Said):
         axis.set_visible(False)
     handles = {}
     for axis, panel in zip(axes.flat, panels, strict=False):
-        axis.set_title(panel, fontsize=9.5, loc="left")
+        axis.set_title(fill(panel, 42), fontsize=9.5, loc="left")
         for series in sorted((s for p, s in said if p == panel), key=natural):
             handles[series] = _curve(axis, said[panel, series], series)
         axis.set(xlim=(-2, 102), xticks=[0, 25, 50, 75, 100])

@@ -1,38 +1,49 @@
 """From records and published tables to runs with a name each: what differs never shares a name, so never a mean."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.protocol.records import GROUP
-from bench.report.figures.style import METRICS, TIERS, series_of
+from bench.report.figures.names import names_of, one_line, told_apart
+from bench.report.figures.settings import parsed
+from bench.report.figures.shares import with_true_shares
+from bench.report.figures.sources import DATA, SETTINGS, sources, with_titles
+from bench.report.figures.style import METRICS, series_of
 
-NAMES = ["experiment", "tier", "dataset", "model", "variant"]  # what tells runs apart without looking at settings
-SETTINGS = [*GROUP, "dataset_hash", "weights_hash"]  # two runs that differ in one of them are never averaged
+NAMES = ["tier", *DATA, "model", "variant"]  # what tells runs apart without looking at settings
 
 
 def runs_of(records: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per run and metric without class or epoch, with a column ``series`` that tells models apart.
+    """Return one row per run and metric without class or epoch, with ``series`` and ``title`` that tell runs apart.
 
-    Two settings of one model on the same data are two series, named by the hyper-parameters in which they differ:
-    they never mix in one mean.
+    Two settings of one model on the same data are two series, named by the hyper-parameters in which they differ, and
+    data that were read in two ways are two titles: they never mix in one mean.  A value that is no number is left out.
     """
-    return with_series(records[(records["status"] == "ok") & (records["class"] == "") & records["epoch"].isna()])
+    rows = named(records)
+    kept = (rows["status"] == "ok") & (rows["class"] == "") & rows["epoch"].isna() & np.isfinite(rows["value"])
+    return rows[kept]
+
+
+def named(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records with the names that readers see: ``series`` of `with_series` and ``title`` of the data."""
+    return with_titles(with_series(records))
 
 
 def with_series(rows: pd.DataFrame) -> pd.DataFrame:
     """Return records with the column ``series``: model, variant, and the settings that differ on the same data."""
-    rows = rows.copy()
-    names = rows[["model", "variant"]].drop_duplicates()
-    series = {pair: series_of(*pair) for pair in names.itertuples(index=False, name=None)}
-    pairs = zip(rows["model"], rows["variant"], strict=True)
-    rows["series"] = np.array([series[pair] for pair in pairs], dtype=object)
-    distinct = rows[["experiment", *SETTINGS]].drop_duplicates()
-    ambiguous = pd.MultiIndex.from_frame(distinct.loc[distinct.duplicated(NAMES), NAMES])
-    for _, group in rows[pd.MultiIndex.from_frame(rows[NAMES]).isin(ambiguous)].groupby(NAMES):
-        rows.loc[group.index, "series"] += " (" + _difference(group) + ")"
+    told = [*NAMES, *SETTINGS]
+    rows = rows.assign(**{column: rows[column].fillna("").astype(str) for column in told})
+    pairs = list(zip(rows["model"], rows["variant"], strict=True))
+    shown = names_of(pairs)
+    rows["series"] = np.array([shown[pair] for pair in pairs], dtype=object)
+    distinct = rows[told].drop_duplicates()
+    several = distinct[distinct.duplicated(NAMES, keep=False)]
+    added = {}
+    for _, group in several.groupby(NAMES):
+        added |= _differences(group)
+    if added:
+        keys = rows[told].itertuples(index=False, name=None)
+        rows["series"] += np.array([added.get(key, "") for key in keys], dtype=object)
     return rows
 
 
@@ -42,10 +53,19 @@ def complete(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def own_panels(records: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return runs by panel title, best tier first; tiers and data sets never share a panel."""
-    runs = with_constant(runs_of(records))
-    more = {"source": "this project, " + runs["commit"], "chosen_C": _of_run(runs, "chosen_C")}
+    """Return runs by panel title, best tier first; tiers, data sets and ways to read one never share a panel.
+
+    ``fraction`` is the true share of the training cells, ``asked`` the one asked for; see `shares`.
+    """
+    runs = with_true_shares(with_constant(runs_of(records)))
+    more = {"source": "this project, " + runs["commit"].fillna("").astype(str), "chosen_C": _of_run(runs, "chosen_C")}
     return by_source(runs.assign(**more))
+
+
+def in_one_panel(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose ``series`` also says which data it is of, where they are of several."""
+    several = rows["title"].nunique() > 1
+    return rows.assign(series=rows["series"] + ", " + rows["title"]) if several else rows
 
 
 def with_constant(runs: pd.DataFrame) -> pd.DataFrame:
@@ -54,13 +74,9 @@ def with_constant(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(constant=np.where(np.isnan(types), np.nan, types == 1))
 
 
-def by_source(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return rows of records by tier and data set, best tier first, under the title that readers see."""
-    panels = {}
-    for tier in [t for t in TIERS if t in set(runs["tier"])]:
-        for dataset, group in runs[runs["tier"] == tier].groupby("dataset"):
-            panels[f"{TIERS[tier]}: {dataset}"] = group
-    return panels
+def by_source(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return rows of records by tier and data, best tier first, under the title that readers see."""
+    return sources(rows if "title" in rows else with_titles(rows))
 
 
 def published_panels(published: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -104,14 +120,17 @@ def _of_run(runs: pd.DataFrame, metric: str) -> np.ndarray:
     return values.reindex(runs.set_index(["tier", "key"]).index).to_numpy(dtype=float)
 
 
-def _difference(group: pd.DataFrame) -> pd.Series:
-    """Return, for each row, the settings in which it differs from the other rows of the same model."""
-    plain = [c for c in ("split", "subset", "recipe", "protocol") if group[c].nunique() > 1]
-    hashes = [c for c in ("dataset_hash", "weights_hash") if group[c].nunique() > 1]
-    parts = [c + "=" + group[c].astype(str) for c in plain]
-    parts += [c.removesuffix("_hash") + "=" + group[c].str[:6].replace("", "none") for c in hashes]
-    settings = group["hyperparameters"].map(json.loads)
-    names = dict.fromkeys(name for setting in settings for name in setting)
-    values = {name: settings.map(lambda s, name=name: str(s.get(name))) for name in names}
-    parts += [f"{name}=" + value for name, value in values.items() if value.nunique() > 1]
-    return parts[0].str.cat(parts[1:], sep=", ") if parts else pd.Series("", group.index)
+def _differences(group: pd.DataFrame) -> dict[tuple, str]:
+    """Return what tells the settings of one model apart, by their values in ``NAMES`` and ``SETTINGS``."""
+    parts = [c + "=" + group[c].map(one_line) for c in ("subset", "recipe", "protocol") if group[c].nunique() > 1]
+    if group["weights_hash"].nunique() > 1:
+        parts.append("weights=" + group["weights_hash"].str[:6].replace("", "none"))
+    settings = group["hyperparameters"].map(parsed)
+    for name in dict.fromkeys(name for setting in settings for name in setting):
+        values = settings.map(lambda setting, name=name: str(setting.get(name)))
+        if values.nunique() > 1:
+            parts.append(one_line(name) + "=" + values.map(one_line))
+    texts = parts[0].str.cat(parts[1:], sep=", ") if parts else pd.Series("", group.index)
+    keys = list(group.itertuples(index=False, name=None))
+    forms = {key: [text or "one of several settings"] for key, text in zip(keys, texts, strict=True)}
+    return {key: f" ({text})" for key, text in told_apart(forms).items()}

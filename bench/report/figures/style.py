@@ -4,6 +4,7 @@ Colours: Okabe & Ito 2008 and, where its eight do not suffice, Tol 2021 ("muted"
 """
 
 import re
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 from zlib import crc32
@@ -39,9 +40,14 @@ VARIANTS = {  # name -> label, marker, line style; the colour is the model's
 VEGA_SHAPES = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross"}
 VEGA_SHAPES |= {"_": "triangle-down", "x": "cross", "+": "triangle-right", "*": "triangle-left"}
 VEGA_SHAPES |= {"d": "diamond", "<": "triangle-left", ">": "triangle-right"}
+VEGA_SHAPES |= {"X": "M-1,-0.5L-0.5,-1L0,-0.5L0.5,-1L1,-0.5L0.5,0L1,0.5L0.5,1L0,0.5L-0.5,1L-1,0.5L-0.5,0Z"}
+VEGA_SHAPES |= {"8": "M-0.4,-1L0.4,-1L1,-0.4L1,0.4L0.4,1L-0.4,1L-1,0.4L-1,-0.4Z"}
+VEGA_SHAPES |= {"H": "M-0.5,-0.87L0.5,-0.87L1,0L0.5,0.87L-0.5,0.87L-1,0Z"}
 VEGA_SHAPES |= {"p": "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"}
 VEGA_SHAPES |= {"h": "M0,-1L0.87,-0.5L0.87,0.5L0,1L-0.87,0.5L-0.87,-0.5Z"}
 OTHERS = list(product(("#56B4E9", "#000000", "#7F3C8D", "#661100"), ("v", "P", "*", ">")))  # for models from outside
+MORE = [(marker, line) for line in ("-", ":", "-.", "--") for marker in ("X", "8", "H", "*")]  # where one is taken
+MORE += [(marker, line) for line in (":", "-.", "--") for marker in ("o", "s", "D", "^")]
 METRICS = {
     "accuracy": "Accuracy",
     "macro_f1_seen": "Macro F1 (as published)",
@@ -59,6 +65,8 @@ METRICS = {
     "validation_loss": "Validation loss",
     "validation_accuracy": "Validation accuracy",
     "predicted_types": "Different types predicted",
+    "abstained": "Cells given no type",
+    "contradicted": "Cells whose label is not the most probable type",
 }
 TIERS = {"published": "Published", "paper": "Paper tier", "standin": "Stand-in", "quick": "Quick"}
 
@@ -82,8 +90,17 @@ def style() -> None:
             "figure.dpi": 110,
             "legend.frameon": False,
             "savefig.bbox": "tight",
+            "text.parse_math": False,  # a name with dollar signs is a name, no formula
         }
     )
+
+
+def nothing_to_draw():
+    """Return a figure that says that nothing is recorded, so that a page without runs is still a page."""
+    figure, axis = plt.subplots(figsize=(4.8, 1.0), layout="constrained")
+    axis.text(0.5, 0.5, "nothing recorded yet that could be drawn", ha="center", va="center", color="0.4")
+    axis.set_axis_off()
+    return figure
 
 
 def label_of(model: str) -> str:
@@ -99,12 +116,31 @@ def series_of(model: str, variant: str) -> str:
 
 
 def look_of(series: str) -> Look:
-    """Return how a series of `runs_of` is drawn: the colour of its model, the marker and line of its variant."""
-    model, variant = _parts(series)
+    """Return how a series of `runs_of` is drawn: the colour of its model, the marker and line of its variant.
+
+    A series whose name says more, such as a setting, and a model from outside have a look that no other series of the
+    page has: where it is taken, the next one that is free.
+    """
+    if series not in _LOOKS:
+        looks, taken = _looks(series), set(_LOOKS.values())
+        _LOOKS[series] = next((look for look in looks if look not in taken), looks[0])
+    return _LOOKS[series]
+
+
+_LOOKS: dict[str, Look] = {}  # by series; a page is one process
+
+
+def _looks(series: str) -> list[Look]:
+    """Return the looks that a series may have, the one that it should have first."""
+    model, variant, further = _model_and_variant(series)
     if model is None:
-        return Look(*OTHERS[crc32(series.partition(" (")[0].encode()) % len(OTHERS)])
+        start = crc32(series.partition(" (")[0].encode()) % len(OTHERS)
+        usual = [Look(*look) for look in OTHERS[start:] + OTHERS[:start]]
+        return usual + [Look(look.colour, *more) for more in MORE for look in usual[::4]]
     colour, marker = MODELS[model][1:]
-    return Look(colour, *VARIANTS[variant][1:]) if variant else Look(colour, marker)
+    if further:
+        return [Look(colour, *more) for more in MORE]
+    return [Look(colour, *VARIANTS[variant][1:]) if variant else Look(colour, marker)]
 
 
 def colour_of(series: str) -> str:
@@ -129,10 +165,28 @@ def is_control(series: str) -> bool:
     return _parts(series)[0] in CONTROLS
 
 
+def is_known(series: str) -> bool:
+    """Return whether a series goes by the name of a model of this project."""
+    return _parts(series)[0] is not None
+
+
+def is_known(series: str) -> bool:
+    """Return whether a series goes by the name of a model of this project."""
+    return _parts(series)[0] is not None
+
+
 def _parts(series: str) -> tuple[str | None, str | None]:
     """Return the model and the variant, where they are known, that a series is named after."""
+    return _model_and_variant(series)[:2]
+
+
+@cache
+def _model_and_variant(series: str) -> tuple[str | None, str | None, str]:
+    """Return the model and the variant that a series is named after, and what else its name says."""
     for model, (label, *_) in MODELS.items():
         if series == label or series.startswith((f"{label},", f"{label} (")):
-            rest = series.removeprefix(label).partition(" (")[0]
-            return model, next((name for name, (text, *_) in VARIANTS.items() if rest == f", {text}"), None)
-    return None, None
+            rest = series.removeprefix(label)
+            text = rest.partition(" (")[0]
+            variant = next((name for name, (known, *_) in VARIANTS.items() if text == f", {known}"), None)
+            return model, variant, rest.removeprefix(text) if variant else rest
+    return None, None, series

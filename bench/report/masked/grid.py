@@ -10,11 +10,11 @@ import pandas as pd
 
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import Cost
-from bench.core.settings import parse
 from bench.protocol import records
 from bench.protocol.conditions import hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.experiments import recorded
+from bench.protocol.parameters import given
 from bench.protocol.planning import is_planning, listed
 from bench.protocol.trials import Trial
 from bench.report.masked.cells import Weights
@@ -45,7 +45,7 @@ def masked_grid(
     jobs
         Trials at a time; -1 for one per core.
     choices
-        Fields that take the place of the tier's own; None keeps the tier's.  Text is read as YAML.
+        Fields that take the place of the tier's own; None keeps the tier's.  Text is read as `run_grid` does.
 
     Raises
     ------
@@ -55,7 +55,8 @@ def masked_grid(
     """
     if tier not in tiers:
         raise unknown("tier", tier, tiers)
-    chosen = {name: parse(name, value) for name, value in choices.items() if value is not None}
+    chosen = given(choices | {"compute": compute, "jobs": jobs})
+    compute, jobs = chosen.pop("compute", False), chosen.pop("jobs", 1)
     for name in chosen:
         if name not in Request.__dataclass_fields__:
             raise unknown("choice", name, Request.__dataclass_fields__)
@@ -66,8 +67,8 @@ def masked_grid(
             f"tier='paper' stands for the paper's own data, not {', '.join(map(str, foreign))}; "
             "use tier='standin' for other data."
         )
-    if parse("compute", compute):
-        _run(experiment, tier, request, parse("jobs", jobs))
+    if compute:
+        _run(experiment, tier, request, jobs)
     return recorded(experiment, tier)
 
 

@@ -1,12 +1,12 @@
 """What this project has beside a published number: the data of each tier, the recorded runs, or how to make them."""
 
-import json
-
 import pandas as pd
 
 from bench.datasets import DATASETS, find
 from bench.published import COUNTERPART, TITLES
 from bench.report.figures.runs import runs_of
+from bench.report.figures.settings import parsed
+from bench.report.figures.style import TIERS as TITLE_OF_TIER
 
 DATA = {  # published data set -> tier -> where its experiment is repeated
     "zheng68k": {"quick": ("hao",), "standin": ("pbmc_facs",), "paper": ("zheng68k",)},
@@ -16,6 +16,7 @@ DATA = {  # published data set -> tier -> where its experiment is repeated
     "myeloid": {"quick": (), "standin": (), "paper": ("myeloid",)},
     "liver": {"quick": ("baron",), "standin": ("baron",), "paper": ("liver",)},
 }
+NAMED = ["tier", "dataset", "series", "title"]
 QUICK_SHARES = (0.1, 0.5, 1.0)  # of the training cells, in the quick tier of the few-shot chapters
 BEYOND_QUICK = {"few_shot_scgpt": "kang", "scgpt_no_pretraining": "kang"}  # data that this tier runs only if asked
 # of scBERT, as its chapters say; the stand-in tier computes frozen layers once, which takes two declared deviations
@@ -28,9 +29,16 @@ def reproduced(records: pd.DataFrame) -> pd.DataFrame:
 
     scBERT's runs under a changed recipe or stabiliser are left out; ``setting`` tells other settings apart.
     """
-    runs = runs_of(records[_main(records)])
+    main = records[_main(records)]
+    runs = pd.concat([runs_of(main[:0]), *(runs_of(of) for _, of in main.groupby("experiment", sort=False))])
     variant = runs["variant"].where(runs["variant"] != "default", "")
-    return runs.assign(variant=variant, setting=runs["series"].str.extract(r"\((.*)\)$")[0].fillna(""))
+    return runs.assign(variant=variant, setting=[_setting(run) for run in runs[NAMED].itertuples(index=False)])
+
+
+def _setting(run) -> str:
+    """Return what tells a run apart from others of its model and data set: settings, and how the data were read."""
+    data = run.title.removeprefix(f"{TITLE_OF_TIER.get(run.tier, run.tier)}: {run.dataset}").strip(" ,")
+    return ", ".join(filter(None, (run.series.partition(" (")[2].removesuffix(")"), data)))
 
 
 class Lookup:
@@ -90,6 +98,6 @@ def _main(records: pd.DataFrame) -> pd.Series:
 
 
 def _is_main(tier: str, hyperparameters: str) -> bool:
-    chosen = {"redraw": True} | json.loads(hyperparameters or "{}")  # which is left out while it is True
+    chosen = {"redraw": True} | parsed(hyperparameters)  # which is left out while it is True
     main = STANDIN if tier == "standin" else MAIN
     return all(chosen.get(name, value) == value for name, value in main.items())

@@ -22,6 +22,8 @@ def training_effect(table: pd.DataFrame, tier: str, dataset: str, metric: str) -
         ends = ends_of(by_setting(rows, "batch_size")) if len(rows) else rows
     except BenchError:  # a single batch size is recorded so far
         return None
+    if len(ends) and len(ends[["title", "series"]].drop_duplicates()) > 1:
+        return Effect(float("nan"), "several settings recorded")
     groups = dict(tuple(ends.groupby("setting"))) if len(ends) else {}
     if metric == FAMILIES and groups:
         last = max((group["last"] for group in groups.values()), key=len)

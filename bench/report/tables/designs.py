@@ -55,7 +55,7 @@ def pairing(
         runs = runs[(runs["metric"] == metric) & (runs["fraction"] < 1) & ~runs["series"].map(is_control)]
         for share, group in runs.groupby("fraction"):
             table = group.pivot_table(index="seed", columns="series", values="value")
-            for other in sorted(set(table) - {label_of(base)}, key=natural):
+            for other in sorted(set(table) - {label_of(base)}, key=natural):  # a base of several settings is none
                 both = table.reindex(columns=[label_of(base), other]).dropna()
                 if len(both) >= ENOUGH:
                     rows[title, other, f"{100 * share:g} %"] = _designs(*both.to_numpy().T[::-1])

@@ -1,5 +1,7 @@
 """How far models are apart, published beside reproduced: one difference a row, with its interval and corrected test."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -57,14 +59,19 @@ def effects(
 
 
 def _pairs(runs: pd.DataFrame, reference: str, metrics):
-    """Yield (series, share, metric) and the runs of that series and of the reference."""
+    """Yield (series, share, metric) and the runs of that series and of the reference.
+
+    Where the reference was run under a setting that its name tells, or under several, the name of the row says which.
+    """
     groups = dict(tuple(runs.groupby(["series", "fraction", "metric"])))
-    for series in sorted(set(runs["series"]) - {reference}, key=natural):
-        for share in sorted(set(runs["fraction"].dropna())):
-            for metric in metrics:
-                if (series, share, metric) in groups and (reference, share, metric) in groups:
-                    pair = groups[series, share, metric], groups[reference, share, metric]
-                    yield (series, share, metric), pair
+    there = sorted(set(runs["series"]), key=natural)
+    references = [series for series in there if series == reference or series.startswith(f"{reference} (")]
+    shares = sorted(set(runs["fraction"].dropna()))
+    others = [series for series in there if series not in references]
+    for series, base, share, metric in product(others, references, shares, metrics):
+        if (series, share, metric) in groups and (base, share, metric) in groups:
+            name = series if base == reference else f"{series}, against {base}"
+            yield (name, share, metric), (groups[series, share, metric], groups[base, share, metric])
 
 
 def _tested(found: dict[tuple, tuple[Effect, str]]) -> pd.DataFrame:
@@ -87,7 +94,7 @@ def _tested(found: dict[tuple, tuple[Effect, str]]) -> pd.DataFrame:
 def effect_sizes(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `effects` as readers see them: shares in percent, metrics by their names, ends in one cell."""
     names = {m: METRICS.get(m, m).removesuffix(" (as published)") for m in table.index.unique("metric")}
-    shares = {share: f"{100 * share:g} %" for share in table.index.unique("training cells")}
+    shares = {share: f"{100 * share:.3g} %" for share in table.index.unique("training cells")}
     shown = table.rename(names, level="metric").rename(shares, level="training cells")
     if len(shares) == 1:
         shown = shown.droplevel("training cells")

@@ -5,8 +5,11 @@ import pandas as pd
 
 from bench.core.errors import BenchError
 from bench.protocol.records import read_predictions
-from bench.report.figures.runs import by_source, complete, runs_of, with_series
+from bench.report.figures.names import one_line, told_apart
+from bench.report.figures.runs import by_source, complete, named, runs_of
+from bench.report.figures.sources import with_titles
 from bench.report.figures.style import is_control, natural
+from bench.report.tables.failed import with_failed
 from bench.statistics.intervals import t_interval
 
 RANDOM, PREFIX = "random", "held_out:"
@@ -25,26 +28,19 @@ def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.D
     BenchError
         If no group was held out.
     """
-    rows = runs_of(complete(records[records["metric"] == metric]))
-    rows = rows[rows["split"].eq(RANDOM) | rows["split"].str.startswith(PREFIX)]
-    of_split = rows.assign(dataset=rows["dataset"] + " " + rows["split"])  # settings are told apart within a split
-    rows = rows.assign(series=with_series(of_split)["series"], group=rows["split"].str.removeprefix(PREFIX))
     found = {}
-    for title, runs in by_source(rows).items():
-        if runs["split"].eq(RANDOM).all():
-            continue
+    for title, runs in _runs(records, metric).items():
         table = runs.pivot_table(index="series", columns="group", values="value", observed=True)
         table = table[[name for name in (RANDOM, *sorted(set(table) - {RANDOM})) if name in table]]
         found[title] = table.loc[sorted(table.index, key=natural)]
-    if not found:
-        raise BenchError('No group is held out in these records; run the chapter with -p split "held_out:*".')
     return found
 
 
 def held_out(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Return by source and model: random split, mean over groups held out in turn, what is lost, the worst group.
 
-    From three groups on the mean has half of its 95 % t interval over groups, which covers the choice of group.
+    From three groups on the mean has half of its 95 % t interval over groups, which covers the choice of group.  A
+    model that failed has dashes and the reason.
     """
     rows = {}
     for title, table in groups_of(records, metric).items():
@@ -52,11 +48,12 @@ def held_out(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
             groups = values.drop(RANDOM, errors="ignore").dropna()
             random, mean = values.get(RANDOM, np.nan), groups.mean()
             said = f"{mean:.3f}" + (f" ± {t_interval(groups).half_width:.3f}" if len(groups) >= ENOUGH else "")
-            rows[title, series] = (random, said, random - mean, groups.min(), groups.idxmin(), len(groups))
+            worst = (groups.min(), groups.idxmin()) if len(groups) else (np.nan, "–")
+            rows[title, series] = (random, said if len(groups) else "–", random - mean, *worst, len(groups))
     names = ["random split", "held out, mean", "lost", "worst", "held out there", "groups"]
-    return pd.DataFrame.from_dict(rows, "index", columns=names).set_axis(
-        pd.MultiIndex.from_tuples(rows, names=["", "model"])
-    )
+    table = pd.DataFrame.from_dict(rows, "index", columns=names)
+    table = table.set_axis(pd.MultiIndex.from_tuples(rows, names=["", "model"]))
+    return with_failed(table, with_titles(named(records), split=False))
 
 
 def per_group(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -64,15 +61,28 @@ def per_group(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
     That share are cells of types which no other group has; it is nan where predictions are not kept.
     """
-    tables = {}
+    tables, trials = {}, _runs(records, metric)
     for title, table in groups_of(records, metric).items():
         scores = table.loc[[name for name in table.index if not is_control(name)]].T
-        trials = by_source(complete(records[records["metric"] == metric]))[title].drop_duplicates("split")
-        cells = trials.set_index(trials["split"].str.removeprefix(PREFIX))
-        scores["cells"] = cells["n_test"].reindex(scores.index).astype(int)
+        cells = trials[title].drop_duplicates("group").set_index("group")
+        scores["cells"] = cells["n_test"].reindex(scores.index).round().astype("Int64")
         scores["of unseen types"] = [_unseen(cells.loc[name]) for name in scores.index]
         tables[title] = scores.rename({RANDOM: "random split"})
     return pd.concat(tables, names=["", "held out"])
+
+
+def _runs(records: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    """Return the runs of data sets of which a group was held out, by title, with the name of the ``group``."""
+    rows = runs_of(complete(records[records["metric"] == metric]))
+    rows = rows[rows["split"].eq(RANDOM) | rows["split"].str.startswith(PREFIX)]
+    groups = {split: split.removeprefix(PREFIX) for split in set(rows["split"])}
+    held = {split: name if name != RANDOM else f"group {name}" for split, name in groups.items() if split != RANDOM}
+    names = told_apart({split: [one_line(name, 30)] for split, name in held.items()}) | {RANDOM: RANDOM}
+    rows = with_titles(rows, split=False).assign(group=rows["split"].map(names))
+    found = {title: runs for title, runs in by_source(rows).items() if not runs["split"].eq(RANDOM).all()}
+    if not found:
+        raise BenchError('No group is held out in these records; run the chapter with -p split "held_out:*".')
+    return found
 
 
 def _unseen(trial: pd.Series) -> float:

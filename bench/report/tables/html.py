@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pandas as pd
 
 from bench.report.hover import IN_BOOK
@@ -22,6 +23,8 @@ def show(table: pd.DataFrame, digits: int = 3):
     repeated = [flat.iloc[:, : level + 1].duplicated() for level in range(table.index.nlevels - 1)]
     for level, rows in enumerate(repeated):
         flat.isetitem(level, flat.iloc[:, level].mask(rows, ""))
+    for column in flat.select_dtypes("Int64"):
+        flat[column] = flat[column].astype(object).where(flat[column].notna(), np.nan)  # else NA is spelt out
     text = flat.select_dtypes("object").astype(str).map(len).to_numpy().max(initial=0) > 40
     html = flat.to_html(
         index=False,

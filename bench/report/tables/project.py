@@ -8,25 +8,51 @@ import pandas as pd
 
 from bench.protocol.records import own_folder
 from bench.report.figures import runs_of
-from bench.report.figures.style import label_of, natural
+from bench.report.figures.runs import by_source
+from bench.report.figures.sources import with_titles, without_tier
+from bench.report.figures.style import label_of
+from bench.report.tables.scores import in_order
 
 
 def cost(records: pd.DataFrame) -> pd.DataFrame:
     """Return seconds and peak memory of one fit with its prediction at the largest fraction, the least over runs."""
-    runs = runs_of(records).drop_duplicates(["tier", "key"])
-    runs = runs[runs["fraction"] == runs.groupby(["tier", "dataset"])["fraction"].transform("max")]
-    by = runs.groupby(["tier", "dataset", "series"], sort=False)[["n_train", "seconds", "peak_memory_mb"]]
-    table = by.min().astype({"n_train": "Int64"})
-    table = table.rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"})
-    places = {name: place for place, name in enumerate(sorted(set(runs["series"]), key=natural))}
-    return table.sort_index(level=2, key=lambda names: names.map(places), sort_remaining=False).sort_index(
-        level=[0, 1], sort_remaining=False, kind="stable"
-    )
+    runs = _with_sources(runs_of(records).drop_duplicates(["tier", "key"]))
+    runs = runs[runs["fraction"] == runs.groupby("source")["fraction"].transform("max")]
+    table = runs.groupby(["source", "series"], sort=False)[["n_train", "seconds", "peak_memory_mb"]].min()
+    table["n_train"] = table["n_train"].round().astype("Int64")
+    return in_order(table.rename(columns={"n_train": "training cells", "peak_memory_mb": "peak memory (MB)"}), runs)
+
+
+def coverage(records: pd.DataFrame) -> pd.DataFrame:
+    """Return how many genes each model found of those it looks for by name: rows source x model.
+
+    ``share of counts`` is that of the training cells which lies in the genes used; it depends on which cells were drawn.
+    What a record does not know is a dash: a model that takes whatever genes there are, or an older record.
+    """
+    runs = _with_sources(runs_of(records).drop_duplicates(["tier", "key"]))
+    groups = runs.groupby(["source", "series"], sort=False)
+    columns = {"genes used": ("genes_used", "{:,.0f}"), "of wanted": ("genes_wanted", "{:,.0f}")}
+    columns |= {"share of counts": ("genes_share", "{:.3f}")}
+    table = pd.DataFrame({name: groups[column].agg(_ends, form) for name, (column, form) in columns.items()})
+    return in_order(table, runs)
+
+
+def _ends(values: pd.Series, form: str) -> str:
+    """Return least and most of the values that are known as text, once where they read the same."""
+    known = values.dropna()
+    return "–".join(dict.fromkeys(form.format(end) for end in (known.min(), known.max()))) if len(known) else "–"
+
+
+def _with_sources(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs with the title of their data as ``source``, best tier first."""
+    return pd.concat([runs[:0].assign(source=""), *(of.assign(source=title) for title, of in by_source(runs).items())])
 
 
 def datasets(records: pd.DataFrame) -> pd.DataFrame:
     """Return size, depth and split of the data sets that were described, one row each."""
     columns = ["n_cells", "n_genes", "n_types", "n_batches", "median_counts", "median_genes", "n_train", "n_test"]
+    records = with_titles(records, split=False)
+    records = records.assign(dataset=without_tier(records["title"]))
     table = records.pivot_table(index=["tier", "dataset", "split"], columns="metric", values="value", sort=False)
     return table.reindex(columns=columns).rename(columns=lambda name: name.removeprefix("n_").replace("_", " "))
 
@@ -104,6 +130,7 @@ def standin() -> pd.DataFrame:
     runs = runs.assign(weights=runs["weights_sha256"].str[:8], share=(100 * runs["fraction"]).map("{:g} %".format))
     shares = [f"{100 * share:g} %" for share in sorted(set(runs["fraction"]))]
     runs = runs.drop_duplicates(["dataset", "key"])
+    runs = runs.assign(dataset=without_tier(runs["title"]))
     table = runs.pivot_table("key", ["dataset", "series", "weights"], "share", "count", 0)[shares]
     return table.rename_axis(index=["data", "model", "weights"], columns="seeds, by share of the training cells")
 

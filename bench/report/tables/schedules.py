@@ -8,9 +8,10 @@ from bench.report.figures import published_panels
 from bench.report.figures.runs import by_source, complete, own_panels
 from bench.report.figures.schedules import schedules_of
 from bench.report.figures.settings import settings_of
+from bench.report.figures.sources import DATA
 from bench.report.tables.scores import in_order, summary_of
 
-PAIRED = ["dataset_hash", "split", "subset", "fraction", "seed", "setting"]
+PAIRED = [*DATA, "subset", "recipe", "protocol", "hyperparameters", "fraction", "seed", "setting"]  # of both arms
 
 
 def collapse(records: pd.DataFrame, published: dict[str, pd.DataFrame], metric: str = "accuracy") -> pd.DataFrame:
@@ -71,8 +72,10 @@ def gained(records: pd.DataFrame, model: str, setting: str, columns: dict, metri
     for name, runs in schedules_of(records, model, setting, columns, metric).items():
         for source, group in by_source(runs).items():
             both = (group[group["variant"] == variant] for variant in ("pretrained", "no_pretraining"))
-            first, second = (arm[[*PAIRED, "value"]] for arm in both)
-            rows.append(first.merge(second, on=PAIRED, suffixes=("", "_without")).assign(source=source, schedule=name))
+            first, second = (arm[[*PAIRED, "series", "value"]] for arm in both)
+            pairs = first.merge(second, on=PAIRED, suffixes=("", "_without"))
+            further = pairs["series"].str.extract(r" \((.*)\)$")[0].map(", {}".format, na_action="ignore").fillna("")
+            rows.append(pairs.assign(source=source + further, schedule=name))
     pairs = pd.concat(rows)
     if pairs.empty:
         raise BenchError(f"No seed of {model} has runs with and without pretraining; run the chapter to make them.")
