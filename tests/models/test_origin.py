@@ -270,7 +270,8 @@ class Nothing: ...
 def plain(x): return x
 class Mine:
     def __init__(self, value=None, made=Nothing(), missing=object(), later=lambda x: x, loss=Loss.SQUARED, f=plain,
-                 kind=Nothing, weights_=np.ones(3), chosen=np.random.default_rng(0)): ...
+                 kind=Nothing, several=[Nothing(), {'a': {1}}], weights_=np.ones(3),
+                 chosen=np.random.default_rng(0)): ...
 """
     + VERBS
 )
@@ -291,6 +292,7 @@ def test_objects_as_defaults_have_stable_names(place):
         "loss": "default mine.Loss",
         "f": "mine:plain",
         "kind": "mine:Nothing",
+        "several": ["default mine.Nothing", {"a": [1]}],
         "weights_": ones + settings_of(describe("mine:Mine")).values["weights_"].removeprefix(ones),
         "chosen": "default numpy.random._generator.Generator",
     }

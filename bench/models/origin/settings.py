@@ -8,7 +8,7 @@ place makes the same key, and another content another one.
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -48,15 +48,19 @@ class Settings:
         if isinstance(value, date | np.generic):
             return str(value)
         if isinstance(value, Mapping):
-            return {str(name): self.plain(where, item, None) for name, item in value.items()}
+            names = list(map(str, value))
+            return dict(zip(names, self._items(where, value.values(), value is default), strict=True))
         if isinstance(value, list | tuple):
-            return [self.plain(where, item, None) for item in value]
+            return self._items(where, value, value is default)
         if isinstance(value, set | frozenset):
-            return sorted((self.plain(where, item, None) for item in value), key=canonical)
+            return sorted(self._items(where, value, value is default), key=canonical)
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             content = sha256(np.ascontiguousarray(value)).hexdigest()[:16]
             return f"array {value.dtype} {value.shape} sha256:{content}"
         return _named(value) or _of_default(where, value, default)
+
+    def _items(self, where: str, items: Iterable, are_default: bool) -> list[Any]:
+        return [self.plain(where, item, item if are_default else None) for item in items]
 
     def _text(self, where: str, text: str) -> str:
         path = os.path.expanduser(text)
