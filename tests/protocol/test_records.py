@@ -390,7 +390,7 @@ def _fill(disk: Path) -> str:
 def test_a_file_size_limit_in_the_middle_of_a_run_is_one_sentence_and_the_run_can_be_completed(jobs):
     limit = 4096  # bytes: the predictions of `majority` fit, those of `knn` do not
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
-    code += "from bench import records; records.check_writable = lambda: None\n"  # would refuse at once
+    code += "from bench import records; records.check_writable = lambda *_: None\n"  # would refuse at once
     code += "from bench.core.errors import BenchError\ntry:\n    " + GRID.strip().replace("\n", "\n    ")
     code += "\nexcept BenchError as error:\n    sys.exit('sentence: ' + str(error))"
     limited = python(jobs, code=code)

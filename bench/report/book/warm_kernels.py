@@ -15,7 +15,7 @@ from jupyter_client.connect import LocalPortCache
 
 from bench.core import forked
 from bench.core.home import settle
-from bench.protocol import kernels
+from bench.protocol import kernels, place
 
 # without torch, which few pages need, and without the backend that shows figures, which looks for a shell at import
 WARM = ("ipykernel.kernelapp", "myst_nb.ext.glue", "altair", "bench.report.figures", "bench.report.tables")
@@ -73,6 +73,7 @@ def nursery() -> Iterator[None]:
 
 
 def _open(app, env, names: list[str]) -> None:
+    place.tell()
     app.kernels = ExitStack()
     if names:
         app.kernels.enter_context(nursery())
