@@ -223,7 +223,7 @@ def test_published_size_on_the_cpu(precision, benchmark, capsys):
     device, dtype = torch.device("cpu"), PRECISIONS[precision] or torch.float32
     cells = sequences(3000, 299, N_TOKENS)
     cells = cells.take(np.flatnonzero(np.diff(cells.tokens.indptr) >= 99))
-    network = ScGPTNetwork(replace(Architecture(mvc=False), n_tokens=N_TOKENS))
+    network = ScGPTNetwork(Architecture(N_TOKENS, mvc=False))
     network.classify_into(int(cells.labels.max()) + 1, seed=0)
     plan, schedule = PublishedPlan(network, around), Schedule(1, BATCH, lambda epoch: 1e-5, precision=precision)
     train, train_plan = training(network, precision), training(plan, precision)
