@@ -150,8 +150,11 @@ def _remarks(X: sp.csr_matrix, genes: Columns, table: pd.DataFrame) -> list[str]
     """Return what a user should know of the cells and genes that were read."""
 
     def share(some: np.ndarray) -> float:
-        sums = np.asarray(X.sum(axis=0, dtype=np.float64)).ravel()
-        return float(sums[some].sum() / sums.sum()) if sums.any() else 0.0
+        sums = np.zeros(2)
+        for start in range(0, X.nnz, 2**20):
+            part = slice(start, start + 2**20)
+            sums += np.bincount(some[X.indices[part]], weights=X.data[part], minlength=2)
+        return float(sums[1] / sums.sum())
 
     found = names_of_genes.remarks(genes.names, share)
     if empty := int((np.diff(X.indptr) == 0).sum()):

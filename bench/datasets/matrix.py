@@ -11,9 +11,9 @@ import scipy.sparse as sp
 
 from bench.core.errors import BenchError
 
-BLOCK_VALUES = 2**19  # stored values of a block; 4 MB of float64
-MOST_ROWS = 256  # that `sample` reads
-PASSES = 6  # over a matrix that is stored gene by gene
+BLOCK_VALUES = 2**18  # stored values of a block; 2 MB of float64
+MOST_ROWS = 128  # that `sample` reads
+PASSES = 8  # over a matrix that is stored gene by gene
 
 
 def form(element: h5py.Group | h5py.Dataset) -> str:
@@ -77,7 +77,7 @@ def gathered(parts: Iterable[sp.csr_matrix], n_genes: int) -> sp.csr_matrix:
 
 
 def sample(element: h5py.Group | h5py.Dataset) -> sp.csr_matrix:
-    """Return at most 256 rows from four places of the matrix, or from one where it is stored gene by gene."""
+    """Return at most 128 rows from four places of the matrix, or from one where it is stored gene by gene."""
     n = shape(element)[0]
     if form(element) == "csc":  # each place costs a pass over all of it
         first = max(0, (n - MOST_ROWS) // 2)
