@@ -18,9 +18,20 @@ from bench.core.errors import BenchError, listed, unknown
 from bench.datasets import labels, tables, twins
 from bench.datasets import symbols as names_of_genes
 from bench.datasets.contract import LEFT_OUT, Dataset
-from bench.datasets.matrix import gathered
+from bench.datasets.matrix import gathered, stored
 from bench.datasets.opened import opened
-from bench.datasets.reading import LABEL, Columns, Reading, columns, found_in, matrices, refused, resolved, rows
+from bench.datasets.reading import (
+    LABEL,
+    Columns,
+    Reading,
+    columns,
+    element,
+    found_in,
+    matrices,
+    refused,
+    resolved,
+    rows,
+)
 from bench.datasets.request import Request
 from bench.datasets.values import held
 
@@ -38,7 +49,8 @@ class _Reader:
         with opened(reading.asked.name) as file:
             table, kept, notes = cells(file, reading)
             genes = columns(file, reading)
-            X = gathered(_kept(rows(file, reading, genes), kept), len(genes.names))
+            expected = stored(element(file, reading.layer))
+            X = gathered(_kept(rows(file, reading, genes), kept), len(genes.names), expected)
             _check_counts(file, reading, X)
         var = pd.DataFrame(index=genes.names)
         if genes.identifiers is not None and genes.source != "ensembl_id":
