@@ -13,7 +13,9 @@ from bench import weights
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import canonical, digest, settled, settled_of
 from bench.datasets import Request, described, loaded
+from bench.datasets.notes import say
 from bench.datasets.splits import SUBSETS, expand
+from bench.datasets.twins import warnings
 from bench.models import describe
 from bench.models.registry import MODELS, Spec
 from bench.protocol.columns import yes_no
@@ -156,7 +158,10 @@ class Grid:
         request = Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
         dataset, adata = described(request), loaded(request)
         named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
-        for fraction, split, spec in product(sorted(self.fractions), expand(adata, named), specs):
+        splits = expand(adata, named)
+        if "notes" in adata.uns["bench"]:  # of a file, which nobody has looked at
+            say(name, warnings(adata, splits))
+        for fraction, split, spec in product(sorted(self.fractions), splits, specs):
             shared = (Path(name).name, adata.uns["bench"]["hash"], split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
             once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
