@@ -46,6 +46,8 @@ def held(rows: sp.csr_matrix) -> Holding:
 def _of_fractions(rows: sp.csr_matrix) -> Holding:
     cells = [part for part in np.split(rows.data.astype(np.float64), rows.indptr[1:-1]) if len(part) >= SMALLEST]
     largest = rows.data.max()
+    if (rows.data == np.round(rows.data)).mean() > 0.5:
+        return Holding("fractions", f"fractions among whole numbers, up to {largest:,.0f}")
     if largest <= MOST_LOG:
         for base, name in ((np.e, "e"), (2.0, "2"), (10.0, "10")):
             undone = [np.power(base, cell) - 1 for cell in cells]

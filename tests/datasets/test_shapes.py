@@ -1,10 +1,11 @@
-"""Files in the shapes that people have, made of real cells: the same data set, or a sentence whose advice is followed."""
+"""Files in the shapes that people have, made of real cells: one data set, or a sentence whose advice is followed."""
 
 import gzip
 import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 
 import anndata
@@ -94,7 +95,7 @@ def test_counts_in_a_layer_of_a_usual_name_are_used_and_others_are_advised(mine,
 
 def test_logarithms_alone_are_used_where_they_are_asked_for(mine):
     mine.X = log1p_cp10k(mine.X, np.e)
-    with pytest.raises(BenchError, match="logarithms of base e.*the file has none") as error:
+    with pytest.raises(BenchError, match=r"logarithms of base e.*the file has none") as error:
         load(written(mine))
     assert load("mine.h5ad", layer=advised(error, "layer")).uns["bench"]["values"] == "log1p"
 
@@ -153,7 +154,7 @@ def test_repeated_symbols_of_counts_are_summed_and_of_logarithms_refused(mine, s
     with pytest.raises(BenchError, match=r"1 gene symbols repeat, e\.g\. \['TWICE'\], and logarithms cannot be summed"):
         load(written(mine), symbols="symbol", layer="X")
     with pytest.raises(BenchError, match=r"Unknown column of var .* 'symbl'\. Did you mean 'symbol'"):
-        load("mine.h5ad", symbols="symbl")
+        load("mine.h5ad", symbols="symbl", layer="X")
 
 
 def test_what_is_no_gene_is_left_out_and_prefixes_are_taken_off(mine, small, capsys):
@@ -280,8 +281,6 @@ def test_other_files_folders_and_addresses_are_named_with_the_way(mine, small, t
 def test_a_file_that_is_open_for_writing_elsewhere_is_said_to_be(mine):
     path = written(mine)
     code = f"import h5py, sys; f = h5py.File({path!r}, 'a'); print('open', flush=True); sys.stdin.read()"
-    import subprocess
-
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         with pytest.raises(BenchError, match="another process has it open for writing"):
