@@ -72,10 +72,8 @@ def test_cellxgene_shape_is_recognised_and_said(mine, small, capsys):
     adata = load(written(mine))
     assert (adata.X != small.X).nnz == 0 and adata.var_names.tolist() == small.var_names.tolist()
     assert adata.var["ensembl_id"].iloc[3] == "ENSG00000000003"
-    assert (
-        adata.uns["bench"]["hash"]
-        == load(written(AnnData(small.X, small.obs[["cell_type"]], small.var[[]]), "b.h5ad")).uns["bench"]["hash"]
-    )
+    plain = load(written(AnnData(small.X, small.obs[["cell_type"]], small.var[[]]), "plain.h5ad"))
+    assert adata.uns["bench"]["hash"] == plain.uns["bench"]["hash"]
     said = capsys.readouterr().err
     assert "mine.h5ad: X holds logarithms" in said and "raw.X is used" in said and "var['feature_name']" in said
     assert load("mine.h5ad", layer="X").uns["bench"]["values"] == "log1p"
@@ -300,9 +298,8 @@ def test_indices_beyond_the_matrix_are_refused(mine):
 @pytest.mark.slow
 def test_reading_takes_at_most_half_a_matrix_beside_the_matrix(hao, mine):
     X = sp.vstack([hao.X] * 4, format="csr")
-    obs = pd.DataFrame(
-        {"cell_type": np.tile(hao.obs["cell_type"].astype(str), 4)}, index=np.arange(X.shape[0]).astype(str)
-    )
+    types = np.tile(hao.obs["cell_type"].astype(str), 4)
+    obs = pd.DataFrame({"cell_type": types}, index=np.arange(len(types)).astype(str))
     adata = AnnData(X, obs=obs, var=hao.var)
     adata.layers["counts"], adata.raw = X, AnnData(X, obs=obs, var=hao.var)
     written(adata)
