@@ -31,7 +31,7 @@ def held_out(tables: dict[str, dict[str, pd.DataFrame]]):
         squeeze=False,
         layout="constrained",
     )
-    lowest = min((of.loc[_models_of(of)].min(axis=None) for of_metric in tables.values() for of in of_metric.values()))
+    lowest = min(of.loc[_models_of(of)].min(axis=None) for of_metric in tables.values() for of in of_metric.values())
     lowest = lowest if np.isfinite(lowest) else 0.0
     handles = {}
     for row, title in zip(axes, blocks, strict=True):

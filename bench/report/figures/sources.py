@@ -103,8 +103,10 @@ def _further(data: dict, alike: list[dict], split: bool | None) -> str:
     parts = []
     if "split" in data and (split or "split" in varies):
         parts.append(split_name(data["split"]))
-    for column, name in {"dataset_hash": "content", "query_hash": "content scored"}.items():
-        if column in varies:
-            parts.append(f"{name} {data[column][:6] or 'not known'}")
-    parts += [f"{column} {one_line(data[column], 40) or 'not known'}" for column in READING[:5] if column in varies]
+    for column in ("label", "layer", "symbols", "dropped_types"):
+        if column in varies and data[column] not in USUAL[column]:
+            parts.append(f"{column.replace('_', ' ')} {one_line(data[column], 40) or 'not known'}")
+    for column, name in {"dataset_hash": "content", "query_hash": "scored content"}.items():
+        if column in varies and data[column]:
+            parts.append(f"{name} {data[column][:6]}")
     return "".join(f", {part}" for part in parts)

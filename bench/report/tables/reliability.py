@@ -30,7 +30,9 @@ def calibration(runs: pd.DataFrame, said: Said) -> pd.DataFrame:
     table["confidence"] = pd.Series(sure, dtype=float).reindex(table.index)
     table["confidence - accuracy"] = table["confidence"] - table["accuracy"]
     columns = ["runs", "cells", "accuracy", "confidence", "confidence - accuracy", "ECE"]
-    return table.assign(cells=table["cells"].round().astype("Int64"))[columns].rename_axis(index={"panel": "", "series": "model"})
+    return table.assign(cells=table["cells"].round().astype("Int64"))[columns].rename_axis(
+        index={"panel": "", "series": "model"}
+    )
 
 
 def abstention(said: Said, targets: tuple[float, ...] = TARGETS) -> pd.DataFrame:
