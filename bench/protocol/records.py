@@ -22,7 +22,6 @@ from bench.protocol.columns import COLUMNS, read_csv
 from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")
-GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
 
 

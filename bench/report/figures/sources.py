@@ -5,14 +5,12 @@ from collections import defaultdict
 
 import pandas as pd
 
-from bench.protocol.records import GROUP
 from bench.report.figures.names import one_line, told_apart
 from bench.report.figures.style import TIERS
 
 READING = ["label", "layer", "symbols", "dropped_types", "query", "query_hash"]  # how the data were read
 DATA = ["dataset", "dataset_hash", *READING, "split"]  # runs that differ in one of them are never set side by side
-SETTINGS = [column for column in GROUP if column not in ("tier", "dataset", "split", "model", "variant")]
-SETTINGS += ["weights_hash"]  # nor are runs that differ in one of these averaged
+SETTINGS = ["subset", "recipe", "hyperparameters", "protocol", "weights_hash"]  # nor are these ever averaged over
 USUAL = {"label": ("cell_type", "none"), "layer": ("X",), "symbols": ("var_names",), "dropped_types": ("[]",)}
 SPLITS = {"random": "random split", "authors": "authors' split"}
 TYPES_NAMED = 3  # of those left out
