@@ -15,6 +15,7 @@ KINDS = {
     "cells": "tokens of cells for pretraining",
     "weights": "converted and pretrained weights",
     "frozen": "what frozen layers give for cells; at most 10 GB",
+    "hashes": "SHA-256 of large files that models from outside are given",
     "unfinished": "fine-tunings that were stopped",
 }
 

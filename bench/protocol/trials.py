@@ -28,7 +28,7 @@ from bench.protocol.planning import LEFT_OUT, is_planning
 from bench.protocol.possible import Draws, check_model, possible_splits
 
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
-_IMPORTED: dict[type, str] = {}  # versions of models from outside as this process first met them
+_IMPORTED: dict[tuple[type, str], str] = {}  # versions of models from outside as this process first met them
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,13 @@ class Task:
     def check_unchanged(self) -> None:
         """Raise a BenchError if this process has imported another version of the model than the key was made of."""
         cls = self.spec.cls
-        if is_ours(self.spec) or cls.__module__ == "__main__":  # the latter is sent as it is
+        vouched_for = self.trial.protocol == f"{PROTOCOL}.{getattr(cls, 'protocol', None)}"
+        if vouched_for or cls.__module__ == "__main__":  # the latter is sent as it is
             return
-        if cls not in _IMPORTED:
-            _IMPORTED[cls] = f"{PROTOCOL}.{origin_of(self.spec).digest}"
-        if _IMPORTED[cls] != self.trial.protocol:
+        model = cls, self.trial.hyperparameters  # which may name functions in other files
+        if model not in _IMPORTED:
+            _IMPORTED[model] = f"{PROTOCOL}.{origin_of(self.spec).digest}"
+        if _IMPORTED[model] != self.trial.protocol:
             raise BenchError(f"files that {self.spec.name} imports have changed since the run began; run it again.")
 
     def here(self) -> "Task":

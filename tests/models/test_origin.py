@@ -210,6 +210,15 @@ def test_a_module_among_packages_that_belongs_to_none_is_the_users(place, monkey
     assert set(origin().modules) == {"mine", "helper"}
 
 
+def test_a_package_in_parts_of_which_one_is_installed_is_taken_by_parts(place, monkeypatch):
+    write(place, {"mine.py": f"from lab import core, own\n{MINE}", "parts/lab/own.py": "", "installed/lab/core.py": ""})
+    package(place / "installed", "lab_core", "1.0", "lab/core", RECORD="lab/core.py,,\n")
+    monkeypatch.syspath_prepend(place / "parts")
+    monkeypatch.syspath_prepend(place / "installed")
+    found = origin()
+    assert found.packages == {"lab_core": "1.0"} and set(found.modules) == {"mine", "lab.own"}
+
+
 def test_a_package_to_be_edited_counts_with_version_and_content(place, monkeypatch):
     write(place, {"mine.py": f"import wrapped\n{MINE}", "source/wrapped.py": ""})
     linked = json.dumps({"url": "file:///source", "dir_info": {"editable": True}})
@@ -244,7 +253,7 @@ def test_models_of_this_project_are_its_own_by_whatever_name(monkeypatch):
 
 
 def test_a_class_of_a_notebook_is_refused_with_what_to_do(monkeypatch):
-    cls = type("Mine", (), {"fit": print, "predict_proba": print, "__module__": "__main__"})
+    cls = type("Mine", (KNN,), {"fit": print, "predict_proba": print, "__module__": "__main__"})
     monkeypatch.setattr(sys.modules["__main__"], "Mine", cls, raising=False)
     monkeypatch.setattr(sys.modules["__main__"], "__file__", None, raising=False)
     with pytest.raises(BenchError, match=r"is defined in no file, as in a notebook, .* name it my_model:MyModel"):

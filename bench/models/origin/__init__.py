@@ -40,8 +40,6 @@ class Origin:
 
     def add(self, module: Module) -> Imports:
         """Add a module of the user's, and return what it imports."""
-        if module.file is None:
-            return Imports()
         if (content := module.content()) is None:
             return Imports(missed=[f"{module.name}, which cannot be read"])
         self.modules[module.name] = sha256(content).hexdigest()
@@ -71,7 +69,7 @@ def origin_of(spec: Spec) -> Origin:
     roots = [_path(spec).partition(":")[0], *(str(base.__module__) for base in spec.cls.__mro__)]
     found = Origin(_protocol(spec.cls))
     _follow(found, [*roots, *_modules_of(spec)], own=roots[0].partition(".")[0])
-    if not found.modules:
+    if roots[0] not in found.modules:
         raise BenchError(
             f"Model {spec.name!r} is defined in no file, as in a notebook, so that no key could tell its versions "
             "apart; write it into a module such as my_model.py and name it my_model:MyModel."
@@ -130,6 +128,8 @@ def _look_into(module: Module, found: Origin, own: str) -> list[str] | None:
         return None
     if top in TOLD and top != own and module.is_among_packages:
         return None
+    if module.file is None:  # a package without an __init__, which may lie in several places
+        return []
     versions, is_to_edit = installed_as(module)
     found.packages.update(versions)
     if not is_to_edit and top != own:

@@ -46,7 +46,8 @@ class Module:
     @property
     def is_among_packages(self) -> bool:
         """Whether an installer has put packages where it lies."""
-        return self.folder.name in INSTALLED or any(self.folder.glob("*.dist-info"))
+        folder = self.folder
+        return folder.name in INSTALLED or (folder.is_dir() and any(folder.glob("*.dist-info")))
 
     def content(self) -> bytes | None:
         """Return its file, which may be in an archive; None if it has none, or none that can be read."""
