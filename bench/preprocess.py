@@ -16,6 +16,7 @@ from bench.core.errors import BenchError, unknown
 
 MAX_TOKEN = 5
 LIBRARIES = ("panglao", "all")
+LEAST_GENES = 0.1  # share of genes that a model must find by name; human and mouse spell one or two per cent alike
 
 
 class Genes(NamedTuple):
@@ -25,10 +26,34 @@ class Genes(NamedTuple):
     used: list[str]  # those of them that the data set has
 
 
-def looked_for(cells: AnnData, wanted: Iterable[str]) -> Genes:
-    """Return the genes that are wanted, and which of them these cells have."""
+def looked_for(cells: AnnData, wanted: Iterable[str], least: float = LEAST_GENES) -> Genes:
+    """Return the genes that are wanted, and which of them these cells have.
+
+    Parameters
+    ----------
+    cells, wanted
+        A data set, and the names that a model knows.
+    least
+        Share of the genes that must be found, of those of the shorter list: a panel need not have what a model knows,
+        nor a model all that was measured.
+
+    Raises
+    ------
+    BenchError
+        If fewer are found, as with symbols of another species, which are seldom spelt alike.
+    """
     wanted, there = list(wanted), set(cells.var_names)
-    return Genes(wanted, [gene for gene in wanted if gene in there])
+    used = [gene for gene in wanted if gene in there]
+    if len(used) < least * min(len(wanted), len(there)):
+        from bench.datasets.symbols import looks
+
+        raise BenchError(
+            f"Only {len(used):,} of the {len(there):,} genes of the data set are among the {len(wanted):,} that the "
+            f"model looks for by name; they look {looks(cells.var_names)} ({', '.join(cells.var_names[:3])}): "
+            "map them to human symbols, name the column that has them (symbols), use a model of all genes "
+            "(override genes: all), or allow it with the override least_genes: 0."
+        )
+    return Genes(wanted, used)
 
 
 def listed_genes(cells: AnnData, genes: str) -> list[str]:

@@ -18,9 +18,20 @@ from bench.core.errors import BenchError, listed, unknown
 from bench.datasets import labels, tables, twins
 from bench.datasets import symbols as names_of_genes
 from bench.datasets.contract import LEFT_OUT, Dataset
-from bench.datasets.matrix import gathered
+from bench.datasets.matrix import gathered, stored
 from bench.datasets.opened import opened
-from bench.datasets.reading import LABEL, Columns, Reading, columns, found_in, matrices, refused, resolved, rows
+from bench.datasets.reading import (
+    LABEL,
+    Columns,
+    Reading,
+    columns,
+    element,
+    found_in,
+    matrices,
+    refused,
+    resolved,
+    rows,
+)
 from bench.datasets.request import Request
 from bench.datasets.values import held
 
@@ -38,7 +49,8 @@ class _Reader:
         with opened(reading.asked.name) as file:
             table, kept, notes = cells(file, reading)
             genes = columns(file, reading)
-            X = gathered(_kept(rows(file, reading, genes), kept), len(genes.names))
+            expected = stored(element(file, reading.layer))
+            X = gathered(_kept(rows(file, reading, genes), kept), len(genes.names), expected)
             _check_counts(file, reading, X)
         var = pd.DataFrame(index=genes.names)
         if genes.identifiers is not None and genes.source != "ensembl_id":
@@ -159,8 +171,11 @@ def _remarks(X: sp.csr_matrix, genes: Columns, table: pd.DataFrame) -> list[str]
     """Return what a user should know of the cells and genes that were read."""
 
     def share(some: np.ndarray) -> float:
-        sums = np.asarray(X.sum(axis=0, dtype=np.float64)).ravel()
-        return float(sums[some].sum() / sums.sum()) if sums.any() else 0.0
+        sums = np.zeros(2)
+        for start in range(0, X.nnz, 2**20):
+            part = slice(start, start + 2**20)
+            sums += np.bincount(some[X.indices[part]], weights=X.data[part], minlength=2)
+        return float(sums[1] / sums.sum())
 
     found = names_of_genes.remarks(genes.names, share)
     if empty := int((np.diff(X.indptr) == 0).sum()):

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 
 from bench.core.errors import BenchError
 
-BLOCK_VALUES = 2**19  # stored values of a block; 4 MB of float64
-MOST_ROWS = 256  # that `sample` reads
-PASSES = 6  # over a matrix that is stored gene by gene
+BLOCK_VALUES = 2**18  # stored values of a block; 2 MB of float64
+MOST_ROWS = 128  # that `sample` reads
+PASSES = 8  # over a matrix that is stored gene by gene
 
 
 def form(element: h5py.Group | h5py.Dataset) -> str:
@@ -51,7 +51,12 @@ def blocks(element: h5py.Group | h5py.Dataset, start: int = 0, end: int | None =
         yield block
 
 
-def gathered(parts: Iterable[sp.csr_matrix], n_genes: int) -> sp.csr_matrix:
+def stored(element: h5py.Group | h5py.Dataset) -> int:
+    """Return how many values of a sparse matrix lie on disk; 0 for a dense one, of which nobody knows."""
+    return 0 if isinstance(element, h5py.Dataset) else len(element["data"])
+
+
+def gathered(parts: Iterable[sp.csr_matrix], n_genes: int, expected: int = 0) -> sp.csr_matrix:
     """Return the blocks, one under the other; each is let go as soon as it is copied.
 
     Parameters
@@ -60,28 +65,31 @@ def gathered(parts: Iterable[sp.csr_matrix], n_genes: int) -> sp.csr_matrix:
         Canonical CSR float32 matrices of n_genes columns.
     n_genes
         Columns; known also where there is no block.
+    expected
+        Values of all of them, at most, where that is known: memory that is not written to is not taken.
     """
-    data, indices, ends, n = np.empty(0, np.float32), np.empty(0, np.int32), [np.zeros(1, np.int64)], 0
+    data, indices, ends, n = np.empty(expected, np.float32), np.empty(expected, np.int32), [np.zeros(1, np.int64)], 0
     for part in parts:
-        data.resize(n + part.nnz, refcheck=False)  # grows in place, where the system can
-        indices.resize(n + part.nnz, refcheck=False)
-        data[n:], indices[n:] = part.data, part.indices
+        if n + part.nnz > len(data):
+            data.resize(n + part.nnz, refcheck=False)  # grows in place, where the system can
+            indices.resize(n + part.nnz, refcheck=False)
+        data[n : n + part.nnz], indices[n : n + part.nnz] = part.data, part.indices
         ends.append(n + part.indptr[1:].astype(np.int64))
         n += part.nnz
     indptr = np.concatenate(ends)
     X = sp.csr_matrix((len(indptr) - 1, n_genes), dtype=np.float32)
-    X.data, X.indices = data, indices
+    X.data, X.indices = data[:n], indices[:n]
     X.indptr = indptr.astype(np.int32) if n < 2**31 else indptr
     X.has_canonical_format = True
     return X
 
 
 def sample(element: h5py.Group | h5py.Dataset) -> sp.csr_matrix:
-    """Return at most 256 rows from four places of the matrix, or from one where it is stored gene by gene."""
+    """Return at most 128 rows from four places of the matrix, or from one where it is stored gene by gene."""
     n = shape(element)[0]
     if form(element) == "csc":  # each place costs a pass over all of it
         first = max(0, (n - MOST_ROWS) // 2)
-        return _csc_rows(element, first, min(n, first + MOST_ROWS))
+        return _csc_rows(element, first, min(n, first + MOST_ROWS), _csc_counts(element))
     step = n if n <= MOST_ROWS else MOST_ROWS // 4
     starts = np.unique(np.linspace(0, n - step, 4).astype(int)).tolist()
     return sp.vstack([part for start in starts for part in blocks(element, start, start + step)], format="csr")
@@ -112,33 +120,41 @@ def _dense_blocks(element: h5py.Dataset, start: int, end: int) -> Iterator[sp.cs
 
 def _csc_blocks(element: h5py.Group, start: int, end: int) -> Iterator[sp.csr_matrix]:
     """Yield rows of a matrix that is stored gene by gene, which takes a pass over all of it for each block."""
-    n_cells, _ = shape(element)
-    per_row = np.zeros(n_cells, np.int64)
-    n = len(element["indices"])
-    for low in range(0, n, BLOCK_VALUES):
-        found = _checked(element, element["indices"][low : low + BLOCK_VALUES], n_cells)
-        per_row += np.bincount(found, minlength=n_cells)
+    per_row = _csc_counts(element)
     before = np.concatenate([[0], np.cumsum(per_row)])
-    most = max(BLOCK_VALUES, -(-n // PASSES))
+    most = max(BLOCK_VALUES, -(-before[-1] // PASSES))
     row = start
     while row < end:
         last = int(np.searchsorted(before, before[row] + most, side="right")) - 1
         last = min(max(last, row + 1), end)
-        yield _csc_rows(element, row, last)
+        yield _csc_rows(element, row, last, per_row)
         row = last
 
 
-def _csc_rows(element: h5py.Group, first: int, last: int) -> sp.csr_matrix:
-    indptr, n_genes, parts = element["indptr"][:].astype(np.int64), shape(element)[1], []
-    for low in range(0, int(indptr[-1]), BLOCK_VALUES):
-        rows = element["indices"][low : low + BLOCK_VALUES]
-        inside = (rows >= first) & (rows < last)
-        places = low + np.flatnonzero(inside)
-        genes = np.searchsorted(indptr, places, side="right") - 1
-        values = _float32(element["data"][low : low + BLOCK_VALUES][inside])
-        parts.append((values, (rows[inside] - first).astype(np.int32), genes.astype(np.int32)))
-    values, rows, genes = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return sp.csr_matrix((values, (rows, genes)), shape=(last - first, n_genes))
+def _csc_counts(element: h5py.Group) -> np.ndarray:
+    n_cells, _ = shape(element)
+    per_row = np.zeros(n_cells, np.int64)
+    for low in range(0, len(element["indices"]), BLOCK_VALUES):
+        found = _checked(element, element["indices"][low : low + BLOCK_VALUES], n_cells)
+        per_row += np.bincount(found, minlength=n_cells)
+    return per_row
+
+
+def _csc_rows(element: h5py.Group, first: int, last: int, per_row: np.ndarray) -> sp.csr_matrix:
+    """Return some rows: each value goes where its row has the next free place, and genes come in order."""
+    by_gene, n_genes = element["indptr"][:].astype(np.int64), shape(element)[1]
+    indptr = np.concatenate([[0], np.cumsum(per_row[first:last])])
+    data, indices, free = np.empty(indptr[-1], np.float32), np.empty(indptr[-1], np.int32), indptr[:-1].copy()
+    for low in range(0, int(by_gene[-1]), BLOCK_VALUES):
+        rows = element["indices"][low : low + BLOCK_VALUES].astype(np.int64) - first
+        inside = np.flatnonzero((rows >= 0) & (rows < last - first))
+        inside = inside[np.argsort(rows[inside], kind="stable")]
+        rows = rows[inside]
+        places = free[rows] + np.arange(len(rows)) - np.searchsorted(rows, rows)
+        data[places] = _float32(element["data"][low : low + BLOCK_VALUES][inside])
+        indices[places] = np.searchsorted(by_gene, low + inside, side="right") - 1
+        free += np.bincount(rows, minlength=last - first)
+    return sp.csr_matrix((data, indices, indptr), shape=(last - first, n_genes))
 
 
 def _checked(element: h5py.Group, indices: np.ndarray, size: int) -> np.ndarray:

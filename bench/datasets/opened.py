@@ -49,8 +49,10 @@ def opened(name: str | Path) -> Iterator[h5py.File]:
         with _file(path) as file:
             _check_kind(file, path)
             yield file
-    except (BenchError, KeyboardInterrupt):
-        raise
+    except BenchError as error:
+        if str(name) in str(error) or str(path) in str(error):
+            raise
+        raise BenchError(f"{path}: {error}") from error
     except Exception as error:  # h5py and anndata raise many kinds for the same causes
         raise _sentence(path, error) from error
 

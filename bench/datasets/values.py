@@ -46,14 +46,18 @@ def held(rows: sp.csr_matrix) -> Holding:
 def _of_fractions(rows: sp.csr_matrix) -> Holding:
     cells = [part for part in np.split(rows.data.astype(np.float64), rows.indptr[1:-1]) if len(part) >= SMALLEST]
     largest = rows.data.max()
+    fractions = rows.data[rows.data != np.round(rows.data)].astype(np.float64)
+    if _whole([fractions**2]):
+        return Holding("root", f"square roots of counts, up to {largest:.3g}")
+    if len(fractions) < 0.5 * len(rows.data):
+        return Holding("fractions", f"fractions among whole numbers up to {largest:,.0f}, as SoupX or decontX give")
     if largest <= MOST_LOG:
         for base, name in ((np.e, "e"), (2.0, "2"), (10.0, "10")):
             undone = [np.power(base, cell) - 1 for cell in cells]
             if _multiples(undone) or _one_sum(undone):
                 return Holding("log1p", f"logarithms of base {name}, log(1 + {_scaled(undone)})")
-    squares = [cell**2 for cell in cells]
-    if _whole(squares) or _one_sum(squares):
-        return Holding("root", f"square roots of counts, up to {largest:.3g}")
+    if _one_sum([cell**2 for cell in cells]):
+        return Holding("root", f"square roots of normalised counts, up to {largest:.3g}")
     if _one_sum(cells):
         return Holding("linear", f"normalised values without logarithm, {_total(cells)} per cell (CP10K, CPM or TPM)")
     if _multiples(cells):

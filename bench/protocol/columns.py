@@ -91,6 +91,6 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise BenchError(f"{path} is not a record of this version: {odd} differ in its columns; delete or move it.")
     table = table.assign(**{column: "" for column in TEXTS if column not in table}).reindex(columns=list(COLUMNS))
     numbers = all(pd.api.types.is_numeric_dtype(table[column]) for column in NUMBERS)
-    if table.empty or not numbers or not table["status"].fillna("").str.fullmatch("ok|failed: .*").all():
+    if table.empty or not numbers or not table["status"].fillna("").str.fullmatch("(?s)ok|failed: .*").all():
         raise BenchError(f"{path} is not a complete record; delete it and run the chapter again.")
     return table.assign(**{column: table[column].replace(OLDER) for column in YES_NO})

@@ -26,7 +26,6 @@ from bench.protocol.place import own_file, own_files, own_folder
 from bench.statistics.predictions import ABSTAINED, Predictions
 
 log = logging.getLogger("bench")
-GROUP = ["tier", "dataset", "split", "subset", "model", "variant", "recipe", "hyperparameters", "protocol"]
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
 DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)  # what a damaged .npz raises
 

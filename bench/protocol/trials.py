@@ -14,7 +14,9 @@ from bench import weights
 from bench.core.errors import BenchError, Faults, listed, unknown
 from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.datasets import DATASETS, Request, described, loaded
+from bench.datasets.notes import say
 from bench.datasets.splits import SUBSETS, check_name
+from bench.datasets.twins import warnings
 from bench.models import describe
 from bench.models.origin import is_ours, origin_of, said
 from bench.models.origin.settings import settings_of
@@ -236,6 +238,8 @@ class Grid:
             stratified = dataset.published_subset == "stratified"
             whole = {SPLIT: np.arange(adata.n_obs)} if pair.query else None
             splits = whole or possible_splits(adata, named, faults)
+            if not pair.query and "notes" in adata.uns["bench"]:  # of a file, which nobody has looked at
+                say(name, warnings(adata, splits))
             draws = Draws(adata, self.subset, stratified, self.seeds[0])
             choices = [
                 (fraction, split)

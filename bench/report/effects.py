@@ -57,7 +57,7 @@ def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Difference]:
             others, b = records.read_predictions(pair.experiment_b, pair.tier_b, pair.key_b)
         except BenchError:  # large predictions are not committed
             continue
-        if not np.array_equal(cells, others):  # scored on other cells
+        if not np.array_equal(cells, others) or not np.array_equal(a.truth, b.truth):  # scored on other cells
             continue
         clusters = a.batch if a.batch is not None and len(set(a.batch)) >= MIN_DONORS else None
         found.append(paired_bootstrap(a, b, metric, hard_pair=hard_pair, clusters=clusters))

@@ -43,7 +43,7 @@ def asked(records: pd.DataFrame, *requests: Mapping[str, dict]) -> pd.DataFrame:
     records
         Of one experiment.
     requests
-        What the chapter gives to `bench.protocol.experiments.run_grid` for each tier; those of any of them are returned.
+        What the chapter gives to `bench.protocol.experiments.run_grid` for each tier; what any of them asks for stays.
     """
     found = pd.Series(False, records.index)
     for request in requests:

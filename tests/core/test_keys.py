@@ -75,7 +75,7 @@ def test_a_setting_added_to_a_recipe_is_in_the_identity_of_weights_at_other_valu
 
 
 def test_what_a_store_of_cells_is_named_after_grows_likewise():
-    assert settled_of(LongerSelection("hao", ("random",))) == asdict(Selection("hao", ("random",)))
+    assert settled_of(LongerSelection("hao", ("random",))) == settled_of(Selection("hao", ("random",)))
     assert settled_of(LongerSelection("hao", layer="counts"))["layer"] == "counts"
 
 

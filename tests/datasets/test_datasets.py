@@ -254,6 +254,6 @@ def test_file_of_a_user_works_wherever_a_name_does(small, tmp_path):
     adata = load(str(path), label="annotation", batch="split")
     assert keeps_the_contract(adata)
     assert counts_of(adata, "cell_type") == counts_of(small, "cell_type")
-    assert find(str(path), label="annotation").split == "authors"
+    assert find(str(path), label="annotation").split == "random"
     assert read_h5ad(path).shape == adata.shape
     np.testing.assert_array_equal(adata.X.toarray(), small.X.toarray())

@@ -219,7 +219,7 @@ def spoil_gene_ensembl(adata):
 
 
 SENTENCES = {
-    spoil_label_missing: r"1 cells have no label \('nan'\); leave them out with -p drop '\[\"nan\"\]' \(or --drop nan\)",
+    spoil_label_missing: r"1 cells have no label \('nan'\); leave .* with -p drop '\[\"nan\"\]' \(or --drop nan\)",
     spoil_one_class: r"only one cell type, \['T'\]",
     spoil_batch_missing: r"obs\['batch'\] has missing values; fill them, or load without batch=",
     spoil_negative: r"X holds negative values \(smallest -1\): scaled or regressed, not counts.*store the counts from",

@@ -1,10 +1,10 @@
 """What a chapter says in a sentence: chosen rows, their mean and their ends, and the name by which text shows it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import row, table_of
 
-from bench.core.errors import BenchError
 from bench.report import prose
 
 RUNS = table_of(
@@ -35,16 +35,28 @@ def test_rows_have_the_value_or_one_of_the_list():
     assert prose.rows_of(RUNS).equals(RUNS)
 
 
-def test_numbers_of_no_run_or_of_a_cell_type_are_refused():
-    with pytest.raises(BenchError, match=r"No run with accuracy and {'model': 'nobody'}; see: bench records"):
-        prose.mean_of(RUNS, model="nobody")
-    with pytest.raises(BenchError, match="No run with recall"):
-        prose.mean_of(RUNS, "recall")
+def test_numbers_of_no_run_or_of_a_cell_type_are_unknown():
+    assert np.isnan(prose.mean_of(RUNS, model="nobody"))
+    assert np.isnan(prose.mean_of(RUNS, "recall"))
+    assert np.isnan(prose.highest_of(RUNS, tier="paper"))
 
 
-def test_what_may_be_missing_is_a_text():
-    assert prose.mean_if_recorded(RUNS, model="scbert", variant="pretrained") == "0.750"
-    assert prose.mean_if_recorded(RUNS, tier="paper") == "(not recorded)"
+@pytest.mark.parametrize("more", [{"settings": {"lr": 0.5}}, {"dataset_hash": "f" * 16}, {"variant": "default"}])
+def test_a_mean_over_what_differs_is_unknown_and_the_ends_are_not(more):
+    other = table_of([row("scbert", more.pop("variant", "pretrained"), 5, "accuracy", 0.1, **more)])
+    together = pd.concat([RUNS, other], ignore_index=True)
+    assert np.isnan(prose.mean_of(together, model="scbert", tier="standin"))
+    assert prose.lowest_of(together, model="scbert", tier="standin") == 0.1
+
+
+def test_a_number_that_is_not_known_is_shown_as_a_dash(monkeypatch):
+    from bench.report.book.dashes import formatted
+
+    given = {}
+    monkeypatch.setattr("myst_nb.glue", lambda name, value, display: given.update({name: repr(value)}))
+    prose.say("unknown", float("nan"))
+    prose.say("known", 0.25)
+    assert [formatted(given[name], ".1f") for name in given] == ["–", "0.2"]
 
 
 @pytest.mark.parametrize(("value", "text"), [(np.float64(0.5), "0.5"), (np.int64(3), "3"), (3, "3"), ("no", "'no'")])

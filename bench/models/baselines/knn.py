@@ -12,8 +12,9 @@ from anndata import AnnData
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
+from bench.core.keys import added
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import features, listed_genes, looked_for
+from bench.preprocess import LEAST_GENES, features, listed_genes, looked_for
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class KNNConfig:
     n_components: int = 50  # principal components; fewer where there are fewer cells
     genes: str = "all"  # or "panglao"
     log_base: float = 2.0  # of log(1 + CP10K); data declared as log1p are used as given
+    least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
 
 
 class KNN(Annotator):
@@ -35,13 +37,13 @@ class KNN(Annotator):
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Fit the components and index the training cells."""
+        self.genes_ = looked_for(train, listed_genes(train, self.config.genes), self.config.least_genes)
         X = self._features(train)
         n_components = min(self.config.n_components, min(X.shape) - 1)
         self._pca = PCA(n_components, svd_solver="arpack", random_state=seed)
         n_neighbors = min(self.config.n_neighbors, train.n_obs)
         self._knn = KNeighborsClassifier(n_neighbors).fit(self._pca.fit_transform(X), labels_of(train))
         self.classes_ = self._knn.classes_
-        self.genes_ = looked_for(train, listed_genes(train, self.config.genes))
         return self
 
     def embed(self, cells: AnnData) -> np.ndarray:

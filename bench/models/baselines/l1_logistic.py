@@ -23,8 +23,9 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.multiclass import OneVsRestClassifier
 
 from bench.core.errors import BenchError
+from bench.core.keys import added
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import align, features, listed_genes, looked_for
+from bench.preprocess import LEAST_GENES, align, features, listed_genes, looked_for
 from bench.weights import named_genes, resolve
 
 
@@ -38,6 +39,7 @@ class L1LogisticConfig:
     log_base: float = 2.0  # of log(1 + CP10K); data declared as log1p are used as given
     tol: float = 1e-4  # liblinear's stopping tolerance
     max_iter: int = 100  # liblinear's limit; the paper stops there without convergence at large C
+    least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
 
 
 class L1Logistic(Annotator):
@@ -55,12 +57,13 @@ class L1Logistic(Annotator):
         BenchError
             If the cells are too few for the cross-validation, or the variant lacks weights that name genes.
         """
+        wanted = self._listed(train) if self._named is None else self._named
+        self.genes_ = looked_for(train, wanted, self.config.least_genes)
         X, y = self._features(train), labels_of(train)
         self.C_, self.cv_accuracy_ = self._search(X, y, seed)
         self.classifier_ = _fit(X, y, self.C_, self.config, seed, parallel=True)
         self.classes_ = self.classifier_.classes_
         self.diagnostics_ = {"chosen_C": self.C_}
-        self.genes_ = looked_for(train, self._listed(train) if self._named is None else self._named)
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:

@@ -21,7 +21,7 @@ from bench.models.finetuned import FineTuned, refuse_pretrained_cells
 from bench.models.scbert.frozen import kept_as, with_frozen_layers
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
-from bench.preprocess import gene_tokens, looked_for
+from bench.preprocess import LEAST_GENES, gene_tokens, looked_for
 from bench.training.finetune import over_cells
 from bench.training.labelled import Cells
 from bench.training.schedule import Schedule, cosine_warm_restarts
@@ -45,6 +45,7 @@ class ScBERTConfig:
     evaluation_batch: int = 64
     precision: str = "float32"  # or "bf16"
     redraw: bool = added(True)  # the random features, every 1,000 passes as published
+    least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
 
 
 class ScBERT(FineTuned):
@@ -117,7 +118,7 @@ class ScBERT(FineTuned):
         self._checkpoint = read(resolve(self.weights))
         genes, _ = positions(self._checkpoint)
         self._order = np.random.default_rng(seed).permutation(len(genes))
-        self.genes_ = looked_for(train, genes)
+        self.genes_ = looked_for(train, genes, self.config.least_genes)
         return super().fit(train, seed=seed, validation=validation)
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:

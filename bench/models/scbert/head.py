@@ -14,10 +14,11 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
+from bench.core.keys import added
 from bench.models.finetuned import FineTuned
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Head
-from bench.preprocess import gene_tokens, looked_for
+from bench.preprocess import LEAST_GENES, gene_tokens, looked_for
 from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import read, resolve
 
@@ -32,6 +33,7 @@ class ScBERTHeadConfig:
     class_weights: str = "inverse"  # of the number of cells; or "none"
     validation_share: float = 0.1  # of the training cells, for recipe clean
     genes: str = "panglao"  # or "all" of the training cells; weights, where given, say which genes
+    least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
 
 
 class ScBERTHead(FineTuned):
@@ -49,7 +51,7 @@ class ScBERTHead(FineTuned):
             from bench.datasets.panglao import gene_order
 
             self._genes, self._library = gene_order(), "panglao"
-        self.genes_ = looked_for(train, self._genes)
+        self.genes_ = looked_for(train, self._genes, self.config.least_genes)
         return super().fit(train, seed=seed, validation=validation)
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:

@@ -16,12 +16,13 @@ from anndata import AnnData
 from sklearn.model_selection import train_test_split
 
 from bench.core.errors import BenchError, unknown
+from bench.core.keys import added
 from bench.datasets.names import cell_ids
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells, stratified, told, validation_share
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.binning import CLS, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
-from bench.preprocess import looked_for
+from bench.preprocess import LEAST_GENES, looked_for
 from bench.training.device import PRECISIONS
 from bench.training.finetune import over_cells
 from bench.training.schedule import Schedule
@@ -55,6 +56,7 @@ class ScGPTConfig:
     dim: int = 0
     hidden: int = 0
     heads: int = 0
+    least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
 
 
 class ScGPT(FineTuned):
@@ -90,7 +92,7 @@ class ScGPT(FineTuned):
         self._sizes = self._architecture()
         self._vocabulary = vocabulary_of(self._checkpoint)
         self._coverage = coverage(train.var_names, self._vocabulary)
-        self.genes_ = looked_for(train, filterfalse(SPECIAL.fullmatch, self._vocabulary))
+        self.genes_ = looked_for(train, filterfalse(SPECIAL.fullmatch, self._vocabulary), self.config.least_genes)
         if self._coverage.hint and 10 * len(self._coverage.used) < train.n_vars:  # alike by chance
             raise BenchError(f"Only {self._coverage}")
         self._stream = np.random.RandomState(seed) if self.config.published_rng else None

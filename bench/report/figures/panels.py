@@ -16,9 +16,10 @@ PANEL = ["tier", *DATA]
 def complete_runs(records: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run on all training cells: ``panel``, ``series``, accuracy, ece, costs, key.
 
-    A panel is a tier, a data set as it was read and a split, best tier first; nothing is ever compared across panels.  A trial that
-    several experiments hold counts once.  Where they ran a model with other settings on the same panel, those of the
-    first experiment of ``EXPERIMENTS`` are kept, so that a model is one series unless a single experiment varies it.
+    A panel is a tier, a data set as it was read and a split, best tier first; nothing is ever compared across panels.
+    A trial that several experiments hold counts once.  Where they ran a model with other settings on the same panel,
+    those of the first experiment of ``EXPERIMENTS`` are kept, so that a model is one series unless a single experiment
+    varies it.
     The column ``control`` marks floors.
 
     Raises

@@ -32,7 +32,8 @@ def front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 def of_models(runs: pd.DataFrame) -> pd.DataFrame:
     """Return per panel and series the median accuracy over seeds and the least seconds and memory, without controls.
 
-    A run whose cost or accuracy is not known is left out.  The least, because what else a shared machine does only adds to a cost.
+    A run whose cost or accuracy is not known is left out.  The least, because what else a shared machine does only adds
+    to a cost.
     """
     least = {name: (name, "min") for name in COSTS}
     known = (runs[list(COSTS)] > 0).all(axis=1) & runs["accuracy"].notna()

@@ -1,4 +1,4 @@
-"""The share of the training cells that a run really had, which few cells of many types can lift above what was asked."""
+"""The share of the training cells that a run really had: one cell of each of many types may be more than was asked."""
 
 import numpy as np
 import pandas as pd

@@ -5,14 +5,12 @@ from collections import defaultdict
 
 import pandas as pd
 
-from bench.protocol.records import GROUP
 from bench.report.figures.names import one_line, told_apart
 from bench.report.figures.style import TIERS
 
 READING = ["label", "layer", "symbols", "dropped_types", "query", "query_hash"]  # how the data were read
 DATA = ["dataset", "dataset_hash", *READING, "split"]  # runs that differ in one of them are never set side by side
-SETTINGS = [column for column in GROUP if column not in ("tier", "dataset", "split", "model", "variant")]
-SETTINGS += ["weights_hash"]  # nor are runs that differ in one of these averaged
+SETTINGS = ["subset", "recipe", "hyperparameters", "protocol", "weights_hash"]  # nor are these ever averaged over
 USUAL = {"label": ("cell_type", "none"), "layer": ("X",), "symbols": ("var_names",), "dropped_types": ("[]",)}
 SPLITS = {"random": "random split", "authors": "authors' split"}
 TYPES_NAMED = 3  # of those left out
@@ -103,8 +101,10 @@ def _further(data: dict, alike: list[dict], split: bool | None) -> str:
     parts = []
     if "split" in data and (split or "split" in varies):
         parts.append(split_name(data["split"]))
-    for column, name in {"dataset_hash": "content", "query_hash": "content scored"}.items():
-        if column in varies:
-            parts.append(f"{name} {data[column][:6] or 'not known'}")
-    parts += [f"{column} {one_line(data[column], 40) or 'not known'}" for column in READING[:5] if column in varies]
+    for column in ("label", "layer", "symbols", "dropped_types"):
+        if column in varies and data[column] not in USUAL[column]:
+            parts.append(f"{column.replace('_', ' ')} {one_line(data[column], 40) or 'not known'}")
+    for column, name in {"dataset_hash": "content", "query_hash": "scored content"}.items():
+        if column in varies and data[column]:
+            parts.append(f"{name} {data[column][:6]}")
     return "".join(f", {part}" for part in parts)

@@ -170,11 +170,6 @@ def is_known(series: str) -> bool:
     return _parts(series)[0] is not None
 
 
-def is_known(series: str) -> bool:
-    """Return whether a series goes by the name of a model of this project."""
-    return _parts(series)[0] is not None
-
-
 def _parts(series: str) -> tuple[str | None, str | None]:
     """Return the model and the variant, where they are known, that a series is named after."""
     return _model_and_variant(series)[:2]

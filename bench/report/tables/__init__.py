@@ -9,6 +9,7 @@ from bench.report.tables.html import show
 from bench.report.tables.project import (
     arrays,
     cost,
+    coverage,
     datasets,
     failures,
     gaps,
@@ -36,6 +37,7 @@ __all__ = [
     "collapse",
     "comparisons",
     "cost",
+    "coverage",
     "datasets",
     "effect_sizes",
     "effects",

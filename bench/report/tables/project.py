@@ -26,7 +26,7 @@ def cost(records: pd.DataFrame) -> pd.DataFrame:
 def coverage(records: pd.DataFrame) -> pd.DataFrame:
     """Return how many genes each model found of those it looks for by name: rows source x model.
 
-    ``share of counts`` is that of the training cells which lies in the genes used; it depends on which cells were drawn.
+    ``share of counts`` is that of the training cells in the genes used; it depends on which cells were drawn.
     What a record does not know is a dash: a model that takes whatever genes there are, or an older record.
     """
     runs = _with_sources(runs_of(records).drop_duplicates(["tier", "key"]))

@@ -35,8 +35,9 @@ def changes(
 
     Returns
     -------
-    Rows source x change (and what else tells pairs apart, if anything does): the mean over seeds of changed minus base, from three seeds on with half of its 95 % t
-    interval; the share of scored cells that get another label, where predictions are at hand; the number of pairs.
+    Rows source x change (and what else tells pairs apart, if anything does): the mean over seeds of changed minus base,
+    from three seeds on with half of its 95 % t interval; the share of scored cells that get another label, where
+    predictions are at hand; the number of pairs.
 
     Raises
     ------
