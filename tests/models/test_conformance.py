@@ -145,6 +145,31 @@ def test_command_names_what_was_missed_and_exits_with_1(warm):
     assert "order          MISS  not run" in result.output
 
 
+ENDS = {
+    "signal.raise_signal(signal.SIGSEGV)": "the process was killed by SIGSEGV.",
+    "os._exit(3)": "the process ended itself with exit code 3.",
+    "raise_interrupt()": "KeyboardInterrupt.",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_model_that_ends_its_process_misses_the_promise_that_was_tried(end, tmp_path, monkeypatch, warm):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = f"""
+import os, signal
+from nearest_centroid import NearestCentroid
+def raise_interrupt(): raise KeyboardInterrupt
+class Ends(NearestCentroid):
+    def predict_proba(self, cells): {end}
+"""
+    (tmp_path / "ends_its_process.py").write_text(code)
+    result = bench("ends_its_process:Ends")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[0].split()[:2] == ["types", "ok"]
+    assert result.output.splitlines()[1] == f"probabilities  MISS  While this was tried: {ENDS[end]}"
+    assert "seed           MISS  not run" in result.output
+
+
 STRANGER = '''
 import numpy as np
 from sklearn.naive_bayes import MultinomialNB
