@@ -231,5 +231,6 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
     by = ["experiment", "tier", "dataset", "model", "origin"]
     click.echo(trials.groupby(by, sort=True).size().rename("trials").reset_index().to_string(index=False))
     for trial in trials[trials["status"] != "ok"].itertuples():
-        click.echo(f"{trial.experiment} {trial.model} fraction {trial.fraction:g} seed {trial.seed:g}: {trial.status}")
+        what = f"{trial.experiment} {trial.model} on {trial.dataset}, fraction {trial.fraction:g}, seed {trial.seed:g}"
+        click.echo(f"{what}: {trial.status}")
     click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says; committed ones: chapters/results")

@@ -190,7 +190,7 @@ def _places(said: pd.Index, wanted: Sequence[str], side: str, what: str, remedy:
 
 def _rejected(said: np.ndarray, own: str | Sequence[str], types: Sequence[str]) -> np.ndarray:
     """Return which labels mean that a cell is given no type, shape (n_cells,)."""
-    own, known = {own} if isinstance(own, str) else set(map(str, own)), set(map(str, types))
+    own, known = {own} if isinstance(own, str) else set(map(str, own or ())), set(map(str, types))
     usual = REJECTIONS - {name.casefold() for name in known}
     names, place = np.unique(said, return_inverse=True)
     means = [name not in known and (name in own or name.casefold() in usual) for name in names]

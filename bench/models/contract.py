@@ -57,6 +57,7 @@ class Annotator:
     leaking_recipes: tuple[str, ...] = ()  # recipes that look at scored cells, as some published ones do
     stochastic = True  # False where the seed matters for nothing but the draw of a few-shot subset
     batch_dependent = False  # True where a prediction depends on the other cells of its batch
+    rejects: str | tuple[str, ...] = ()  # labels of its own `predict` that give a cell no type, beside the usual ones
 
     def __init__(self, config=None, *, weights=None, variant=None, recipe=None, device="cpu"):
         self.config = config or self.Config()

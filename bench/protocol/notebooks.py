@@ -149,13 +149,14 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
     Raises
     ------
     BenchError
-        If there is no such chapter or parameter, the disk is full or read-only, or the chapter raises.
+        If there is no such chapter or parameter, the disk is full or read-only, or the chapter raises or dies.
     """
     import jupytext
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")  # its widgets are not used here
         import papermill
+        from nbclient.exceptions import DeadKernelError
 
     from bench.protocol import kernels  # with what Jupyter imports
 
@@ -180,6 +181,11 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
         if error.ename == BenchError.__name__:  # it says all there is to say
             raise BenchError(error.evalue) from error
         raise BenchError(f"{path.name} stopped: {error.ename}: {error.evalue}\n(traceback in {output})") from error
+    except DeadKernelError as error:
+        raise BenchError(
+            f"{path.name} stopped: its process died outside a trial, as where memory runs out while data are read, or "
+            "where a model's module crashes when it is imported: try bench check MODEL, and bench data FILE."
+        ) from error
     except OSError as error:
         raise cannot_write(output.parent, error) from error
     return output

@@ -226,7 +226,7 @@ def test_a_trial_gives_each_call_cells_of_its_own_and_records_what_was_rejected(
     names = [f"foreign_models:{name}" for name in ("InPlace", "Copies", "Rejects", "Upper")]
     for task in Grid("foreign", "quick", str(tmp_path / "small.h5ad"), names).tasks():
         run_task(task)
-    rows = records.read("foreign").set_index(["model", "metric", "class"])
+    rows = records.read("foreign").set_index(["model", "metric", "class"]).sort_index()
     in_place, copies, rejects = (rows.loc[name]["value"].dropna() for name in names[:3])
     pd.testing.assert_series_equal(in_place, copies)
     assert in_place[("depth", "")].item() == 3 and len(in_place[("accuracy", "")]) == 1 and "note" not in in_place

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.core.errors import BenchError
-from bench.models import describe, sample
-from bench.models.conformance import CHECKS, check
+from bench.models import create, describe, sample
+from bench.models.candidate import Candidate
+from bench.models.conformance import CHECKS, check, notes
 from bench.protocol import records
 from bench.report import figures, tables
 
@@ -82,6 +83,32 @@ def test_a_model_that_calls_itself_certain_is_held_to_it(cells):
     assert "stochastic is False, but another seed gives other labels" in found["seed"]
 
 
+def test_two_fits_may_differ_by_rounding(cells):
+    spec = describe("nearest_centroid:NearestCentroid")
+
+    class Rounds(spec.cls):
+        off = iter(np.geomspace(1e-7, 1e-5, 1000))
+
+        def predict_proba(self, cells):
+            found = super().predict_proba(cells) * (1 - next(self.off))
+            return found / found.sum(axis=1, keepdims=True) * (1 - next(self.off))
+
+    assert [name for name, reason in check(replace(spec, cls=Rounds), *cells) if reason] == []
+
+
+def test_a_model_at_chance_and_labels_against_the_probabilities_are_notes(cells):
+    assert notes(Candidate(lambda: create(describe("knn")), *cells)) == []
+    (at_chance,) = notes(Candidate(lambda: create(describe("majority")), *cells))
+    assert "by chance: it may have learnt nothing" in at_chance
+
+    class Least(describe("knn").cls):
+        def predict(self, cells):
+            return self.classes_[self.predict_proba(cells).argmin(axis=1)]
+
+    against, *_ = notes(Candidate(Least, *cells))
+    assert against.startswith("predict and predict_proba disagree in ")
+
+
 def test_the_first_miss_that_others_build_on_ends_the_checks(cells):
     assert list(dict(check(describe("refused_models:Logits"), *cells))) == ["types", "probabilities"]
 
@@ -102,20 +129,45 @@ def bench(*arguments: str):
     return CliRunner().invoke(main, ["check", *arguments])
 
 
-def test_command_lists_every_promise_and_exits_with_0():
+def test_command_lists_every_promise_and_exits_with_0(warm):
     result = bench("nearest_centroid:NearestCentroid", "-p", "temperature", "2")
     assert result.exit_code == 0, result.output
     assert [line.split()[:2] for line in result.output.splitlines()[:-1]] == [[name, "ok"] for name in CHECKS]
     assert result.output.endswith("all promises kept\n")
 
 
-def test_command_names_what_was_missed_and_exits_with_1():
+def test_command_names_what_was_missed_and_exits_with_1(warm):
     result = bench("refused_models:OwnSeed")
     assert result.exit_code == 1
     assert "seed           MISS  Two fits with seed=0 differ" in result.output
     assert result.output.endswith("missed: seed\n")
     result = bench("refused_models:Diverged")
     assert "order          MISS  not run" in result.output
+
+
+ENDS = {
+    "signal.raise_signal(signal.SIGSEGV)": "the process was killed by SIGSEGV.",
+    "os._exit(3)": "the process ended itself with exit code 3.",
+    "raise_interrupt()": "KeyboardInterrupt.",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_model_that_ends_its_process_misses_the_promise_that_was_tried(end, tmp_path, monkeypatch, warm):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = f"""
+import os, signal
+from nearest_centroid import NearestCentroid
+def raise_interrupt(): raise KeyboardInterrupt
+class Ends(NearestCentroid):
+    def predict_proba(self, cells): {end}
+"""
+    (tmp_path / "ends_its_process.py").write_text(code)
+    result = bench("ends_its_process:Ends")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[0].split()[:2] == ["types", "ok"]
+    assert result.output.splitlines()[1] == f"probabilities  MISS  While this was tried: {ENDS[end]}"
+    assert "seed           MISS  not run" in result.output
 
 
 STRANGER = '''
@@ -140,7 +192,7 @@ class CountsAlone:
 
 
 @pytest.mark.slow
-def test_a_model_of_twenty_lines_stands_beside_the_others_in_figure_and_table(tmp_path, monkeypatch):
+def test_a_model_of_twenty_lines_stands_beside_the_others_in_figure_and_table(tmp_path, monkeypatch, warm):
     (tmp_path / "stranger.py").write_text(STRANGER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import click
 import pytest
 from click.testing import CliRunner
+from nbclient.exceptions import DeadKernelError
 
 from bench.cli import main
 from bench.datasets import DATASETS
@@ -131,7 +132,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
-def test_a_mistake_is_one_sentence_with_exit_code_2(arguments):
+def test_a_mistake_is_one_sentence_with_exit_code_2(arguments, warm):
     result = bench(*arguments)
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
@@ -139,6 +140,16 @@ def test_a_mistake_is_one_sentence_with_exit_code_2(arguments):
     assert result.stderr.startswith("bench: ")
     assert result.stderr.count("\n") == 1
     assert MISTAKES[arguments] in result.stderr
+
+
+def test_a_chapter_whose_process_dies_is_a_sentence(monkeypatch):
+    def dies(*_, **more):
+        raise DeadKernelError("Kernel died")
+
+    monkeypatch.setattr("papermill.execute_notebook", dies)
+    result = bench("run", "few_shot_pbmc")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("bench: few_shot_pbmc.md stopped: its process died outside a trial")
 
 
 @pytest.mark.parametrize(

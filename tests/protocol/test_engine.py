@@ -1,17 +1,18 @@
 """A model may end its process as it likes: that is a failed record, and the grid around it is as if undisturbed."""
 
 import pickle
+from contextlib import nullcontext
 
 import pandas as pd
 import pytest
 from in_process import run_task
 
-from bench.protocol import records, runner
+from bench.protocol import engine, records, runner
 from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 
 MODELS = """
-import os, signal, sys
+import os, signal, sys, time
 
 class Base:
     def fit(self, train, *, seed, validation=None):
@@ -27,12 +28,21 @@ class Exits(Base):
     def end(self): sys.exit("no licence")
 class Raises(Base):
     def end(self): raise RuntimeError("not\\n today")
+class Interrupts(Base):
+    def end(self): raise KeyboardInterrupt
+class Orphans(Base):  # what it has started holds its end of the connection
+    def end(self): os.fork() == 0 and time.sleep(99); os.kill(os.getpid(), signal.SIGKILL)
+class Speechless(Base):
+    def end(self): sys.stdout.close(); raise type("Mute", (BaseException,), {"__str__": lambda self: 1 / 0})
 """
 REASONS = {
     "Killed": "failed: the process was killed by SIGKILL (the system kills so where memory runs out)",
     "Left": "failed: the process ended itself with exit code 3",
     "Exits": "failed: SystemExit: no licence",
     "Raises": "failed: RuntimeError: not today",
+    "Interrupts": "failed: KeyboardInterrupt",
+    "Orphans": "failed: the process was killed by SIGKILL (the system kills so where memory runs out)",
+    "Speechless": "failed: Mute",
 }
 COST = ["seconds", "peak_memory_mb", "threads"]
 
@@ -58,7 +68,7 @@ def content(folder, monkeypatch) -> pd.DataFrame:
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_deaths_in_the_middle_of_a_grid_are_failed_records_and_nothing_is_lost_or_doubled(
-    jobs, deadly, small, tmp_path, own_results, monkeypatch, capfd, caplog
+    jobs, deadly, small, tmp_path, own_results, monkeypatch, capfd, caplog, warm
 ):
     file, quiet = tmp_path / "small.h5ad", ["majority", "random", "knn"]
     small.write_h5ad(file)
@@ -68,7 +78,7 @@ def test_deaths_in_the_middle_of_a_grid_are_failed_records_and_nothing_is_lost_o
     assert dict(zip(failed["model"], failed["status"], strict=True)) == dict(zip(deadly, REASONS.values(), strict=True))
     assert set(failed["dataset"]) == {"small.h5ad"}
     assert failed["value"].isna().all() and failed[["metric", "class"]].eq("").all(axis=None)
-    assert "4 of 7 trials failed, e.g. my_deadly_models:" in capfd.readouterr().err
+    assert "7 of 10 trials failed, e.g. my_deadly_models:" in capfd.readouterr().err
     assert f"my_deadly_models:Killed on small.h5ad, fraction 1, {REASONS['Killed']}" in caplog.messages
     (said,) = [message for message in caplog.messages if "my_deadly_models:Raises on small.h5ad" in message]
     assert said.endswith("RuntimeError: not\n today\n") and "in end" in said
@@ -91,6 +101,20 @@ def test_a_trial_that_fails_before_its_fit_is_a_record(small, tmp_path):
     assert run_task(task).startswith("failed: BenchError: Unknown file in")
     (row,) = records.read("deaths").to_dict("records")
     assert pd.isna(row["seconds"]) and pd.isna(row["peak_memory_mb"]) and row["model"] == "majority"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_failed_before_is_tried_after_all_that_was_not_tried_yet(jobs, small, tmp_path, monkeypatch):
+    small.write_h5ad(tmp_path / "small.h5ad")
+    tasks = Grid("deaths", "quick", str(tmp_path / "small.h5ad"), ["majority", "random", "knn"], [0.5, 1.0]).tasks()
+    for task in (tasks[0], tasks[5]):
+        engine.failed(task, "no licence").write()
+    begun = []
+    monkeypatch.setattr(engine, "answers", lambda run, missing, *_: (begun.extend(missing), iter(()))[1])
+    monkeypatch.setattr(engine, "closing", nullcontext)
+    engine.complete(tasks, runner.run_task, "deaths", jobs)
+    expected = [1, 2, 3, 4, 0, 5] if jobs == 1 else [3, 4, 1, 2, 5, 0]  # several: longest first
+    assert begun == [tasks[place] for place in expected]
 
 
 def test_a_task_and_its_result_can_be_sent_anywhere_and_nothing_is_written_where_it_runs(small, tmp_path, own_results):

@@ -7,6 +7,7 @@ import re
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from made_up import row, table_of
 
 from bench.models import MODELS
 from bench.protocol.experiments import describe
@@ -132,3 +133,11 @@ def test_gaps_say_which_trials_are_ones_own_and_which_tiers_are_missing(recorded
     assert said.startswith(f"{n} of the {n} trials shown are your own")
     assert said.endswith("k nearest neighbours has no records of these tiers yet: paper.")
     assert "your own" not in tables.gaps(recorded.assign(origin="committed"), ["quick"], "knn")
+
+
+def test_the_share_of_cells_without_a_type_is_a_row_where_there_are_some():
+    several = [row("knn", "default", seed, "accuracy", 0.5) for seed in (0, 1)]
+    assert "Cells given no type" not in str(tables.few_shot(table_of(several), {}, ["accuracy"]))
+    several += [row("knn", "default", seed, "abstained", 0.25) for seed in (0, 1)]
+    table = tables.few_shot(table_of(several), {}, ["accuracy"]).reset_index()
+    assert table.loc[table["metric"] == "Cells given no type", "100 %"].item().startswith("0.25")
