@@ -13,7 +13,8 @@ from bench.core.errors import BenchError, listed
 from bench.datasets import tables, twins
 from bench.datasets.load import loaded
 from bench.datasets.opened import opened
-from bench.datasets.reading import LABEL, found_in, matrices, place, resolved, symbols
+from bench.datasets.places import found_in, matrices, place
+from bench.datasets.reading import LABEL, resolved, symbols
 from bench.datasets.request import Request
 from bench.datasets.splits import expand, split
 from bench.datasets.symbols import looks
