@@ -17,21 +17,12 @@ from anndata import AnnData, read_h5ad
 from bench.core.errors import BenchError, listed, unknown
 from bench.datasets import labels, tables, twins
 from bench.datasets import symbols as names_of_genes
+from bench.datasets.choosing import refused
 from bench.datasets.contract import LEFT_OUT, Dataset
 from bench.datasets.matrix import gathered, stored
 from bench.datasets.opened import opened
-from bench.datasets.reading import (
-    LABEL,
-    Columns,
-    Reading,
-    columns,
-    element,
-    found_in,
-    matrices,
-    refused,
-    resolved,
-    rows,
-)
+from bench.datasets.places import element, found_in, matrices
+from bench.datasets.reading import LABEL, Columns, Reading, columns, resolved, rows
 from bench.datasets.request import Request
 from bench.datasets.values import held
 

@@ -26,7 +26,7 @@ def cell_ids(dataset_name: str, names: Sequence[str]) -> np.ndarray:
     names
         Names of the cells as a model sees them, see `hidden_names`.
     """
-    prefix = Path(dataset_name).name if dataset_name.endswith(".h5ad") else dataset_name
+    prefix = Path(dataset_name).name if dataset_name.lower().endswith(".h5ad") else dataset_name
     digests = (sha256(f"{prefix}/{name}".encode()).digest()[:8] for name in names)
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 

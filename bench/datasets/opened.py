@@ -138,7 +138,7 @@ def _sentence(path: Path, error: Exception) -> BenchError:
         )
     if re.search(r"filter|plugin|can't open directory", reason):
         return BenchError(
-            f"{start}: it is compressed{_filters(path)} in a way that HDF5 does not know by itself; "
+            f"{start}: it is compressed by a filter{_filters(path)} that HDF5 does not have by itself; "
             "pip install hdf5plugin, then run the same command again."
         )
     return BenchError(
@@ -160,4 +160,4 @@ def _filters(path: Path) -> str:
 
     with suppress(Exception), _file(path) as file:  # a better word at most
         file.visititems(look)
-    return f" with {listed(sorted(found), 3)}" if found else ""
+    return f" ({listed(sorted(found), 3)})" if found else ""

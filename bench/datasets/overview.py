@@ -1,5 +1,6 @@
 """What is in a user's file, in the lines that ``bench data`` prints: it describes what it can, whatever is wrong."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,8 @@ from bench.core.errors import BenchError, listed
 from bench.datasets import tables, twins
 from bench.datasets.load import loaded
 from bench.datasets.opened import opened
-from bench.datasets.reading import LABEL, found_in, matrices, place, resolved, symbols
+from bench.datasets.places import found_in, matrices, place
+from bench.datasets.reading import LABEL, resolved, symbols
 from bench.datasets.request import Request
 from bench.datasets.splits import expand, split
 from bench.datasets.symbols import looks
@@ -69,8 +71,9 @@ def _usable(asked: Request, adata: AnnData, label: str, sizes: dict[str, int]) -
     if not names:
         yield "next", "leave those types out, or name a batch to hold out: " + _again(asked)
     else:
-        more = f" -p batch {shlex.quote(batch)} -p split 'held_out:*'" if batch and names == ["random"] else ""
-        yield "next", _run(asked) + (f"   (new donors: {_run(asked, 'new_donors')}{more})" if more else "")
+        yield "next", _run(asked)
+        if batch and len(names) == 1:
+            yield "next", f"{_run(replace(asked, batch=batch), 'new_donors')} -p split 'held_out:*'"
 
 
 def _splits(adata: AnnData) -> Iterator[tuple[str, str]]:
@@ -152,8 +155,6 @@ def _run(asked: Request, chapter: str = "few_shot_pbmc") -> str:
 
 def _given(asked: Request, dash: str) -> list[str]:
     """Return the options of a request as text, those of ``bench run`` with ``-p``."""
-    import json
-
     fields = ("label", "batch", "layer", "symbols")
     given = [f"{dash}{name} {shlex.quote(getattr(asked, name))}" for name in fields if getattr(asked, name)]
     if asked.drop and dash == "--":

@@ -1,6 +1,6 @@
 """How a user's file is read: which matrix, what it holds, which column has the symbols; asked for, or recognised."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,18 +9,17 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from anndata.io import read_elem
 
-from bench.core.errors import BenchError, listed, unknown
+from bench.core.errors import BenchError, listed
 from bench.datasets import matrix, tables
+from bench.datasets.choosing import chosen
 from bench.datasets.notes import say
 from bench.datasets.opened import opened
+from bench.datasets.places import element, place, var_of
 from bench.datasets.request import Request, option
 from bench.datasets.symbols import Symbols, symbols_of
-from bench.datasets.values import Holding, held
 
 LABEL = "cell_type"  # the column unless another one is named
-OF_COUNTS = ("raw", "counts", "raw_counts", "count", "umi", "umis", "umi_counts")  # taken where X holds none
 
 
 @dataclass(frozen=True)
@@ -74,45 +73,12 @@ def _resolved(asked: Request, _modified: int | None, _size: int | None) -> Readi
         n_cells, n_genes = tables.size(file["obs"]), tables.size(file["var"])
         if not n_cells or not n_genes:
             raise BenchError(f"{asked.name} holds {n_cells} cells and {n_genes} genes; expected some of both.")
-        layer, values, notes = _chosen(file, asked)
+        layer, values, notes = chosen(file, asked)
         found = matrix.shape(element(file, layer))
         genes = tables.size(var_of(file, layer))
         if found != (n_cells, genes):
             raise BenchError(f"{asked.name}: {place(layer)} is of {found}, its tables of {(n_cells, genes)}.")
         return Reading(asked, layer, values, tuple(notes))
-
-
-def matrices(file: h5py.File) -> list[str]:
-    """Return the matrices that a file has: ``X``, ``raw`` and the names of its layers."""
-    own = [name for name, key in (("X", "X"), ("raw", "raw/X"), ("raw", "raw.X")) if key in file]
-    own = [name for name in own if _is_matrix(element(file, name))]
-    return own + [name for name in file.get("layers", ()) if name not in own]
-
-
-def element(file: h5py.File, layer: str) -> h5py.Group | h5py.Dataset:
-    """Return a matrix of an open file by the name that `matrices` gives it."""
-    if layer == "X":
-        return file["X"]
-    if layer == "raw":
-        return file["raw/X"] if "raw/X" in file else file["raw.X"]
-    return file["layers"][layer]
-
-
-def var_of(file: h5py.File, layer: str) -> h5py.Group | h5py.Dataset:
-    """Return the table of the genes of a matrix."""
-    if layer != "raw":
-        return file["var"]
-    return file["raw/var"] if "raw/var" in file else file["raw.var"]
-
-
-def place(layer: str) -> str:
-    """Return what the matrix is called in Python."""
-    return layer if layer == "X" else "raw.X" if layer == "raw" else f"layers[{layer!r}]"
-
-
-def found_in(file: h5py.File, layer: str) -> Holding:
-    """Return what a matrix holds, by some of its rows."""
-    return held(matrix.sample(element(file, layer)))
 
 
 def symbols(file: h5py.File, layer: str, asked: str | None) -> Symbols:
@@ -177,82 +143,3 @@ def rows(file: h5py.File, reading: Reading, genes: Columns) -> Iterator[sp.csr_m
             part = sp.csr_matrix((part.data, genes.target[part.indices].astype(np.int32), part.indptr), shape=shape)
             part.sum_duplicates()
         yield part
-
-
-def refused(reading_of: str, layer: str, holding: Holding, others: Mapping[str, Holding]) -> BenchError:
-    """Return the error for a matrix that holds neither counts nor, as asked, logarithms; with the way that is left."""
-    start = f"{reading_of}: {place(layer)} holds {holding.said}, not counts"
-    counts = [name for name, other in others.items() if other.kind == "counts"]
-    logs = [name for name, other in others.items() if other.kind == "log1p"]
-    if counts:
-        return BenchError(f"{start}; {place(counts[0])} holds {others[counts[0]].said}: {option('layer', counts[0])}.")
-    if holding.kind == "log1p":
-        return BenchError(
-            f"{start}, and the file has none. To use them as they are: {option('layer', layer)}, or "
-            "adata.uns['bench'] = {'values': 'log1p'} in the file."
-        )
-    if logs:
-        return BenchError(f"{start}; {place(logs[0])} holds {others[logs[0]].said}: {option('layer', logs[0])}.")
-    return BenchError(f"{start}, and no other matrix does; {REMEDIES[holding.kind]}.")
-
-
-REMEDIES = {
-    "scaled": "store the counts from before scaling in a layer (adata.layers['counts'])",
-    "linear": "store the raw counts in a layer, or take the logarithm (scanpy.pp.log1p) and name X with -p layer X",
-    "root": "store the raw counts in a layer; square roots are neither counts nor logarithms",
-    "fractions": "store the counts from before the correction in a layer, or round to whole numbers if they are counts",
-    "broken": "remove or replace them, from the counts on",
-    "nothing": "load a matrix of counts or log values",
-}
-
-
-def _chosen(file: h5py.File, asked: Request) -> tuple[str, str, list[str]]:
-    """Return the matrix, what it holds and what was recognised."""
-    there = matrices(file)
-    if asked.layer is not None:
-        return _asked_for(file, asked, there)
-    if "X" in there:
-        declared = _declared(file)
-        holding = found_in(file, "X")
-        if declared not in (None, "counts"):
-            return "X", declared, []
-        if holding.kind == "counts":
-            return "X", "counts", [f"X holds {holding.said}."] if "binary" in holding.said else []
-    else:
-        holding = None
-    for name in (name for name in OF_COUNTS if name in there):
-        if (other := found_in(file, name)).kind == "counts":
-            said = f"X holds {holding.said}" if holding else "there is no X"
-            also = f" ({option('layer', 'X')} takes X)" if holding and holding.kind == "log1p" else ""
-            return name, "counts", [f"{said}; {place(name)} is used, with {other.said}{also}."]
-    if holding is None:
-        raise BenchError(
-            f"{asked.name} has no X; store the counts there (adata.X = adata.layers[...])"
-            + (f", or name one of {listed(there)} with {option('layer', there[0])}." if there else ".")
-        )
-    raise refused(asked.name, "X", holding, {name: found_in(file, name) for name in there if name != "X"})
-
-
-def _asked_for(file: h5py.File, asked: Request, there: list[str]) -> tuple[str, str, list[str]]:
-    if asked.layer not in there:
-        raise unknown(f"layer of {asked.name}", asked.layer, there)
-    holding = found_in(file, asked.layer)
-    if asked.layer == "X" and (declared := _declared(file)):
-        return "X", declared, []
-    if holding.kind in ("counts", "log1p"):
-        used = [f"{place(asked.layer)} holds {holding.said}, used as they are."] if holding.kind == "log1p" else []
-        return asked.layer, holding.kind, used
-    others = {name: found_in(file, name) for name in there if name != asked.layer}
-    raise refused(asked.name, asked.layer, holding, others)
-
-
-def _declared(file: h5py.File) -> str | None:
-    """Return the values that the file itself declares."""
-    if "uns/bench" not in file:
-        return None
-    declared = read_elem(file["uns/bench"])
-    return str(declared["values"]) if isinstance(declared, Mapping) and "values" in declared else None
-
-
-def _is_matrix(found: h5py.Group | h5py.Dataset) -> bool:
-    return found.attrs.get("encoding-type") != "null" and (isinstance(found, h5py.Group) or found.ndim == 2)

@@ -242,6 +242,17 @@ def test_users_file_with_repeated_cell_names_and_splits(small, file, tmp_path):
     assert len(np.unique(whole.ids)) == seen.n_obs
 
 
+def test_users_file_as_it_is_asked_for(small, tmp_path):
+    path = tmp_path / "own.h5ad"
+    var = pd.DataFrame({"gene": small.var_names}, index=[f"ENSG{i:011d}" for i in range(small.n_vars)])
+    own = AnnData(features(small), obs=small.obs[["cell_type"]], var=var, layers={"umi counts": small.X})
+    own.write_h5ad(path)
+    asked = Selection(str(path), layer="umi counts", symbols="gene", drop=("Platelet",))
+    found = build(tmp_path, [asked], small.var_names.tolist(), "all")
+    kept = (small.obs["cell_type"] != "Platelet").to_numpy()
+    np.testing.assert_array_equal(found.tokens(np.arange(len(found))), tokens(features(small)).toarray()[kept])
+
+
 def test_log_values_are_used_as_given(small, tmp_path):
     path = tmp_path / "log.h5ad"
     values = features(small)
