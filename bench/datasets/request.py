@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from os.path import expanduser
 
 from anndata import AnnData
 
@@ -16,6 +17,9 @@ class Request:
     layer: str | None = None  # "raw" or the name of a layer; None: X
     symbols: str | None = None  # column of var with the gene symbols; None: var_names
     drop: tuple[str, ...] = ()  # cell types left out
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", expanduser(self.name))
 
     def reading(self, adata: AnnData) -> dict[str, str]:
         """Return the columns of a record that say how the data were read, as `bench.protocol.columns` has them.

@@ -75,15 +75,18 @@ class Draws:
     def __init__(self, adata: AnnData, how: str, stratified: bool, seed: int):
         self.adata, self.how, self.stratified, self.seed = adata, how, stratified, seed
         self.name = Path(adata.uns["bench"]["name"]).name
+        self.said: dict[tuple[str, int], float] = {}  # split and number of cells: the first such share
 
     def possible(self, fraction: float, split: str, train: np.ndarray, faults: Faults) -> bool:
         """Return whether that share of a split's training rows can be drawn; if not, ``faults`` take why."""
         with faults.noted(self.name):
             n_drawn = self._size(fraction, train)
             if n_drawn > MOST * fraction * len(train) and not is_planning():
+                first = self.said.setdefault((split, n_drawn), fraction)
+                again = f", the same cells as fraction {first:g}" if first != fraction else ""
                 print(
                     f"{self.name}, {split}: fraction {fraction:g} of the {len(train):,} training cells is {n_drawn:,} "
-                    f"({n_drawn / len(train):.1%}), since every type keeps one cell at least.",
+                    f"({n_drawn / len(train):.1%}){again}, since every type keeps one cell at least.",
                     file=sys.stderr,
                 )
             return True
