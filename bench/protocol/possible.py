@@ -10,7 +10,7 @@ from anndata import AnnData
 from bench import weights
 from bench.core.errors import BenchError, Faults, listed
 from bench.datasets.splits import expand, split, subset
-from bench.models.registry import Spec
+from bench.models.registry import MODELS, Spec
 from bench.protocol.planning import is_planning
 
 MOST = 1.1  # a share that is drawn this many times too large is said
@@ -23,7 +23,9 @@ def check_model(spec: Spec) -> None:
 
         device_of(spec.device)
     if spec.weights and spec.weights not in (*weights.known(), *weights.pretrained_names()):
-        weights.identity_of(weights.resolve(spec.weights))
+        file = weights.resolve(spec.weights)
+        if spec.name in MODELS:  # what others read is theirs
+            weights.describe(file)
 
 
 def possible_splits(adata: AnnData, names: Sequence[str], faults: Faults) -> dict[str, np.ndarray]:
@@ -40,10 +42,16 @@ def possible_splits(adata: AnnData, names: Sequence[str], faults: Faults) -> dic
     """
     where, found = Path(adata.uns["bench"]["name"]).name, {}
     for name in names:
+        impossible = {}
         with faults.noted(where):
             for one in expand(adata, [name]):
-                with faults.noted(where):
+                try:
                     found[one] = _trainable(adata, one)
+                except BenchError as error:
+                    impossible[one] = str(error)
+        if impossible:  # the first is said, of a hundred donors too
+            first, *others = impossible
+            faults.add(impossible[first] + (f" Likewise: {listed(others)}." if others else ""), where)
     return found
 
 
