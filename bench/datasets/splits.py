@@ -1,6 +1,5 @@
 """Which cells are trained on and which are scored (`SPLITS`), and which training cells a run gets (`SUBSETS`)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import numpy as np
 from anndata import AnnData
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
 
-from bench.core.errors import BenchError, listed, unknown
+from bench.core.errors import BenchError, unknown
 
 SPLITS = {
     "random": "80 % train, 20 % scored, stratified, random_state 2022: the paper's split of Zheng68K and liver",
@@ -125,25 +124,19 @@ def _random(adata: AnnData) -> Split:
     try:
         train, test = next(splitter.split(labels, labels))
     except ValueError as error:
-        counts = adata.obs["cell_type"].value_counts()
-        if rare := counts[counts < 2].index.tolist():
-            raise BenchError(
-                f"The random split is stratified and needs two cells of every type; too few of {listed(rare)}: leave "
-                f"them out with -p drop '{json.dumps(rare)}'."
-            ) from error
+        rare = adata.obs["cell_type"].value_counts().loc[lambda n: n < 2].index.tolist()
         raise BenchError(
-            f"The random split scores a fifth of the cells, one of every type at least: {len(labels)} cells are too "
-            f"few for {len(counts)} types."
+            f"The random split is stratified and needs two cells of every type; too few of {rare}: drop those types."
         ) from error
     return Split(np.sort(train), np.sort(test))
 
 
 def _column(adata: AnnData, column: str, name: str) -> np.ndarray:
     if column not in adata.obs:
-        of = str(adata.uns["bench"]["name"])
-        remedy = "name the column with batch, or " if column == "batch" and of.endswith(".h5ad") else ""
         raise BenchError(
-            f"split={name!r} needs obs[{column!r}], which {of!r} does not have; {remedy}use split='random'."
+            f"split={name!r} needs obs[{column!r}], which {adata.uns['bench']['name']!r} does not have; "
+            + ("name the column with batch=..., " if column == "batch" else "")
+            + "or use split='random'."
         )
     return adata.obs[column].astype(str).to_numpy()
 

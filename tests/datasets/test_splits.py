@@ -154,9 +154,9 @@ def test_unknown_group_names_near_ones(baron):
 
 
 def test_missing_columns_are_named_with_the_remedy(hao):
-    with pytest.raises(BenchError, match=r"needs obs\['batch'\], which 'hao' does not have; use split='random'"):
+    with pytest.raises(BenchError, match=r"needs obs\['batch'\], which 'hao' does not have; name the column"):
         split(hao, "held_out:human1")
-    with pytest.raises(BenchError, match=r"needs obs\['split'\], which 'hao' does not have; use split='random'"):
+    with pytest.raises(BenchError, match=r"needs obs\['split'\], which 'hao' does not have; or use split='random'"):
         split(hao, "authors")
 
 
@@ -168,7 +168,7 @@ def test_split_with_an_empty_side_is_an_error():
 
 
 def test_type_with_one_cell_cannot_be_split_at_random():
-    with pytest.raises(BenchError, match=r"needs two cells of every type; too few of rare: .* -p drop '\[\"rare\"\]'"):
+    with pytest.raises(BenchError, match=r"needs two cells of every type; too few of \['rare'\]"):
         split(cells(["a"] * 9 + ["rare"]), "random")
 
 
