@@ -75,7 +75,9 @@ def _read(name: str, text: Any, *, plain: bool) -> Any:
         return text
     numbers = {"parse_int": str, "parse_float": str, "parse_constant": str} if plain else {"parse_constant": _no_number}
     try:
-        return json.loads(text, object_pairs_hook=_mapping, **numbers)
+        found = json.loads(text, object_pairs_hook=_mapping, **numbers)
+        if not plain or all(isinstance(item, str) for item in found):
+            return found  # else ``true`` and ``null`` are names too, which YAML can leave as they are
     except json.JSONDecodeError:
         pass  # perhaps it is YAML
     except (ValueError, RecursionError) as error:

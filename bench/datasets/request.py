@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 
 from anndata import AnnData
@@ -21,6 +22,9 @@ class Request:
     symbols: str | None = None  # column of var with the gene symbols; None: var_names, or a usual column
     drop: tuple[str, ...] = ()  # cell types left out
     least_types: int = 2  # that it must have: 1 where its cells are scored alone, 0 for cells without labels
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", expanduser(self.name))
 
     def reading(self, adata: AnnData) -> dict[str, str]:
         """Return the columns of a record that say how the data were read, as `bench.protocol.columns` has them.

@@ -10,7 +10,7 @@ from anndata import AnnData
 from bench import weights
 from bench.core.errors import BenchError, Faults, listed
 from bench.datasets.splits import expand, split, subset
-from bench.models.registry import Spec
+from bench.models.registry import MODELS, Spec
 from bench.protocol.planning import is_planning
 
 MOST = 1.1  # a share that is drawn this many times too large is said
@@ -23,7 +23,9 @@ def check_model(spec: Spec) -> None:
 
         device_of(spec.device)
     if spec.weights and spec.weights not in (*weights.known(), *weights.pretrained_names()):
-        weights.identity_of(weights.resolve(spec.weights))
+        file = weights.resolve(spec.weights)
+        if spec.name in MODELS:  # what others read is theirs
+            weights.describe(file)
 
 
 def possible_splits(adata: AnnData, names: Sequence[str], faults: Faults) -> dict[str, np.ndarray]:
@@ -40,10 +42,16 @@ def possible_splits(adata: AnnData, names: Sequence[str], faults: Faults) -> dic
     """
     where, found = Path(adata.uns["bench"]["name"]).name, {}
     for name in names:
+        impossible = {}
         with faults.noted(where):
             for one in expand(adata, [name]):
-                with faults.noted(where):
+                try:
                     found[one] = _trainable(adata, one)
+                except BenchError as error:
+                    impossible[one] = str(error)
+        if impossible:  # the first is said, of a hundred donors too
+            first, *others = impossible
+            faults.add(impossible[first] + (f" Likewise: {listed(others)}." if others else ""), where)
     return found
 
 
@@ -75,15 +83,18 @@ class Draws:
     def __init__(self, adata: AnnData, how: str, stratified: bool, seed: int):
         self.adata, self.how, self.stratified, self.seed = adata, how, stratified, seed
         self.name = Path(adata.uns["bench"]["name"]).name
+        self.said: dict[tuple[str, int], float] = {}  # split and number of cells: the first such share
 
     def possible(self, fraction: float, split: str, train: np.ndarray, faults: Faults) -> bool:
         """Return whether that share of a split's training rows can be drawn; if not, ``faults`` take why."""
         with faults.noted(self.name):
             n_drawn = self._size(fraction, train)
             if n_drawn > MOST * fraction * len(train) and not is_planning():
+                first = self.said.setdefault((split, n_drawn), fraction)
+                again = f", the same cells as fraction {first:g}" if first != fraction else ""
                 print(
                     f"{self.name}, {split}: fraction {fraction:g} of the {len(train):,} training cells is {n_drawn:,} "
-                    f"({n_drawn / len(train):.1%}), since every type keeps one cell at least.",
+                    f"({n_drawn / len(train):.1%}){again}, since every type keeps one cell at least.",
                     file=sys.stderr,
                 )
             return True

@@ -1,15 +1,14 @@
 """A recipe as a user asks for it: a named one, settings by name, cells of one's own."""
 
-import ast
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from os.path import expanduser
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
 from bench.core.families import family_of
-from bench.core.settings import as_type
+from bench.core.settings import as_type, parse
 from bench.training.blocks import Selection
 from bench.training.recipes import Pretraining, named
 
@@ -48,8 +47,9 @@ def chosen(
     for name, value in settings.items():
         if name not in known:
             raise _foreign(model, name, known)
-        value = _parsed(value) if isinstance(value, str) else value
-        given[name] = _selections(value) if name == "selections" else as_type(name, value, getattr(found, name))
+        default = getattr(found, name)
+        value = value if isinstance(default, str) else parse(name, value)  # text stays as it is
+        given[name] = _selections(value) if name == "selections" else as_type(name, value, default)
     if data:
         given["selections"] = tuple(selection(text, **columns) for text in data)
     elif asked := [name for name, value in columns.items() if value]:
@@ -71,7 +71,8 @@ def selection(text: str, label: str | None = None, batch: str | None = None, **m
     """
     dataset, splits = re.match(r"(.+\.(?i:h5ad)(?=:|$)|[^:]*):?(.*)", text).groups()
     own = {"label": label, "batch": batch} | more if dataset.lower().endswith(".h5ad") else {}
-    return Selection(dataset, tuple(name for name in splits.split(",") if name), **own)
+    names = re.split(r",(?=random|authors|held_out:)", splits)  # a group's name may hold a comma
+    return Selection(expanduser(dataset), tuple(name for name in names if name), **own)
 
 
 def _named(model: str, recipe: str) -> Pretraining:
@@ -95,15 +96,6 @@ def _foreign(model: str, name: str, known: list[str]) -> BenchError:
         f"{name} is a setting of pretraining {' and '.join(others)}, {model} has none; leave it out. Settings of "
         f"{model}: {', '.join(sorted(known))}."
     )
-
-
-def _parsed(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):  # YAML would take 1e-3 for a word
-        try:
-            return read(text)
-        except (ValueError, SyntaxError):
-            continue
-    return text
 
 
 def _selections(value: Any) -> tuple[Selection, ...]:

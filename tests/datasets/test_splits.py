@@ -170,7 +170,7 @@ def test_split_with_an_empty_side_is_an_error():
 
 
 def test_type_with_one_cell_cannot_be_split_at_random():
-    with pytest.raises(BenchError, match=r"needs two cells of every type; too few of rare: .* -p drop '\[\"rare\"\]'"):
+    with pytest.raises(BenchError, match=r"needs two cells of every type; too few of \['rare'\]"):
         split(cells(["a"] * 9 + ["rare"]), "random")
 
 
