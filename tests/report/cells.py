@@ -21,8 +21,8 @@ def executed(name: str, monkeypatch) -> tuple[dict, list[str]]:
         last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, name, "exec"), names)
         value = eval(compile(last, name, "eval"), names) if last else None
-        if hasattr(value, "_repr_html_"):
-            shown.append(value._repr_html_())
+        html = value._repr_html_() if hasattr(value, "_repr_html_") else None  # of a figure it is None
+        shown += [html] if html else []
         for number in plt.get_fignums():
             plt.figure(number).canvas.draw()
         plt.close("all")
