@@ -14,46 +14,50 @@ from anndata import AnnData, read_h5ad
 
 from bench.core.errors import BenchError, unknown
 from bench.datasets.contract import Dataset
+from bench.datasets.request import Request
+
+LABEL = "cell_type"  # the column unless another one is named
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Read the file again with the same columns; equal by value, so that reading can be cached."""
+    """Read the file as it is asked for; equal by value, so that reading can be cached."""
 
-    file: Path
-    label: str
-    batch: str | None
+    asked: Request
+
+    @property
+    def file(self) -> Path:
+        """The file that is asked for."""
+        return Path(self.asked.name)
 
     def __call__(self, path: Path | None = None) -> AnnData:
         adata = read_file(path or self.file)
         if adata.X is None:
             raise BenchError(f"{self.file} has no X; store the counts there (adata.X = adata.layers[...]).")
-        obs = pd.DataFrame({"cell_type": adata.obs[self.label]})
-        if self.batch:
-            obs["batch"] = adata.obs[self.batch]
+        obs = pd.DataFrame({"cell_type": adata.obs[self.asked.label or LABEL]})
+        if self.asked.batch:
+            obs["batch"] = adata.obs[self.asked.batch]
         if _fixes_split(adata.obs):
             obs["split"] = adata.obs["split"]
         return AnnData(adata.X, obs=obs, var=pd.DataFrame(index=adata.var_names))
 
 
-def user_dataset(path: Path, label: str | None = None, batch: str | None = None) -> Dataset:
+def user_dataset(asked: Request) -> Dataset:
     """Return the description of a user's file; only its tables are read here, not its matrix.
 
     Parameters
     ----------
-    path
-        An `.h5ad` file; X dense, CSR or CSC.
-    label, batch
-        Columns of ``obs``; the label is ``cell_type`` unless named, the batch is left out unless named.
+    asked
+        An `.h5ad` file, X dense, CSR or CSC, and how it is to be read.
 
     Raises
     ------
     BenchError
         If the file is missing, broken or not `.h5ad`, or has no such column.
     """
-    head = read_file(Path(path), backed="r")
-    label = label or "cell_type"
-    for kind, column in (("label column", label), ("batch column", batch)):
+    path = Path(asked.name)
+    head = read_file(path, backed="r")
+    for kind, column in (("label column", asked.label or LABEL), ("batch column", asked.batch)):
         if column is not None and column not in head.obs:
             raise unknown(f"{kind} of {path}", column, head.obs.columns)
     declared = head.uns.get("bench")
@@ -62,8 +66,8 @@ def user_dataset(path: Path, label: str | None = None, batch: str | None = None)
     head.file.close()
     return Dataset(
         name=str(path),
-        title=Path(path).stem,
-        read=_Reader(Path(path), label, batch),
+        title=path.stem,
+        read=_Reader(asked),
         licence="the user's",
         values=values,
         split=split,

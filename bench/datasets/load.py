@@ -11,6 +11,7 @@ from anndata import AnnData, read_h5ad
 from bench.core.errors import unknown
 from bench.datasets.contract import Dataset, check
 from bench.datasets.h5ad import user_dataset
+from bench.datasets.request import Request
 from bench.datasets.sources import cache_folder
 
 DATASETS = {
@@ -19,34 +20,39 @@ DATASETS = {
 }
 
 
-def find(name: str, label: str | None = None, batch: str | None = None) -> Dataset:
+def find(name: str, label: str | None = None, batch: str | None = None, **more) -> Dataset:
     """Return the description of a data set.
 
     Parameters
     ----------
     name
         A key of ``DATASETS`` or the path of an ``.h5ad`` file.
-    label, batch
-        Columns of ``obs`` with the cell type and the batch; for a file only.
+    label, batch, more
+        How a file is to be read, see `bench.datasets.request.Request`.
 
     Raises
     ------
     BenchError
-        If the name is unknown, or the file is missing or lacks the columns.
+        If the name is unknown, or the file is missing or lacks what is asked for.
     """
-    if str(name).endswith(".h5ad"):
-        return user_dataset(Path(name), label=label, batch=batch)
-    if name not in DATASETS:
-        raise unknown("data set", name, [*DATASETS, "a path ending in .h5ad"])
-    return import_module(DATASETS[name]).DATASET
+    return described(Request(name, label, batch, **more))
 
 
-def load(name: str, label: str | None = None, batch: str | None = None, *, path: Path | None = None) -> AnnData:
+def described(request: Request) -> Dataset:
+    """Return the description of the data set that is asked for, see `find`."""
+    if str(request.name).endswith(".h5ad"):
+        return user_dataset(request)
+    if request.name not in DATASETS:
+        raise unknown("data set", request.name, [*DATASETS, "a path ending in .h5ad"])
+    return import_module(DATASETS[request.name]).DATASET
+
+
+def load(name: str, label: str | None = None, batch: str | None = None, *, path: Path | None = None, **more) -> AnnData:
     """Return a data set that keeps the contract of `bench.datasets.contract`.
 
     Parameters
     ----------
-    name, label, batch
+    name, label, batch, more
         As in `find`.
     path
         File or folder with the original files, for a data set that cannot be downloaded; needed once.
@@ -55,35 +61,18 @@ def load(name: str, label: str | None = None, batch: str | None = None, *, path:
     -------
     AnnData of cells x genes with ``obs["cell_type"]``; treat it as read-only.
     """
-    dataset = find(name, label, batch)
+    return loaded(Request(name, label, batch, **more), path)
+
+
+def loaded(request: Request, path: Path | None = None) -> AnnData:
+    """Return the data set that is asked for, see `load`."""
+    dataset = described(request)
     if dataset.name not in DATASETS:
-        return _load_user(dataset, Path(name).stat().st_mtime_ns)
+        return _load_user(dataset, Path(request.name).stat().st_mtime_ns)
     kept = _kept(dataset)
     if path is not None or not kept.exists():
         _write(check(dataset.read(path), dataset), kept)
     return _read(kept, kept.stat().st_mtime_ns)
-
-
-def reading(adata: AnnData, label: str | None = None, batch: str | None = None) -> dict[str, str]:
-    """Return the columns of a record that say how a data set was read, as `bench.protocol.records.COLUMNS` has them.
-
-    Parameters
-    ----------
-    adata
-        The data set as `load` returns it.
-    label, batch
-        As they were given to `load`.
-    """
-    own = "batch" if "batch" in adata.obs else "none"
-    return {
-        "label": label or "cell_type",
-        "batch": batch or own,
-        "layer": "X",
-        "symbols": "var_names",
-        "dropped_types": "[]",
-        "query": "",
-        "query_hash": "",
-    }
 
 
 def is_cached(name: str) -> bool:

@@ -11,12 +11,14 @@ import pandas as pd
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import commit, versions
 from bench.core.settings import parse
-from bench.datasets import find, load, reading
+from bench.datasets import Request, described, loaded
 from bench.datasets.splits import split
 from bench.protocol import records
 from bench.protocol.planning import is_planning
 from bench.protocol.runner import run
 from bench.protocol.trials import TIERS, Grid
+
+PARTS = ("label", "batch", "layer", "symbols")  # of a request for data, each one name
 
 
 def run_grid(
@@ -93,16 +95,17 @@ def describe(experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: 
     names = (tiers[tier] | chosen)["dataset"]
     if parse("compute", compute):
         records.check_writable()
+        drop = tuple(chosen.get("drop", ()))
         for name in [names] if isinstance(names, str) else names:
             try:
-                _describe(experiment, tier, (name, chosen.get("label"), chosen.get("batch")))
+                _describe(experiment, tier, Request(name, *(chosen.get(part) for part in PARTS), drop))
             except BenchError as error:  # some files cannot be fetched everywhere; the other sets can be described
                 print(f"{name}: {error}", file=sys.stderr)
     return recorded(experiment, tier)
 
 
-def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | None]) -> None:
-    adata, dataset = load(*source), find(*source)
+def _describe(experiment: str, tier: str, source: Request) -> None:
+    adata, dataset = loaded(source), described(source)
     sides = split(adata, dataset.split)
     values = {
         "n_cells": adata.n_obs,
@@ -119,9 +122,9 @@ def _describe(experiment: str, tier: str, source: tuple[str, str | None, str | N
         counts = adata.obs[column].value_counts() if column in adata.obs else {}
         rows += [{"metric": metric, "class": str(group), "value": n} for group, n in counts.items()]
     digest = adata.uns["bench"]["hash"]
-    shared = {"experiment": experiment, "tier": tier, "dataset": Path(source[0]).name, "dataset_hash": digest}
+    shared = {"experiment": experiment, "tier": tier, "dataset": Path(source.name).name, "dataset_hash": digest}
     shared |= {"split": dataset.split, "key": digest, "status": "ok", "commit": commit(), "versions": versions()}
-    shared |= reading(adata, *source[1:])
+    shared |= source.reading(adata)
     records.write([shared | row for row in rows])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from bench.core.provenance import Cost
 from bench.core.unfinished import kept_in
-from bench.datasets import find, load
+from bench.datasets import described, loaded
 from bench.datasets.sources import cache_folder
 from bench.datasets.splits import split, subset
 from bench.models import create
@@ -49,7 +49,7 @@ def run_task(task: Task) -> Result:
 
 
 def _fit_and_score(task: Task, cost: Cost) -> Result:
-    adata, dataset, trial = load(*task.source), find(*task.source), task.trial
+    adata, dataset, trial = loaded(task.source), described(task.source), task.trial
     rows_of = split(adata, trial.split)
     stratified = dataset.published_subset == "stratified"
     chosen = subset(adata, rows_of.train, trial.fraction, trial.seed, trial.subset, stratified)

@@ -12,7 +12,7 @@ from typing import Any
 from bench import weights
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import canonical, digest, settled, settled_of
-from bench.datasets import find, load, reading
+from bench.datasets import Request, described, loaded
 from bench.datasets.splits import SUBSETS, expand
 from bench.models import describe
 from bench.models.registry import MODELS, Spec
@@ -53,9 +53,9 @@ class Task:
     trial: Trial
     experiment: str
     tier: str
-    source: tuple[str, str | None, str | None]  # name or path of the data, label and batch columns
+    source: Request  # name or path of the data, and how they are read
     spec: Spec
-    reading: dict[str, str] = field(default_factory=dict)  # how the data were read, see bench.datasets.reading
+    reading: dict[str, str] = field(default_factory=dict)  # how the data were read, see bench.datasets.request
 
     @property
     def known(self) -> dict[str, Any]:
@@ -92,12 +92,16 @@ class Grid:
     seeds: list[int] = field(default_factory=lambda: [0])
     label: str | None = None
     batch: str | None = None
+    layer: str | None = None  # see bench.datasets.request
+    symbols: str | None = None
+    drop: list[str] = field(default_factory=list)  # cell types left out
+    query: str | None = None  # a data set or file whose cells are scored, in the place of a split
     split: str | list[str] | None = None  # one or several, see bench.datasets.splits; None: the data set's own
     subset: str = "paired"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model, or by model@variant
 
     def __post_init__(self):
-        for name in ("dataset", "models", "fractions", "seeds"):
+        for name in ("dataset", "models", "fractions", "seeds", "drop"):
             value = getattr(self, name)
             if not isinstance(value, (list, tuple)):  # one name stands for a list of one
                 object.__setattr__(self, name, [value])
@@ -149,9 +153,8 @@ class Grid:
         return specs
 
     def _of_dataset(self, name: str, specs: list[Spec]) -> Iterator[Task]:
-        dataset = find(name, self.label, self.batch)
-        adata = load(name, self.label, self.batch)
-        how = reading(adata, self.label, self.batch)
+        request = Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
+        dataset, adata = described(request), loaded(request)
         named = [self.split] if isinstance(self.split, str) else self.split or [dataset.split]
         for fraction, split, spec in product(sorted(self.fractions), expand(adata, named), specs):
             shared = (Path(name).name, adata.uns["bench"]["hash"], split, self.subset)
@@ -159,7 +162,7 @@ class Grid:
             once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
             for seed in self.seeds[:1] if once else self.seeds:
                 trial = Trial(*shared, *_of_model(spec), float(fraction), int(seed), _protocol(spec))
-                yield Task(trial, self.experiment, self.tier, (name, self.label, self.batch), spec, how)
+                yield Task(trial, self.experiment, self.tier, request, spec, request.reading(adata))
 
 
 _LISTS = {

@@ -18,7 +18,7 @@ from anndata.abc import CSCDataset
 from anndata.io import read_elem, sparse_dataset
 
 from bench.core.errors import BenchError
-from bench.datasets import Dataset, check, find, load
+from bench.datasets import Dataset, Request, check, find, load
 from bench.datasets.contract import _check_genes, _check_values, _unique_cells
 from bench.datasets.h5ad import _fixes_split, read_file, user_dataset
 from bench.datasets.load import _read
@@ -144,7 +144,7 @@ def _user_stream(selection: Selection) -> Stream:
     path = Path(selection.dataset)
     if not selection.excluded:
         return _unlabelled_stream(path)
-    dataset = user_dataset(path, selection.label, selection.batch)
+    dataset = user_dataset(Request(str(path), selection.label, selection.batch))
     head = read_file(path, backed="r")
     head.file.close()
     about = {"name": str(path), "values": dataset.values, "hash": sha256_of(path)[:16]}

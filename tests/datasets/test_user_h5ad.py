@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
 
 from bench.core.errors import BenchError
-from bench.datasets import Dataset, find, load, refusal
+from bench.datasets import Dataset, Request, find, load, refusal
 from bench.datasets.h5ad import user_dataset
 
 GENES = ["CD3D", "LYZ", "MS4A1", "NKG7", "PPBP"]
@@ -97,7 +97,7 @@ def test_reading_is_cached_until_the_file_changes(save):
     path = save(adata)
     first = load(path)
     assert load(path) is first
-    assert user_dataset(path) == user_dataset(path)
+    assert user_dataset(Request(str(path))) == user_dataset(Request(str(path)))
     adata.X[0, 0] += 1
     save(adata)
     assert load(path) is not first
