@@ -5,6 +5,8 @@ All train the same weights on the same drawn batches of real cells with dropout 
 losses and gradients are compared first.  Slow plans get the first cells of each batch, as many at a time as memory
 allows: with a padded length each cell costs the same, and the step of Adam weighs little beside them.
 Cells per second by medians of alternating rounds, and ratios, are printed; nothing here asserts a time.
+What limits scGPT in bf16 on the CPU beside its products, about half of the time: compiling products for new shapes
+(ten times as long as a product of one cell), memory that is fresh for each large result, casts, dropout and norms.
 """
 
 from dataclasses import dataclass, replace
