@@ -144,6 +144,8 @@ def _random(adata: AnnData) -> Split:
 
 def _column(adata: AnnData, column: str, name: str) -> np.ndarray:
     if column not in adata.obs:
+        of = str(adata.uns["bench"]["name"])
+        remedy = "name the column with batch, or " if column == "batch" and of.endswith(".h5ad") else ""
         raise BenchError(
             f"split={name!r} needs obs[{column!r}]{_PARTS[column]}, which {of!r} does not have; "
             f"{remedy}use split='random'."
