@@ -489,7 +489,7 @@ def test_a_vocabulary_of_another_network_is_refused(tokens, sentence, model, sid
         (lambda gene, i: f"ENSG{i:011d}", r"None of the 500 genes \(ENSG.*Ensembl identifiers: give gene symbols"),
         (
             lambda gene, i: gene.capitalize(),
-            r"Only 1 of 500 genes .*look like mouse symbols; map them to",
+            r"Only 1 of the 500 genes .*look mouse .*map them to",
         ),
         (lambda gene, i: f"peak_{i}", r"None of the 500 genes \(peak_0, .*official human symbols"),
     ],
