@@ -252,3 +252,8 @@ def test_training_and_gains_of_two_kinds_stand_in_two_rows(column):
     assert both(changed)
     if column != "weights_hash":  # the arms themselves differ in their weights
         assert both(tables.gains(runs, "scgpt", "lr", {"as published": {"batch": 8}}))
+
+
+def test_a_tier_that_nobody_knows_is_left_out():
+    runs = pd.concat([two("model"), two("label").assign(tier="huge")], ignore_index=True)
+    assert set(figures.complete_runs(runs)["tier"]) == {"standin"}

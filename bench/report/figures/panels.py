@@ -27,7 +27,7 @@ def complete_runs(records: pd.DataFrame) -> pd.DataFrame:
     BenchError
         If no record is of a run on all training cells.
     """
-    rows = complete(runs_of(records[records["metric"].isin(SCORES)]))
+    rows = complete(runs_of(records[records["metric"].isin(SCORES) & records["tier"].isin(list(TIERS))]))
     if rows.empty:
         raise BenchError('No run on all training cells is recorded; run a chapter with -p fractions "[1.0]".')
     index = ["experiment", *PANEL, "model", "variant", "seed", "key"]
