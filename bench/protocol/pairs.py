@@ -15,7 +15,8 @@ from bench.core.errors import BenchError, listed
 from bench.datasets import DATASETS, Request, loaded, tables, twins
 from bench.datasets.labels import MISSING, key_of
 from bench.datasets.opened import opened
-from bench.datasets.reading import LABEL, matrices
+from bench.datasets.places import matrices
+from bench.datasets.reading import LABEL
 from bench.datasets.spelling import named_alike, other_spelling
 from bench.protocol.query import is_labelled, measures, name_of, types_of
 

@@ -11,7 +11,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,11 @@ def _save_predictions(file, cells: np.ndarray, predictions: Predictions, names: 
 def _read_own(path: Path) -> pd.DataFrame | None:
     """Return one of many files, or nothing where it is no record; that is said once."""
     try:
-        table = read_csv(path)
+        about = path.stat()
+        table = _parsed(path, about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        _warn_once(f"Left out: {path} cannot be read ({error.strerror}).")
+        return None
     except BenchError as error:
         _warn_once(f"Left out: {error}")
         return None
@@ -258,6 +262,11 @@ def _read_own(path: Path) -> pd.DataFrame | None:
         _warn_once(f"Left out: {path} is a copy of the record {table['key'].iloc[0]}.csv; delete it.")
         return None
     return table
+
+
+@lru_cache(maxsize=2048)  # a page asks for the same records several times
+def _parsed(path: Path, _modified: int, _size: int) -> pd.DataFrame:
+    return read_csv(path)
 
 
 @cache
