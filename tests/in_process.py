@@ -1,7 +1,7 @@
 """Trials in the process of the test, which can reach into models there."""
 
 from bench.protocol import runner
-from bench.protocol.trials import Task
+from bench.protocol.trial import Task
 
 
 def run_task(task: Task) -> str:

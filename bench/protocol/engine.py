@@ -19,7 +19,7 @@ from bench.core.provenance import Cost, processor
 from bench.core.workers import Lost, answers
 from bench.protocol import records
 from bench.protocol.planning import is_planning, listed
-from bench.protocol.trials import Trial
+from bench.protocol.trial import Trial
 from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")

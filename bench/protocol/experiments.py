@@ -13,10 +13,10 @@ from bench.core.provenance import commit, versions
 from bench.datasets import Request, described, loaded
 from bench.datasets.splits import split
 from bench.protocol import records
-from bench.protocol.parameters import given
+from bench.protocol.parameters import TIERS, given
 from bench.protocol.planning import is_planning
 from bench.protocol.runner import run
-from bench.protocol.trials import TIERS, Grid
+from bench.protocol.trials import Grid
 
 PARTS = ("label", "batch", "layer", "symbols")  # of a request for data, each one name
 

@@ -16,7 +16,8 @@ from bench.protocol import records
 from bench.protocol.conditions import conditions, hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.sides import sides_of
-from bench.protocol.trials import Grid, Task
+from bench.protocol.trial import Task
+from bench.protocol.trials import Grid
 from bench.statistics.metrics import METRICS, score
 
 

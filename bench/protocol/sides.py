@@ -11,7 +11,7 @@ from bench.datasets.contract import ORIGINAL
 from bench.datasets.splits import split, subset
 from bench.models.contract import labels_of
 from bench.protocol import query
-from bench.protocol.trials import Task
+from bench.protocol.trial import Task
 from bench.statistics.predictions import UNLABELLED
 
 

@@ -25,7 +25,7 @@ from bench.protocol import notebooks, records
 from bench.protocol.conditions import hash_of
 from bench.protocol.durations import Durations, in_words
 from bench.protocol.engine import record
-from bench.protocol.trials import Trial
+from bench.protocol.trial import Trial
 from bench.weights import pretrained_names
 
 TIER = "standin"

@@ -10,7 +10,8 @@ from bench.core.errors import BenchError
 from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.models.baselines.knn import KNN, KNNConfig
 from bench.models.scbert.recipes import RECIPES, ScBERTPretraining
-from bench.protocol.trials import Grid, Trial
+from bench.protocol.trial import Trial
+from bench.protocol.trials import Grid
 from bench.training.blocks import Selection
 
 TRIAL = Trial("hao", "ab", "random", "paired", "knn", "default", "clean", "{}", "", 0.1, 0, "1.1")

@@ -13,7 +13,8 @@ from bench.protocol import records
 from bench.protocol.experiments import run_grid
 from bench.protocol.query import MEASURES
 from bench.protocol.runner import run_task as result_of
-from bench.protocol.trials import Grid, Task, Trial
+from bench.protocol.trial import Task, Trial
+from bench.protocol.trials import Grid
 from bench.statistics.metrics import METRICS
 
 MODELS = ["knn", "l1_logistic"]

@@ -11,7 +11,7 @@ from bench import weights
 from bench.datasets import load
 from bench.models.registry import MODELS
 from bench.protocol import notebooks, records
-from bench.protocol.trials import Trial
+from bench.protocol.trial import Trial
 from bench.training.recipes import named
 
 CHAPTERS = Path(__file__).parents[2] / "chapters"

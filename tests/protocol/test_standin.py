@@ -15,7 +15,7 @@ from bench.core.errors import BenchError
 from bench.protocol import durations, notebooks, records, standin
 from bench.protocol.durations import Durations
 from bench.protocol.standin import Step, ending_in, plan, run, steps
-from bench.protocol.trials import Trial
+from bench.protocol.trial import Trial
 
 SMALL = {"dataset": "hao", "models": ["majority", "random"], "fractions": [0.5, 1.0], "seeds": [0, 1]}
 KILLED = """

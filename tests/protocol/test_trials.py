@@ -16,7 +16,8 @@ from bench.core.errors import BenchError
 from bench.protocol import experiments, records, runner
 from bench.protocol.experiments import recorded, run_grid, with_settings
 from bench.protocol.planning import planning
-from bench.protocol.trials import Grid, Task, Trial
+from bench.protocol.trial import Task, Trial
+from bench.protocol.trials import Grid
 
 pytestmark = pytest.mark.usefixtures("warm")
 

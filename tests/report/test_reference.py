@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.datasets.contract import CONTRACT
 from bench.protocol import notebooks, records
-from bench.protocol.trials import Grid, Trial
+from bench.protocol.trial import Trial
+from bench.protocol.trials import Grid
 from bench.report.book.reference import fields
 
 CHAPTERS = Path(__file__).parents[2] / "chapters"

@@ -16,7 +16,7 @@ from bench.protocol.engine import Result, attempt, check_jobs, complete
 from bench.protocol.experiments import recorded
 from bench.protocol.parameters import given
 from bench.protocol.planning import is_planning, listed
-from bench.protocol.trials import Trial
+from bench.protocol.trial import Trial
 from bench.report.masked.cells import Weights
 from bench.report.masked.request import READING, Request, Task, tasks, trial_of
 

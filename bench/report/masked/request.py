@@ -9,7 +9,7 @@ from bench.core.errors import BenchError, unknown
 from bench.core.keys import canonical
 from bench.protocol.columns import yes_no
 from bench.protocol.conditions import hash_of
-from bench.protocol.trials import Trial
+from bench.protocol.trial import Trial
 from bench.report.masked.cells import VARIANTS, Rows, Weights, held_out, to_fit, tokens_of
 from bench.weights import resolve
 from bench.weights.vocabulary import genes_of

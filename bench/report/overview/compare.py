@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bench.protocol.trials import TIERS
+from bench.protocol.parameters import TIERS
 from bench.report.effects import MIN_PAIRS, Effect, of_published, of_runs
 from bench.report.overview.claims import CLAIMS, NONE, UNTESTED, Claim
 from bench.report.overview.counterparts import Lookup, command, data_of, impossible, reproduced

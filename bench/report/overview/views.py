@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.protocol.trials import TIERS
+from bench.protocol.parameters import TIERS
 from bench.report.figures.style import TIERS as TITLES
 from bench.report.overview.cells import (
     anchor,
