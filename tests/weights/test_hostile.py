@@ -170,7 +170,7 @@ def test_predictions_that_hold_objects_are_refused(way, target):
     place = records.path_of("few_shot_pbmc", "quick", "k", ".npz")
     place.parent.mkdir(parents=True)
     arrays_file(_touching(str(target))[way], place)
-    with pytest.raises(BenchError, match=r"k\.npz"):
+    with pytest.raises(BenchError, match="No predictions for trial k"):
         records.read_predictions("few_shot_pbmc", "quick", "k")
     assert not target.exists()
 
