@@ -4,10 +4,10 @@ import fcntl
 import gc
 import os
 import pty
+import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 from contextlib import suppress
@@ -154,7 +154,7 @@ def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(
     pd.testing.assert_frame_equal(killed, expected)
 
 
-STEPS = [("tempfile.NamedTemporaryFile", n) for n in (1, 2)] + [("os.fsync", n) for n in (1, 2)]
+STEPS = [("secrets.token_hex", n) for n in (1, 2)] + [("os.fsync", n) for n in (1, 2)]
 STEPS += [("os.link", 1), ("os.replace", 1), ("pathlib.Path.unlink", 1), ("pathlib.Path.unlink", 2)]
 
 
@@ -197,7 +197,7 @@ def test_a_kill_at_each_step_of_writing_leaves_a_whole_record_or_none(step, mome
 
 def _resolve(name: str):
     return {
-        "tempfile.NamedTemporaryFile": tempfile.NamedTemporaryFile,
+        "secrets.token_hex": secrets.token_hex,
         "os.fsync": os.fsync,
         "os.link": os.link,
         "os.replace": os.replace,

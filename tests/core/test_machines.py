@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -188,7 +189,7 @@ def test_a_refusal_of_the_system_that_no_room_expects_is_a_sentence_of_the_comma
     def refused(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "/shared/hao-1.h5ad")
 
-    monkeypatch.setattr("bench.datasets.find", refused)
+    monkeypatch.setattr(import_module("bench.datasets.load"), "loaded", refused)
     done = CliRunner().invoke(main, ["data", "hao"])
     assert done.exit_code == 2
     assert done.stderr.startswith("bench: /shared/hao-1.h5ad: Permission denied. Make it readable")

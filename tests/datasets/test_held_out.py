@@ -89,8 +89,8 @@ def test_a_users_file_with_many_types_and_donors(many, own_results):
     assert len(ok) == 2 * (1 + N_DONORS)
     assert set(table.loc[table["metric"] == "recall", "class"].unique()) >= {"beta a", "beta b", "beta c"}
     shown = tables.held_out(table)
-    assert shown.loc[("Quick: many.h5ad", LR), "groups"] == N_DONORS
-    groups = tables.per_group(table).loc["Quick: many.h5ad"]
+    assert shown.loc[("Quick: many.h5ad (label author_label)", LR), "groups"] == N_DONORS
+    groups = tables.per_group(table).loc["Quick: many.h5ad (label author_label)"]
     assert len(groups) == 1 + N_DONORS and groups["cells"].iloc[1:].sum() == load(many, "author_label", "patient").n_obs
 
     # twelve donors among the cells of the random split: whole donors are resampled

@@ -154,10 +154,10 @@ def test_unknown_group_names_near_ones(baron):
 
 
 def test_missing_columns_are_named_with_the_remedy(hao):
-    with pytest.raises(BenchError, match=r"needs obs\['batch'\], which 'hao' does not have; name the column"):
+    with pytest.raises(BenchError, match=r"needs obs\['batch'\], which 'hao' does not have; use split='random'"):
         split(hao, "held_out:human1")
     with pytest.raises(
-        BenchError, match=r"needs obs\['split'\] with train and test, which 'hao' does not have; or use split='random'"
+        BenchError, match=r"needs obs\['split'\] with train and test, which 'hao' does not have; use split='random'"
     ):
         split(hao, "authors")
 

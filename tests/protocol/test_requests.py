@@ -144,8 +144,9 @@ def refused(*arguments: str) -> str:
     result = CliRunner().invoke(main, ["run", *arguments])
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
-    assert result.stderr.startswith("bench: ") and "Traceback" not in result.output
-    return result.stderr
+    said = "".join(line for line in result.stderr.splitlines(True) if not line.startswith("sound.h5ad: types with"))
+    assert said.startswith("bench: ") and "Traceback" not in result.output
+    return said
 
 
 @pytest.mark.parametrize("kind", WORDS)
