@@ -46,6 +46,10 @@ class Selection:
     symbols: str | None = added(None)
     drop: tuple[str, ...] = added(())
 
+    def __post_init__(self):
+        for name in ("excluded", "drop"):  # JSON knows no tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
     @property
     def request(self) -> Request:
         """What is asked of a file."""

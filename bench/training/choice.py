@@ -107,7 +107,7 @@ def _selections(value: Any) -> tuple[Selection, ...]:
             f"selections={value!r} should be a list of data sets, each with the splits left out, such as "
             '[["hao", ["random"]], ["my.h5ad", ["random"], "label column"]].'
         )
-    return tuple(Selection(part[0], tuple(part[1]) if len(part) > 1 else (), *part[2:]) for part in parts)
+    return tuple(Selection(part[0], *part[1:]) for part in parts)
 
 
 def _is_selection(dataset: Any = None, excluded: Any = (), *columns: Any) -> bool:

@@ -301,11 +301,11 @@ WRONG = {
     "max_cells=0": ({"max_cells": 0}, "max_cells=0 should be a whole number of cells"),
     "batch_size": ({"batch_size": "one"}, "batch_size='one' should be a whole number"),
     "seeds": ({"seeds": "[-1]"}, r"seeds=\[-1\] should be a list of whole numbers"),
-    "weights": ({"weights": "[a]"}, r"weights=\['a'\] should be such as"),
+    "weights": ({"weights": "[a]"}, r"Unknown weights '\[a\]'"),
     "variant": ({"weights": "{no_g2v: x}"}, "Unknown variant in weights 'no_g2v'. Did you mean 'no_gene2vec'"),
     "name": ({"weights": "scbert_quik"}, "Did you mean 'scbert_quick'"),
     "dataset": ({"dataset": "hoa"}, "Unknown data set 'hoa'. Did you mean 'hao'"),
-    "baselines": ({"baselines_only": 3}, "baselines_only=3 should be True or False"),
+    "baselines": ({"baselines_only": 3}, "baselines_only=3 should be true or false"),
     "device": ({"device": "tpu9"}, "device='tpu9' is not a device"),
     "jobs": ({"jobs": 0}, "jobs=0 should be a whole number of processes"),
     "choice": ({"maxcells": 3}, "Unknown choice 'maxcells'. Did you mean 'max_cells'"),
@@ -381,7 +381,7 @@ def test_a_file_without_labels_can_be_scored(tiers, hao, tmp_path):
 @pytest.mark.slow
 def test_the_chapter_runs_from_start_to_end(paths, own_results):
     output = notebooks.run("masked_pretraining", {"weights": paths, "max_cells": 30, "seeds": [2021]})
-    assert output == own_results.parent / "runs" / "masked_pretraining-quick.ipynb"
+    assert output == own_results / "notebooks" / "masked_pretraining-quick.ipynb"
     text = output.read_text()
     assert text.count('"image/png"') == 3 and "No recorded trial failed." in text
     trials = records.read("masked_pretraining", committed=False).drop_duplicates("key")

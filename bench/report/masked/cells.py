@@ -101,8 +101,8 @@ class Weights:
         if (card := self.card()) is None:
             return None
         settings = dict(card["recipe"])
-        chosen = [s | {"excluded": tuple(s["excluded"])} for s in settings.pop("selections")]
-        recipe = ScBERTPretraining(tuple(Selection(**s) for s in chosen), **settings)
+        chosen = tuple(Selection(**one) for one in settings.pop("selections"))
+        recipe = ScBERTPretraining(chosen, **settings)
         cells = recipe.cells()
         if (found := recipe.identity(cells)) != self.identity:
             raise BenchError(

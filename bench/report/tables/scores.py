@@ -100,8 +100,9 @@ def _finished(table: pd.DataFrame, runs: pd.DataFrame, records: pd.DataFrame) ->
 
 
 def _runs(panels: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    told = pd.DataFrame(columns=["source", "series", "metric", "fraction", "value"])
-    return pd.concat([told, *(runs.assign(source=title) for title, runs in panels.items())], ignore_index=True)
+    if not panels:
+        return pd.DataFrame(columns=["source", "series", "metric", "fraction", "value"])
+    return pd.concat([runs.assign(source=title) for title, runs in panels.items()], ignore_index=True)
 
 
 def _counts(runs: pd.DataFrame, by: list[str]) -> pd.Series:

@@ -526,7 +526,7 @@ def test_a_scored_cell_that_was_pretrained_on_is_refused_for_the_pretrained_vari
 
 
 @pytest.mark.parametrize(
-    ("value", "sentence"), [(-1.0, "X has negative values"), (np.nan, "X has 1 NaN or infinite values; remove them")]
+    ("value", "sentence"), [(-1.0, "X holds negative values"), (np.nan, "X holds NaN, infinite values")]
 )
 def test_negative_and_missing_values_stop_at_loading(value, sentence, small, tmp_path, tiny_scgpt):
     bad = small.copy()
