@@ -110,6 +110,8 @@ def cells(file: h5py.File, reading: Reading) -> tuple[pd.DataFrame, np.ndarray, 
     table = table[kept]
     if not kept.all():
         notes.append(f"{(~kept).sum():,} cells of {listed(map(repr, asked.drop), 5)} are left out.")
+    if asked.batch:
+        notes += labels.remarks_on_batches(table["batch"], asked.batch)
     return table, kept, notes + (labels.remarks(table["cell_type"], asked.drop) if asked.least_types else [])
 
 

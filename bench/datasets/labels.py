@@ -81,6 +81,15 @@ def remarks(labels: pd.Series, drop: Sequence[str]) -> list[str]:
     return found
 
 
+def remarks_on_batches(batches: pd.Series, column: str) -> list[str]:
+    """Return what a user should know of the batches of the cells that are kept."""
+    unnamed = batches.dropna()[lambda names: names.map(key_of).isin(MISSING)]
+    if unnamed.empty:
+        return []
+    words = listed(map(repr, sorted(set(unnamed))))
+    return [f"{len(unnamed):,} cells have {words} in obs[{column!r}], which counts as a batch of its own; fill it in."]
+
+
 def check_types(labels: pd.Series, column: str, others: Iterable[str]) -> None:
     """Refuse a column of numbers or names of cells.
 

@@ -194,6 +194,12 @@ def test_labels_of_other_blanks_or_case_are_one_and_doubtful_ones_are_said(mine,
         load("mine.h5ad", drop=("Unasigned",))
 
 
+def test_text_for_missing_in_a_batch_column_is_said(mine, capsys):
+    mine.obs["donor"] = np.resize(["D1", "nan", "D2"], mine.n_obs)
+    assert load(written(mine), batch="donor").obs["batch"].nunique() == 3
+    assert "80 cells have 'nan' in obs['donor'], which counts as a batch of its own" in capsys.readouterr().err
+
+
 def test_a_column_of_barcodes_is_no_label(mine):
     mine.obs["barcode"] = mine.obs_names
     with pytest.raises(BenchError, match="240 different values for 240 cells, which are no cell types"):
