@@ -1,4 +1,4 @@
-"""The shared cases' models are modules of common names: what a test imports of them, or put beside them, is forgotten."""
+"""The shared cases' models are modules of common names: what a test imports of them is forgotten after it."""
 
 import os
 import sys
