@@ -3,6 +3,7 @@
 import functools
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -160,6 +161,12 @@ def test_figures_keep_a_readable_size_on_a_phone(phone):
 def test_page_loads_whole_and_only_from_here(light):
     assert light.troubles == []
     assert light.locator("article h1").count() == 1
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_shows_no_warning_of_a_library(name, book):
+    shown = re.findall(r"\.py:\d+: \w*Warning[^<]*", (book / f"{name}.html").read_text(encoding="utf-8"))
+    assert shown == []
 
 
 def test_page_is_light(light, book):

@@ -94,7 +94,8 @@ def few_shot_hover(records: pd.DataFrame, published: dict[str, pd.DataFrame], me
     import altair as alt
 
     panels = published_panels(published) | own_panels(records)
-    runs = pd.concat([pd.DataFrame(columns=COLUMNS), *(runs.assign(panel=title) for title, runs in panels.items())])
+    tables = [runs.assign(panel=title) for title, runs in panels.items()]
+    runs = pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS)
     runs = runs[runs["metric"] == metric]
     runs = runs.reindex(columns=list(TOLD)).assign(fraction=lambda t: 100 * t["fraction"].astype(float))
     told = {f"{column} said": runs[column].map(_said) for column in TOLD}
