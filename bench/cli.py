@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, Faults
 from bench.core.families import Family, families, imported, ours
 from bench.core.file_options import of_a_file
 from bench.core.home import settle
@@ -21,6 +21,7 @@ ELSEWHERE = {
     "data": "bench.datasets.command:data",
     "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
+    "records": "bench.protocol.command:records",
     "standin": "bench.protocol.command:standin",
     "weights": "bench.weights.command:weights",
 }
@@ -168,7 +169,6 @@ def run(
 
 def _asked(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None) -> dict[str, Any]:
     """Return the parameters of chapters, or say all that is wrong with them and with the chapters' names."""
-    from bench.core.errors import Faults
     from bench.protocol import notebooks
     from bench.protocol.parameters import given
 
@@ -203,34 +203,3 @@ def verify(folder: Path, only: str) -> None:
         click.echo(f"{verdict.case:<26}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
     click.echo(f"{missed} missed" if missed else "all within tolerance")
     sys.exit(1 if missed else 0)
-
-
-@main.command()
-@click.argument("experiment", required=False)
-@click.option("--commit", is_flag=True, help="Merge your own records of EXPERIMENT into chapters/results.")
-@click.option("--tier", help="With --commit: this tier only.")
-@click.option("--gather", is_flag=True, help="Move your own results from _build, where they lay before, to results.")
-def records(experiment: str | None, commit: bool, tier: str | None, gather: bool) -> None:
-    """Show what is recorded, and why trials failed."""
-    from bench.protocol import place
-    from bench.protocol import records as store
-
-    if gather:
-        click.echo(f"{place.gather()} files moved to {place.own_folder()}")
-        return
-    place.tell()
-
-    if commit:
-        if not experiment:
-            raise BenchError("Say which experiment: bench records EXPERIMENT --commit.")
-        click.echo(f"written: {store.commit(experiment, tier)}")
-        return
-    trials = store.read(experiment).drop_duplicates(["experiment", "tier", "key"])
-    if trials.empty:
-        raise BenchError(f"Nothing is recorded{f' for {experiment}' if experiment else ''}; see: bench list")
-    by = ["experiment", "tier", "dataset", "model", "origin"]
-    click.echo(trials.groupby(by, sort=True).size().rename("trials").reset_index().to_string(index=False))
-    for trial in trials[trials["status"] != "ok"].itertuples():
-        what = f"{trial.experiment} {trial.model} on {trial.dataset}, fraction {trial.fraction:g}, seed {trial.seed:g}"
-        click.echo(f"{what}: {trial.status}")
-    click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says; committed ones: chapters/results")

@@ -34,7 +34,7 @@ class Reading:
     @property
     def path(self) -> Path:
         """The file."""
-        return Path(self.asked.name).expanduser()
+        return Path(self.asked.name)
 
     @property
     def place(self) -> str:
@@ -62,7 +62,7 @@ def resolved(asked: Request) -> Reading:
     BenchError
         If the file cannot be read, lacks what is asked for, or no matrix holds counts or logarithms.
     """
-    path = Path(asked.name).expanduser()
+    path = Path(asked.name)
     about = path.stat() if path.exists() else None
     return _resolved(asked, about and about.st_mtime_ns, about and about.st_size)
 

@@ -1,8 +1,41 @@
-"""The commands ``bench standin`` and ``bench predictions``."""
+"""The commands ``bench records``, ``predictions`` and ``standin``."""
 
 from pathlib import Path
 
 import click
+
+from bench.core.errors import BenchError
+
+
+@click.command()
+@click.argument("experiment", required=False)
+@click.option("--commit", is_flag=True, help="Merge your own records of EXPERIMENT into chapters/results.")
+@click.option("--tier", help="With --commit: this tier only.")
+@click.option("--gather", is_flag=True, help="Move your own results from _build, where they lay before, to results.")
+def records(experiment: str | None, commit: bool, tier: str | None, gather: bool) -> None:
+    """Show what is recorded, and why trials failed."""
+    from bench.protocol import place
+    from bench.protocol import records as store
+
+    if gather:
+        click.echo(f"{place.gather()} files moved to {place.own_folder()}")
+        return
+    place.tell()
+
+    if commit:
+        if not experiment:
+            raise BenchError("Say which experiment: bench records EXPERIMENT --commit.")
+        click.echo(f"written: {store.commit(experiment, tier)}")
+        return
+    trials = store.read(experiment).drop_duplicates(["experiment", "tier", "key"])
+    if trials.empty:
+        raise BenchError(f"Nothing is recorded{f' for {experiment}' if experiment else ''}; see: bench list")
+    by = ["experiment", "tier", "dataset", "model", "origin"]
+    click.echo(trials.groupby(by, sort=True).size().rename("trials").reset_index().to_string(index=False))
+    for trial in trials[trials["status"] != "ok"].itertuples():
+        what = f"{trial.experiment} {trial.model} on {trial.dataset}, fraction {trial.fraction:g}, seed {trial.seed:g}"
+        click.echo(f"{what}: {trial.status}")
+    click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says; committed ones: chapters/results")
 
 
 @click.command()
@@ -38,7 +71,6 @@ def predictions(key: str | None, out: str, probabilities: bool, overwrite: bool)
 
 
 def _list_predictions() -> None:
-    from bench.core.errors import BenchError
     from bench.protocol import labels
 
     found = labels.trials()

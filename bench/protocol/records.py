@@ -8,8 +8,6 @@ mean never mixes two files.  A file that is no record is as good as none: it is 
 
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from functools import cache, lru_cache
 from pathlib import Path
@@ -21,13 +19,13 @@ import pandas as pd
 from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.places import ROOT, is_checkout
+from bench.protocol import predicted
 from bench.protocol.columns import COLUMNS, read_csv
 from bench.protocol.place import own_file, own_files, own_folder
-from bench.statistics.predictions import ABSTAINED, Predictions
+from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
-DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)  # what a damaged .npz raises
 
 
 def committed_folder() -> Path:
@@ -102,7 +100,7 @@ def write(
     _set_aside(path)
     if predictions is not None:
         said = (cells, predictions, names)
-        atomic.write(path.with_suffix(".npz"), lambda file: _save_predictions(file, *said), replace=True)
+        atomic.write(path.with_suffix(".npz"), lambda file: predicted.save(file, *said), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = table.to_csv(index=False).encode()
     atomic.write(path, lambda file: file.write(text), replace=there is not None)
@@ -152,12 +150,12 @@ def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, 
     BenchError
         If there are none; a damaged file of the user's own is as good as none, and is named in a warning.
     """
-    return _kept(experiment, tier, key, _load_predictions)
+    return _kept(experiment, tier, key, predicted.load)
 
 
 def names_of_cells(experiment: str, tier: str, key: str) -> np.ndarray:
     """Return the names of the scored cells as their file has them, where it repeats some; else as predictions do."""
-    return _kept(experiment, tier, key, _load_names)
+    return _kept(experiment, tier, key, predicted.load_names)
 
 
 def has_predictions(experiment: str, tier: str, key: str) -> bool:
@@ -175,23 +173,9 @@ def _kept(experiment: str, tier: str, key: str, load: Callable[[Path], Any]) -> 
         try:
             if path.exists():
                 return load(path)
-        except DAMAGED as error:
+        except predicted.DAMAGED as error:
             _warn_once(f"Left out: {path} holds no predictions ({error}); delete it and run the chapter again.")
     raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
-
-
-def _load_names(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as kept:
-        return kept["names"] if "names" in kept else kept["cells"]
-
-
-def _load_predictions(path: Path) -> tuple[np.ndarray, Predictions]:
-    with np.load(path, allow_pickle=False) as kept:
-        classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        truth, predicted = kept["labels"][kept["truth"]], np.append(classes, ABSTAINED)[kept["predicted"]]
-        batch = kept["batches"][kept["batch"]] if "batch" in kept else None
-        return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)
 
 
 def commit(experiment: str, tier: str | None = None) -> Path:
@@ -227,24 +211,6 @@ def check_writable(experiment: str = "", tier: str = "") -> None:
     atomic.check_writable(own_folder())
     if experiment:
         atomic.check_writable(own_folder() / experiment / tier)
-
-
-def _save_predictions(file, cells: np.ndarray, predictions: Predictions, names: np.ndarray | None) -> None:
-    labels, truth = np.unique(predictions.truth, return_inverse=True)
-    batch = {} if names is None or (names == cells).all() else {"names": names}
-    if predictions.batch is not None:
-        batch["batches"], codes = np.unique(predictions.batch, return_inverse=True)
-        batch["batch"] = codes.astype(np.int16)
-    np.savez_compressed(
-        file,
-        cells=cells.astype(str),
-        labels=labels,
-        classes=predictions.classes,
-        truth=truth.astype(np.int16),
-        predicted=predictions.columns.astype(np.int16),
-        probabilities=predictions.probabilities.astype(np.float16),
-        **batch,
-    )
 
 
 def _read_own(path: Path) -> pd.DataFrame | None:

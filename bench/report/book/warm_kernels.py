@@ -23,9 +23,7 @@ WARM += ("bench.report.findings", "bench.report.overview", "bench.report.masked"
 
 
 PORTS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
-RESERVED = range(
-    10_000, 32_000
-)  # below what Linux, macOS and Windows give, unless told otherwise, to who asks for any port
+RESERVED = range(10_000, 32_000)  # below what systems give, unless told otherwise, to who asks for any port
 
 
 class WarmProvisioner(kernels.OwnProvisioner):

@@ -68,7 +68,7 @@ def split_name(split: str) -> str:
 def reading_of(data) -> str:
     """Return how data were read where that is not the usual way, such as ``label kind, layer raw``; else nothing."""
     told = [
-        f"{'label' if column == 'label' else column} {one_line(data[column], 30)}"
+        f"{column} {one_line(data[column], 30)}"
         for column in ("label", "layer", "symbols")
         if data[column] and data[column] not in USUAL[column]
     ]
