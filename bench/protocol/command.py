@@ -46,7 +46,7 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
 def predictions(key: str | None, out: str, probabilities: bool, overwrite: bool) -> None:
     """Write the labels of a trial as CSV: cell, predicted, confidence, and the truth where it is known.
 
-    KEY is a trial's key or its first digits; without one, the trials that have predictions are listed.
+    KEY is a trial's key or its first digits; without one, your own trials that have predictions are listed, or the committed ones.
 
     Example: bench predictions 3f2a --out labels.csv
     """
@@ -76,6 +76,9 @@ def _list_predictions() -> None:
     found = labels.trials()
     if found.empty:
         raise BenchError("No trial has predictions yet; run a chapter, such as: bench run few_shot_pbmc")
+    if (own := found["origin"] == "own").any():  # hundreds of committed ones would hide them
+        click.echo(f"{(~own).sum()} committed trials have predictions, too; yours:", err=True)
+        found = found[own]
     shown = found[labels.SHOWN].assign(accuracy=found["accuracy"].map("{:.3f}".format).replace("nan", "–"))
     click.echo(shown.replace("", "–").to_string(index=False))
 

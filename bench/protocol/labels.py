@@ -108,7 +108,7 @@ def _why_not(key: str) -> str:
     rows = records.read()
     there = rows[rows["key"].str.startswith(key.lower())] if key else rows[:0]
     if there.empty:
-        return "bench predictions lists all that have some."
+        return "bench predictions lists those that have some."
     trial = there.iloc[0]
     if trial["status"] != "ok":
         return f"Trial {trial['key']} ({trial['model']} on {trial['dataset']}) {trial['status']}"

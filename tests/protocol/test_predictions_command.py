@@ -102,7 +102,7 @@ def test_a_key_that_is_not_clear_is_answered_with_those_that_are():
     assert "2 trials begin with '1': 1a1a1a1a1a1a1a1a (knn on mine.h5ad), 1b" in bench("1").stderr
     assert f"Did you mean {KEYS[2]}?" in bench("2c2c2d").stderr
     result = bench("zz")
-    assert result.exit_code == 2 and "bench predictions lists all that have some" in result.stderr
+    assert result.exit_code == 2 and "bench predictions lists those that have some" in result.stderr
 
 
 def test_trials_without_predictions_say_why():
