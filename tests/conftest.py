@@ -5,6 +5,8 @@ import logging
 import os
 import shutil
 import signal
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ BROWSER_FLAGS += ["--disable-component-update", "--disable-sync"]
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("report/test_book.py", "report/test_chapters.py", "core/test_interruption.py")
 ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+OF_USERS = (tempfile.gettempdir(), os.environ.get("BENCH_CASES") or tempfile.gettempdir())
+OURS = (str(TESTS.parent), sys.prefix, sys.base_prefix)  # wherever the checkout lies
 GOLDEN = Path(os.environ.get("BENCH_GOLDEN") or Path(__file__).parent / "golden")
 
 
@@ -87,6 +91,17 @@ def own_results(monkeypatch, tmp_path) -> Path:
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
     logging.disable(logging.NOTSET)  # the command silences what an interrupted kernel would say on its way out
     return folder
+
+
+@pytest.fixture(autouse=True)
+def modules_of_users_are_forgotten():
+    """Models that a test has written, or taken from the shared cases, have common names; the next test has its own."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if file.startswith(OF_USERS) and not file.startswith(OURS):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
