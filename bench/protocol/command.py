@@ -46,7 +46,8 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
 def predictions(key: str | None, out: str, probabilities: bool, overwrite: bool) -> None:
     """Write the labels of a trial as CSV: cell, predicted, confidence, and the truth where it is known.
 
-    KEY is a trial's key or its first digits; without one, your own trials that have predictions are listed, or the committed ones.
+    KEY is a trial's key or its first digits. Without one, your own trials that have predictions are listed,
+    or the committed ones.
 
     Example: bench predictions 3f2a --out labels.csv
     """
