@@ -16,6 +16,7 @@ BASELINES = {
     "shuffled_labels": "bench.models.baselines.controls:ShuffledLabels",
     "l1_logistic": "bench.models.baselines.l1_logistic:L1Logistic",
     "knn": "bench.models.baselines.knn:KNN",
+    "nearest_centroid": "bench.models.baselines.nearest_centroid:NearestCentroid",
 }
 # of this project, which vouches for their versions
 MODELS = dict(BASELINES)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig, _fit, cross_validate_C, decision_values
+from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig, cross_validate_C, decision_values, fitted
 from bench.verify.case import Case
 
 TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
@@ -26,7 +26,7 @@ def liblinear(case: Case) -> None:
     config = L1LogisticConfig(tol=case.settings["tol"], max_iter=case.settings["max_iter"], Cs=tuple(Cs))
     if case.settings["cv_folds"] != config.folds:
         raise BenchError(f"{case.name} has {case.settings['cv_folds']} folds, the baseline {config.folds}.")
-    fits = [_fit(X, y, C, config, seed) for C in Cs]
+    fits = [fitted(X, y, C, config, seed) for C in Cs]
     coef = np.stack([np.vstack([e.coef_ for e in fit.estimators_]) for fit in fits])  # (n_Cs, n_classes, n_genes)
     intercept = np.stack([np.concatenate([e.intercept_ for e in fit.estimators_]) for fit in fits])
     decision = np.stack([decision_values(fit, X_test) for fit in fits])  # (n_Cs, n_cells, n_classes)

@@ -60,16 +60,15 @@ class L1Logistic(Annotator):
         wanted = self._listed(train) if self._named is None else self._named
         self.genes_ = looked_for(train, wanted, self.config.least_genes)
         X, y = self._features(train), labels_of(train)
-        self.C_, self.cv_accuracy_ = self._search(X, y, seed)
-        self.classifier_ = _fit(X, y, self.C_, self.config, seed, parallel=True)
+        self.C_, self.cv_accuracy_ = choose_C(X, y, self.config, seed)
+        self.classifier_ = fitted(X, y, self.C_, self.config, seed, parallel=True)
         self.classes_ = self.classifier_.classes_
         self.diagnostics_ = {"chosen_C": self.C_}
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
         """Return the logistic function of each class's decision value, scaled to sum to one."""
-        scores = expit(decision_values(self.classifier_, self._features(cells)))
-        return scores / scores.sum(axis=1, keepdims=True)
+        return probabilities(self.classifier_, self._features(cells))
 
     def predict(self, cells: AnnData) -> np.ndarray:
         """Return the class with the largest decision value, the first on ties."""
@@ -95,12 +94,14 @@ class L1Logistic(Annotator):
             raise BenchError("l1_logistic@genes_of_weights needs weights; give the override 'weights' a name or file.")
         return named_genes(resolve(self.weights))
 
-    def _search(self, X: sp.csr_matrix, y: np.ndarray, seed: int) -> tuple[float, np.ndarray | None]:
-        Cs = sorted(self.config.Cs)
-        if len(Cs) == 1:
-            return Cs[0], None
-        accuracy = cross_validate_C(X, y, Cs, self.config, seed)
-        return Cs[int(accuracy.mean(axis=1).argmax())], accuracy
+
+def choose_C(X, y: np.ndarray, config: L1LogisticConfig, seed: int) -> tuple[float, np.ndarray | None]:
+    """Return the C of the best mean accuracy, the smallest on ties, and what `cross_validate_C` found."""
+    Cs = sorted(config.Cs)
+    if len(Cs) == 1:
+        return Cs[0], None
+    accuracy = cross_validate_C(X, y, Cs, config, seed)
+    return Cs[int(accuracy.mean(axis=1).argmax())], accuracy
 
 
 def cross_validate_C(X, y, Cs: list[float], config: L1LogisticConfig, seed: int) -> np.ndarray:
@@ -113,12 +114,7 @@ def cross_validate_C(X, y, Cs: list[float], config: L1LogisticConfig, seed: int)
     BenchError
         If every class has fewer cells than there are folds.
     """
-    largest = np.unique(y, return_counts=True)[1].max()
-    if largest < config.folds:
-        raise BenchError(
-            f"{config.folds}-fold cross-validation needs a class with {config.folds} cells; the largest has {largest}. "
-            "Train on a larger fraction, lower l1_logistic's 'folds', or give a single value in 'Cs'."
-        )
+    check_folds(y, config.folds)
     with warnings.catch_warnings():
         # Rare classes miss from some folds, as in the paper, whose smallest class had two training cells.
         warnings.filterwarnings("ignore", message="The least populated class")
@@ -131,21 +127,40 @@ def cross_validate_C(X, y, Cs: list[float], config: L1LogisticConfig, seed: int)
     return accuracy
 
 
+def check_folds(y: np.ndarray, folds: int) -> None:
+    """Raise a BenchError if every class has fewer cells than there are folds."""
+    if (largest := np.unique(y, return_counts=True)[1].max()) < folds:
+        raise BenchError(
+            f"{folds}-fold cross-validation needs a class with {folds} cells; the largest has {largest}. "
+            "Train on a larger fraction, lower the model's 'folds', or give a single value in 'Cs'."
+        )
+
+
 def _fold_accuracy(X, y, C, train, test, config, seed) -> float:
-    model = _fit(X[train], y[train], C, config, seed)
+    model = fitted(X[train], y[train], C, config, seed)
     return float((model.classes_[decision_values(model, X[test]).argmax(axis=1)] == y[test]).mean())
 
 
-def _fit(X, y, C, config, seed, parallel: bool = False) -> OneVsRestClassifier:
+def fitted(X, y, C, config, seed, parallel: bool = False) -> OneVsRestClassifier:
+    """Return the binary problems of one C, fitted on cells X, (n_cells, n_features), of types y, (n_cells,)."""
     binary = LogisticRegression(
         l1_ratio=1.0, C=C, solver="liblinear", tol=config.tol, max_iter=config.max_iter, random_state=seed
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # published behaviour: max_iter is a limit, not an error
+        warnings.filterwarnings("ignore", message="Label not .* is present in all")  # of a single class
         return OneVsRestClassifier(binary, n_jobs=None if parallel else 1).fit(X, y)
 
 
 def decision_values(model: OneVsRestClassifier, X: sp.csr_matrix) -> np.ndarray:
     """Return (n_cells, n_classes) decision values; for two classes the first column is minus the second."""
+    if len(model.classes_) == 1:  # nothing to decide
+        return np.zeros((X.shape[0], 1))
     values = model.decision_function(X)
     return values if values.ndim == 2 else np.column_stack([-values, values])
+
+
+def probabilities(model: OneVsRestClassifier, X: sp.csr_matrix) -> np.ndarray:
+    """Return the logistic function of each class's decision value, scaled to sum to one, (n_cells, n_classes)."""
+    scores = expit(decision_values(model, X))
+    return scores / scores.sum(axis=1, keepdims=True)

@@ -11,7 +11,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from bench.core.errors import BenchError
 from bench.models.baselines import l1_logistic
-from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig, _fit, cross_validate_C, decision_values
+from bench.models.baselines.l1_logistic import (
+    L1Logistic,
+    L1LogisticConfig,
+    choose_C,
+    cross_validate_C,
+    decision_values,
+    fitted,
+)
 from bench.preprocess import align, features, log1p_cp10k
 
 SEED = 0
@@ -28,7 +35,7 @@ def fits(case):
     """One classifier per C, ascending."""
     description, tensors = case
     assert description["hyperparameters"]["random_state"] == SEED
-    return [_fit(tensors["input.X"], tensors["input.y"], C, PRECISE, SEED) for C in tensors["input.C"]]
+    return [fitted(tensors["input.X"], tensors["input.y"], C, PRECISE, SEED) for C in tensors["input.C"]]
 
 
 def coefficients(model) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +79,7 @@ def test_smallest_C_wins_ties(monkeypatch):
     scores = {0.1: 0.5, 1.0: 0.8, 10.0: 0.8, 100.0: 0.6}
     monkeypatch.setattr(l1_logistic, "_fold_accuracy", lambda X, y, C, *rest: scores[C])
     y = np.repeat(["a", "b"], 10)
-    best, accuracy = L1Logistic(L1LogisticConfig(Cs=(100.0, 1.0, 0.1, 10.0)))._search(np.zeros((20, 1)), y, SEED)
+    best, accuracy = choose_C(np.zeros((20, 1)), y, L1LogisticConfig(Cs=(100.0, 1.0, 0.1, 10.0)), SEED)
     assert best == 1.0
     assert accuracy.tolist() == [[scores[C]] * 5 for C in sorted(scores)]  # rows ascend in C whatever the order given
 
