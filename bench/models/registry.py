@@ -17,6 +17,7 @@ BASELINES = {
     "l1_logistic": "bench.models.baselines.l1_logistic:L1Logistic",
     "knn": "bench.models.baselines.knn:KNN",
     "nearest_centroid": "bench.models.baselines.nearest_centroid:NearestCentroid",
+    "l2_logistic": "bench.models.baselines.l2_logistic:L2Logistic",
 }
 # of this project, which vouches for their versions
 MODELS = dict(BASELINES)
