@@ -18,6 +18,8 @@ BASELINES = {
     "knn": "bench.models.baselines.knn:KNN",
     "nearest_centroid": "bench.models.baselines.nearest_centroid:NearestCentroid",
     "l2_logistic": "bench.models.baselines.l2_logistic:L2Logistic",
+    "streaming_logistic": "bench.models.baselines.streaming_logistic:StreamingLogistic",
+    "mlp": "bench.models.baselines.mlp:MLP",
 }
 # of this project, which vouches for their versions
 MODELS = dict(BASELINES)

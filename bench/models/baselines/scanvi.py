@@ -1,0 +1,147 @@
+"""scANVI: a variational autoencoder of counts, pretrained without labels (scVI), then trained on with those it has.
+
+Source: Xu et al. 2021, Molecular Systems Biology 17:e9620, as scvi-tools has it (BSD-3-Clause, optional extra
+``scvi``); settings of its tutorial "Atlas-level integration of lung data": two layers, 30 latent dimensions, negative
+binomial, 20 epochs with 100 cells of each type.
+Deviations: the genes are those of largest variance of the log levels, not by scanpy's ``seurat_v3``; all training
+cells are trained on, none held out, so that a type of one cell is learnt.
+Scored cells are not seen: the fitted encoder is asked about them, and is not trained on with them as an unlabelled
+query (scArches).  The batch of training cells is told to the decoder alone, the package's default, hence a cell of a
+batch that was never seen is predicted like any other.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from sklearn.dummy import DummyClassifier
+
+from bench.core.errors import BenchError
+from bench.models.baselines.variable_genes import VariableGenes
+from bench.models.contract import Annotator, labels_of
+from bench.preprocess import LEAST_GENES, align, features, listed_genes, looked_for
+
+LABEL, BATCH, UNLABELLED = "cell_type", "batch", "(no label)"  # of the last there is no training cell
+BATCH_SIZE = 128  # cells, or all where there are fewer
+
+
+@dataclass(frozen=True)
+class ScANVIConfig:
+    """Hyper-parameters."""
+
+    n_genes: int = 2000  # most variable among training cells
+    n_layers: int = 2  # of encoder and decoder
+    n_latent: int = 30  # dimensions
+    epochs: int = 400  # of scVI; fewer above 20,000 cells, in proportion
+    epochs_labelled: int = 20  # of scANVI
+    n_samples_per_label: int = 100  # cells of each type in an epoch of scANVI
+    genes: str = "all"  # or "panglao"
+    least_genes: float = LEAST_GENES  # share of genes that must be found by name; see bench.preprocess
+
+
+class ScANVI(Annotator):
+    """Annotator by a semi-supervised autoencoder; nothing is tuned, the settings are published ones."""
+
+    Config = ScANVIConfig
+    recipes = ("clean",)
+    packages = (("scvi", 'pip install "scfm-bench[scvi]"'),)
+
+    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
+        """Train scVI on the training cells, then scANVI on them and their types.
+
+        Raises
+        ------
+        BenchError
+            If scvi-tools is not installed, or the data are no counts.
+        """
+        self.check_installed()
+        if train.uns["bench"]["values"] != "counts":
+            raise BenchError(
+                f"scanvi models counts, and these data are declared as {train.uns['bench']['values']}; "
+                "name a layer that holds counts (layer), or leave scanvi out."
+            )
+        self.genes_ = looked_for(train, listed_genes(train, self.config.genes), self.config.least_genes)
+        labels = labels_of(train)
+        self.classes_ = np.unique(labels)
+        self._only = DummyClassifier().fit(np.zeros((len(labels), 1)), labels) if len(self.classes_) == 1 else None
+        if self._only is None:
+            levels = features(train, genes=self.config.genes)
+            self._columns = VariableGenes(levels, self.config.n_genes).columns_
+            batch = train.obs["batch"].astype(str).to_numpy() if "batch" in train.obs else np.full(len(labels), "")
+            self._batch = batch[0]
+            with quiet():
+                self._model = self._trained(self._counts(train, labels, batch), seed)
+        return self
+
+    def predict_proba(self, cells: AnnData) -> np.ndarray:
+        """Return (n_cells, n_classes) probabilities at the mean of each cell's latent distribution."""
+        if self._only is not None:
+            return self._only.predict_proba(np.zeros((cells.n_obs, 1)))
+        known = self._counts(cells, np.full(cells.n_obs, UNLABELLED), np.full(cells.n_obs, self._batch))
+        with quiet():
+            found = self._model.predict(known, soft=True)
+        return found[list(self.classes_)].to_numpy(dtype=np.float64)
+
+    def _counts(self, cells: AnnData, labels: np.ndarray, batch: np.ndarray) -> AnnData:
+        """Return counts of the chosen genes with what scvi-tools looks up in ``obs``."""
+        X, found = sp.csr_matrix(cells.X), cells.var_names.tolist()
+        wanted = listed_genes(cells, self.config.genes)
+        X = X if found == wanted else align(X, found, wanted)
+        obs = pd.DataFrame({LABEL: labels, BATCH: batch}, index=cells.obs_names.astype(str))
+        names = pd.DataFrame(index=np.array(wanted)[self._columns])
+        return AnnData(X[:, self._columns].astype(np.float32), obs=obs, var=names)
+
+    def _trained(self, cells: AnnData, seed: int):
+        """Return the trained scANVI."""
+        import scvi
+        from scvi.model import SCANVI, SCVI
+
+        scvi.settings.seed = seed
+        drawn = cells.obs[LABEL].value_counts().clip(upper=self.config.n_samples_per_label).sum()
+        options = {
+            "train_size": 1.0,
+            "batch_size": int(min(BATCH_SIZE, drawn)),
+            "datasplitter_kwargs": {"drop_last": True},  # a last batch of one cell has no variance to normalise by
+            **_on(self.device),
+        }
+        SCVI.setup_anndata(cells, batch_key=BATCH, labels_key=LABEL)
+        pretrained = SCVI(
+            cells, n_layers=self.config.n_layers, n_latent=self.config.n_latent, gene_likelihood="nb"
+        )
+        pretrained.train(max_epochs=round(self.config.epochs * min(1, 20_000 / cells.n_obs)), **options)
+        model = SCANVI.from_scvi_model(pretrained, unlabeled_category=UNLABELLED)
+        labelled = {"max_epochs": self.config.epochs_labelled, "n_samples_per_label": self.config.n_samples_per_label}
+        model.train(**labelled, **options)
+        return model
+
+
+def _on(device: str) -> dict[str, object]:
+    """Return what scvi-tools is told of the device, and to write nothing."""
+    from bench.training.device import device_of
+
+    found = device_of(device)
+    where = {"accelerator": "cpu"} if found.type == "cpu" else {"accelerator": "gpu", "devices": [found.index or 0]}
+    return where | {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let neither scvi-tools nor lightning, which it trains with, talk of devices and of epochs."""
+    loggers = [logging.getLogger(name) for name in ("scvi", "lightning.pytorch", "lightning.fabric")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
