@@ -18,6 +18,11 @@ BASELINES = {
     "knn": "bench.models.baselines.knn:KNN",
     "nearest_centroid": "bench.models.baselines.nearest_centroid:NearestCentroid",
     "l2_logistic": "bench.models.baselines.l2_logistic:L2Logistic",
+    "linear_svm": "bench.models.baselines.linear_svm:LinearSVM",
+    "shrinkage_lda": "bench.models.baselines.shrinkage_lda:ShrinkageLDA",
+    "pca_logistic": "bench.models.baselines.pca_logistic:PCALogistic",
+    "rank_linear": "bench.models.baselines.rank_linear:RankLinear",
+    "celltypist_recipe": "bench.models.baselines.celltypist_recipe:CellTypistRecipe",
 }
 # of this project, which vouches for their versions
 MODELS = dict(BASELINES)
