@@ -2,8 +2,8 @@
 
 Source: Dominguez Conde et al. 2022 (doi:10.1126/science.abl5197) and the documentation of ``celltypist.train`` with
 ``feature_selection``: ln(1 + CP10K); genes scaled to unit variance and cut off at 10; a logistic regression by
-stochastic gradient descent on all genes; for each type the 300 genes of largest absolute coefficient, and their union; an L2
-logistic regression per type on these.  Probabilities are sigmoids of the decision values.  Written from the
+stochastic gradient descent on all genes; for each type the 300 genes of largest absolute coefficient, and their union;
+an L2 logistic regression per type on these.  Probabilities are sigmoids of the decision values.  Written from the
 documentation; the package itself does not run with scikit-learn 1.8 and later.
 Deviations: sparse, as with its option ``with_mean=False`` (in the second fit centring would but move the intercepts); C
 is tuned; the sigmoids are scaled to sum to one; no majority vote in clusters, which would look at the other cells.
