@@ -86,7 +86,7 @@ def main() -> None:
 def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
     from bench.datasets.load import DATASETS, find
-    from bench.models.registry import known
+    from bench.models.registry import by_kind
     from bench.protocol import place
     from bench.protocol.notebooks import chapters
     from bench.protocol.records import read
@@ -96,9 +96,10 @@ def list_() -> None:
     for name in DATASETS:
         dataset = find(name)
         click.echo(f"  {name:<12}{dataset.title}; split {dataset.split}")
-    click.secho("Models", bold=True)
-    for name, target in known().items():
-        click.echo(f"  {name:<18}{target}")
+    for kind, models in by_kind().items():
+        click.secho(f"Models: {kind}", bold=True)
+        for name, target in models.items():
+            click.echo(f"  {name:<20}{target}")
     click.secho("Chapters, with trials recorded per tier (own + committed)", bold=True)
     trials = read().drop_duplicates(["experiment", "tier", "key"])
     for name in chapters():

@@ -4,12 +4,13 @@ A class of your own needs only ``fit`` and ``predict_proba``; deriving from `Ann
 """
 
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from anndata import AnnData
 
-from bench.core.errors import unknown
+from bench.core.errors import BenchError, unknown
 from bench.datasets.names import hidden_names
 from bench.preprocess import Genes
 
@@ -57,6 +58,7 @@ class Annotator:
     leaking_recipes: tuple[str, ...] = ()  # recipes that look at scored cells, as some published ones do
     stochastic = True  # False where the seed matters for nothing but the draw of a few-shot subset
     batch_dependent = False  # True where a prediction depends on the other cells of its batch
+    packages: tuple[tuple[str, str], ...] = ()  # optional ones by the package index's name, with what installs each
     rejects: str | tuple[str, ...] = ()  # labels of its own `predict` that give a cell no type, beside the usual ones
 
     def __init__(self, config=None, *, weights=None, variant=None, recipe=None, device="cpu"):
@@ -68,6 +70,13 @@ class Annotator:
             raise unknown(f"variant of {type(self).__name__}", self.variant, self.variants)
         if self.recipe not in self.recipes:
             raise unknown(f"recipe of {type(self).__name__}", self.recipe, self.recipes)
+
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise a BenchError if an optional package that the model imports is not installed."""
+        for package, command in cls.packages:
+            if not next(metadata.distributions(name=package), None):
+                raise BenchError(f"{cls.__name__} needs {package}, which is not installed: {command}")
 
     def predict(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells,) labels; of equally probable ones the first in ``classes_``."""

@@ -10,21 +10,35 @@ from bench.core.families import families, ours
 from bench.core.settings import as_type
 from bench.models.importing import class_of
 
-BASELINES = {
+CONTROLS = {
     "majority": "bench.models.baselines.controls:Majority",
     "random": "bench.models.baselines.controls:Random",
     "shuffled_labels": "bench.models.baselines.controls:ShuffledLabels",
+}
+BASELINES = {
     "l1_logistic": "bench.models.baselines.l1_logistic:L1Logistic",
     "knn": "bench.models.baselines.knn:KNN",
     "nearest_centroid": "bench.models.baselines.nearest_centroid:NearestCentroid",
     "l2_logistic": "bench.models.baselines.l2_logistic:L2Logistic",
+    "linear_svm": "bench.models.baselines.linear_svm:LinearSVM",
+    "shrinkage_lda": "bench.models.baselines.shrinkage_lda:ShrinkageLDA",
+    "pca_logistic": "bench.models.baselines.pca_logistic:PCALogistic",
+    "rank_linear": "bench.models.baselines.rank_linear:RankLinear",
+    "celltypist_recipe": "bench.models.baselines.celltypist_recipe:CellTypistRecipe",
     "streaming_logistic": "bench.models.baselines.streaming_logistic:StreamingLogistic",
+    "boosted_trees": "bench.models.baselines.boosted_trees:BoostedTrees",
     "mlp": "bench.models.baselines.mlp:MLP",
+    "scanvi": "bench.models.baselines.scanvi:ScANVI",
+}
+FOUNDATION = {name: path for family in ours().values() for name, path in family.annotators.items()}
+KINDS = {  # what they are -> name -> import path
+    "controls": CONTROLS,
+    "baselines": BASELINES,
+    "foundation models": FOUNDATION,
 }
 # of this project, which vouches for their versions
-MODELS = dict(BASELINES)
-for _family in ours().values():
-    MODELS |= _family.annotators
+MODELS = {name: path for models in KINDS.values() for name, path in models.items()}
+OTHERS = "of other packages"  # the kind of all others
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -53,6 +67,12 @@ def known() -> dict[str, str]:
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
     return MODELS | {name: path for name, path in (of_families | points).items() if name not in MODELS}
+
+
+def by_kind() -> dict[str, dict[str, str]]:
+    """Return the import path of every model that has a name, by kind; those of other packages last."""
+    others = {name: path for name, path in known().items() if name not in MODELS}
+    return {kind: models for kind, models in (KINDS | {OTHERS: others}).items() if models}
 
 
 def defaults(cls: type, variant: str) -> dict[str, Any]:

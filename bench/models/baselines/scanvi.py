@@ -51,7 +51,7 @@ class ScANVI(Annotator):
 
     Config = ScANVIConfig
     recipes = ("clean",)
-    packages = (("scvi", 'pip install "scfm-bench[scvi]"'),)
+    packages = (("scvi-tools", 'pip install "scfm-bench[scvi]"'),)
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Train scVI on the training cells, then scANVI on them and their types.
@@ -100,9 +100,13 @@ class ScANVI(Annotator):
 
     def _trained(self, cells: AnnData, seed: int):
         """Return the trained scANVI."""
-        import scvi
-        from scvi.model import SCANVI, SCVI
-
+        try:
+            import scvi
+            from scvi.model import SCANVI, SCVI
+        except ImportError as error:  # installed, with another version of something else than it needs
+            raise BenchError(
+                f"scvi-tools cannot be imported ({error}); install it anew: {self.packages[0][1]}"
+            ) from error
         scvi.settings.seed = seed
         drawn = cells.obs[LABEL].value_counts().clip(upper=self.config.n_samples_per_label).sum()
         options = {

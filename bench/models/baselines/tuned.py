@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
-from bench.models.baselines.tuning import Classifier, Setting, Transformer, as_given, chosen, classifier
+from bench.models.baselines.tuning import Classifier, Setting, Transformer, as_given, chosen, classifier, ready
 from bench.models.contract import Annotator, labels_of
 from bench.preprocess import LEAST_GENES, features, listed_genes, looked_for
 
@@ -44,6 +44,10 @@ class Tuned(Annotator):
         """Return a classifier of features; there are two types at least."""
         raise NotImplementedError
 
+    def final(self, X, y: np.ndarray, setting: Setting) -> Classifier:
+        """Return the classifier of all training cells, with what the search did not need, such as a calibration."""
+        return self.fitted(X, y, setting)
+
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Choose a setting on the training cells, then fit on all of them."""
         self.genes_ = looked_for(train, listed_genes(train, self.config.genes), self.config.least_genes)
@@ -51,8 +55,8 @@ class Tuned(Annotator):
         X, y = self._features(train), labels_of(train)
         options = {"seed": self.seed_, "tuned": self.config.tuned, "prepare": self.prepared}
         choice = chosen(self.settings(), self.fitted, X, y, **options)
-        self._ready = self.prepared(X, y)
-        self._classifier = classifier(self.fitted, self._ready.transform(X), y, choice.setting)
+        self._ready = ready(self.prepared, X, y)
+        self._classifier = classifier(self.final, self._ready.transform(X), y, choice.setting)
         self.classes_ = self._classifier.classes_
         self.diagnostics_ = choice.diagnostics()
         return self

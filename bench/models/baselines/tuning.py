@@ -89,13 +89,14 @@ def chosen(
         At most 8.  The first one is the default: taken where ``tuned`` is False, where there is but one type, and
         where no type has a cell for each of the 3 folds.  Of equally good ones the first wins: put simple ones first.
     fit
-        Return a classifier of features, types and a setting; never asked about a single type.
+        Return a classifier of features, types and a setting.
     X, y
         Training cells alone: levels of expression (n_cells, n_genes), types (n_cells,).
     seed
         Of the draw of at most 3,000 cells, and of the folds.
     prepare
-        Return features, fitted on the training part of a fold, that all settings share.
+        Return features, fitted on the training part of a fold, that all settings share.  Neither is asked about cells
+        of a single type.
 
     Raises
     ------
@@ -112,7 +113,7 @@ def chosen(
         return Chosen(settings[0])
     start = perf_counter()
     X, y = X[cells], y[cells]
-    jobs = [delayed(_right)(X, y, *fold, settings, fit, prepare) for fold in _folds(y, seed)]
+    jobs = [delayed(_right)(X, y, *fold, settings, fit, prepare) for fold in folds(y, seed)]
     right = np.sum(Parallel()(jobs), axis=0)  # whole numbers, so that equal is equal
     return Chosen(settings[int(right.argmax())], len(y), len(jobs) * len(settings), perf_counter() - start)
 
@@ -126,6 +127,18 @@ def drawn(y: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(place, kind="stable")[:MOST_CELLS]])
 
 
+def folds(y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the places of training and held-out cells of each fold; some type has a cell for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # it misses from some folds
+        return list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(np.zeros(len(y)), y))
+
+
+def ready(prepare: Prepare, X, y: np.ndarray) -> Transformer:
+    """Return what ``prepare`` makes, or where there is a single type, which needs no features, X as it is."""
+    return as_given(X, y) if (y == y[0]).all() else prepare(X, y)
+
+
 def classifier(fit: Fit, X, y: np.ndarray, setting: Setting) -> Classifier:
     """Return what ``fit`` makes, or where there is a single type, with nothing to decide, that type."""
     if (y == y[0]).all():
@@ -133,15 +146,9 @@ def classifier(fit: Fit, X, y: np.ndarray, setting: Setting) -> Classifier:
     return fit(X, y, setting)
 
 
-def _folds(y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # it misses from some folds
-        return list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(np.zeros(len(y)), y))
-
-
 def _right(X, y, train, test, settings: Sequence[Setting], fit: Fit, prepare: Prepare) -> list[int]:
     """Return the number of right predictions of each setting on one fold."""
-    ready = prepare(X[train], y[train])
-    seen, held_out = ready.transform(X[train]), ready.transform(X[test])
+    of_fold = ready(prepare, X[train], y[train])
+    seen, held_out = of_fold.transform(X[train]), of_fold.transform(X[test])
     models = (classifier(fit, seen, y[train], setting) for setting in settings)
     return [int((model.predict(held_out) == y[test]).sum()) for model in models]
