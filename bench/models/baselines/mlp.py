@@ -1,4 +1,4 @@
-"""A small multilayer perceptron on the most variable genes: is a network without pretraining stronger than a line?
+"""A small multilayer perceptron on the most variable genes: what a network finds without pretraining.
 
 Source: scikit-learn's MLPClassifier, one hidden layer, Adam.  The number of epochs is that of the smallest log loss on
 a tenth of the training cells, which a type of one cell never gives up.
@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.neural_network import MLPClassifier
 
+from bench.models.baselines.columns import Columns, most_variable
 from bench.models.baselines.tuned import Tuned, TunedConfig
 from bench.models.baselines.tuning import Setting
-from bench.models.baselines.variable_genes import VariableGenes
 
 HELD_OUT = 0.1  # share of the training cells that choose the epoch
 
@@ -32,7 +32,7 @@ class MLPConfig(TunedConfig):
 
 
 class MLP(Tuned):
-    """Annotator with one hidden layer; six settings x 3 folds on at most 3,000 training cells."""
+    """Annotator with one hidden layer; 6 settings x 3 folds on at most 3,000 training cells."""
 
     Config = MLPConfig
     stochastic = True  # first weights, order of cells, held-out cells
@@ -41,9 +41,9 @@ class MLP(Tuned):
         """Return numbers of units with penalties."""
         return [{"hidden": units, "alpha": alpha} for units in self.config.hidden for alpha in self.config.alphas]
 
-    def prepared(self, X: sp.csr_matrix, y: np.ndarray) -> VariableGenes:
+    def prepared(self, X: sp.csr_matrix, y: np.ndarray) -> Columns:
         """Return the genes."""
-        return VariableGenes(X, self.config.n_genes, scaled=True)
+        return most_variable(X, self.config.n_genes).scaled(X)
 
     def fitted(self, X: np.ndarray, y: np.ndarray, setting: Setting) -> MLPClassifier:
         """Return the network of the epoch that the held-out cells prefer."""

@@ -21,10 +21,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
-from sklearn.dummy import DummyClassifier
 
-from bench.core.errors import BenchError
-from bench.models.baselines.variable_genes import VariableGenes
+from bench.core.errors import BenchError, reason_of
+from bench.models.baselines.columns import most_variable
 from bench.models.contract import Annotator, labels_of
 from bench.preprocess import LEAST_GENES, align, features, listed_genes, looked_for
 
@@ -59,35 +58,37 @@ class ScANVI(Annotator):
         Raises
         ------
         BenchError
-            If scvi-tools is not installed, or the data are no counts.
+            If scvi-tools is not installed or cannot be imported, or the data are no counts.
         """
         self.check_installed()
+        check_importable()
         if train.uns["bench"]["values"] != "counts":
             raise BenchError(
                 f"scanvi models counts, and these data are declared as {train.uns['bench']['values']}; "
                 "name a layer that holds counts (layer), or leave scanvi out."
             )
         self.genes_ = looked_for(train, listed_genes(train, self.config.genes), self.config.least_genes)
-        labels = labels_of(train)
+        labels, self._model = labels_of(train), None
         self.classes_ = np.unique(labels)
-        self._only = DummyClassifier().fit(np.zeros((len(labels), 1)), labels) if len(self.classes_) == 1 else None
-        if self._only is None:
-            levels = features(train, genes=self.config.genes)
-            self._columns = VariableGenes(levels, self.config.n_genes).columns_
-            batch = train.obs["batch"].astype(str).to_numpy() if "batch" in train.obs else np.full(len(labels), "")
-            self._batch = batch[0]
+        self._columns = most_variable(features(train, genes=self.config.genes), self.config.n_genes).columns_
+        batch = train.obs["batch"].astype(str).to_numpy() if "batch" in train.obs else np.full(len(labels), "")
+        cells = self._counts(train, labels, batch)
+        cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()  # the likelihood of others is not a number
+        self._often = pd.Series(labels).mode()[0]
+        self._batch = batch[0]
+        if cells.obs[LABEL].nunique() > 1:
             with quiet():
-                self._model = self._trained(self._counts(train, labels, batch), seed)
+                self._model = self._trained(cells, seed)
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_classes) probabilities at the mean of each cell's latent distribution."""
-        if self._only is not None:
-            return self._only.predict_proba(np.zeros((cells.n_obs, 1)))
+        if self._model is None:  # a single type
+            return np.tile((self.classes_ == self._often).astype(float), (cells.n_obs, 1))
         known = self._counts(cells, np.full(cells.n_obs, UNLABELLED), np.full(cells.n_obs, self._batch))
         with quiet():
             found = self._model.predict(known, soft=True)
-        return found[list(self.classes_)].to_numpy(dtype=np.float64)
+        return found.reindex(columns=self.classes_, fill_value=0).to_numpy(dtype=np.float64)
 
     def _counts(self, cells: AnnData, labels: np.ndarray, batch: np.ndarray) -> AnnData:
         """Return counts of the chosen genes with what scvi-tools looks up in ``obs``."""
@@ -100,13 +101,9 @@ class ScANVI(Annotator):
 
     def _trained(self, cells: AnnData, seed: int):
         """Return the trained scANVI."""
-        try:
-            import scvi
-            from scvi.model import SCANVI, SCVI
-        except ImportError as error:  # installed, with another version of something else than it needs
-            raise BenchError(
-                f"scvi-tools cannot be imported ({error}); install it anew: {self.packages[0][1]}"
-            ) from error
+        import scvi
+        from scvi.model import SCANVI, SCVI
+
         scvi.settings.seed = seed
         drawn = cells.obs[LABEL].value_counts().clip(upper=self.config.n_samples_per_label).sum()
         options = {
@@ -116,14 +113,21 @@ class ScANVI(Annotator):
             **_on(self.device),
         }
         SCVI.setup_anndata(cells, batch_key=BATCH, labels_key=LABEL)
-        pretrained = SCVI(
-            cells, n_layers=self.config.n_layers, n_latent=self.config.n_latent, gene_likelihood="nb"
-        )
+        pretrained = SCVI(cells, n_layers=self.config.n_layers, n_latent=self.config.n_latent, gene_likelihood="nb")
         pretrained.train(max_epochs=round(self.config.epochs * min(1, 20_000 / cells.n_obs)), **options)
         model = SCANVI.from_scvi_model(pretrained, unlabeled_category=UNLABELLED)
         labelled = {"max_epochs": self.config.epochs_labelled, "n_samples_per_label": self.config.n_samples_per_label}
         model.train(**labelled, **options)
         return model
+
+
+def check_importable() -> None:
+    """Raise a BenchError if scvi-tools is installed, but beside another version of something than it needs."""
+    try:
+        import scvi.model  # noqa: F401, before `quiet`: lightning sets its loggers when it is imported
+    except ImportError as error:
+        command = ScANVI.packages[0][1]
+        raise BenchError(f"scvi-tools cannot be imported ({reason_of(error)}); install it anew: {command}") from error
 
 
 def _on(device: str) -> dict[str, object]:

@@ -36,7 +36,7 @@ class StreamingLogisticConfig(TunedConfig):
 
 
 class StreamingLogistic(Tuned):
-    """Annotator that sees a block of cells at a time; four penalties x 3 folds on at most 3,000 training cells."""
+    """Annotator that sees a block of cells at a time; 4 settings x 3 folds on at most 3,000 training cells."""
 
     Config = StreamingLogisticConfig
     stochastic = True  # the order of the cells
@@ -50,7 +50,7 @@ class StreamingLogistic(Tuned):
         self.genes_ = looked_for(train, listed_genes(train, self.config.genes), self.config.least_genes)
         self.seed_, y = seed, labels_of(train)
         few = drawn(y, seed)
-        X = self._features(train[few])
+        X = self._features(train[few]) if self.config.tuned else None
         choice = chosen(self.settings(), self.fitted, X, y[few], seed=seed, tuned=self.config.tuned)
 
         def fitted(cells: AnnData, y: np.ndarray, setting: Setting) -> SGDClassifier:
