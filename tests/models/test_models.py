@@ -19,7 +19,7 @@ from bench.models import MODELS, create, describe, find
 from bench.models.candidate import Candidate
 from bench.models.conformance import CHECKS
 from bench.models.contract import without_labels
-from bench.models.registry import Spec
+from bench.models.registry import BASELINES, Spec
 from bench.protocol import records
 from bench.protocol.columns import yes_no
 from bench.protocol.trials import Grid
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow  # every model is fitted
 TUNED = {"epochs": 2, "lr": 0.01, "batch_size": 8}
 SMALL = {"layers": 2, "dim": 16, "hidden": 16, "heads": 2}  # of an scGPT from scratch
 QUICK = {"l1_logistic": {"Cs": [0.1]}, **dict.fromkeys(("scbert", "scbert_head", "scgpt"), TUNED)}  # to fit once more
+QUICK |= {name: {"tuned": False} for name in MODELS if "tuned" in describe(name).hyperparameters}
 UNSEEING = {"scbert": {"recipe": "clean", "stabiliser": "per_cell"}, "scbert_head": {"recipe": "clean"}}
 SCGPT = [f"scgpt@{variant}" for variant in find("scgpt").variants]
 NEEDED = {}  # what a model cannot do without: weights
@@ -214,7 +215,7 @@ def test_type_that_the_scored_cells_lack_stays_a_class(name, fitted, sides):
     assert 0 <= evaluate("macro_f1", predictions) <= 1
 
 
-@pytest.mark.parametrize("name", ["knn", "l1_logistic"])
+@pytest.mark.parametrize("name", BASELINES)
 def test_baselines_beat_the_majority_by_a_margin(name, fitted, sides):
     majority = create(describe("majority")).fit(sides[0], seed=0)
     assert accuracy(fitted[0], sides[1]) > accuracy(majority, sides[1]) + 0.3
