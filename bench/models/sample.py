@@ -1,10 +1,13 @@
 """A few cells of a data set, to try a model on: real ones, or drawn ones where nothing may be fetched."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from bench.datasets.contract import Dataset, check
+from bench.datasets.names import cell_ids, hidden_names
 from bench.preprocess import features
 
 N_TYPES, N_CELLS, N_GENES = 8, 30, 500  # types, cells of each type, genes
@@ -29,6 +32,16 @@ def sides(adata: AnnData, *, seed: int = 0) -> tuple[AnnData, AnnData]:
     variance = features(adata[np.concatenate([train, scored])].copy()).toarray().var(axis=0)
     genes = np.sort(np.argsort(-variance, kind="stable")[:N_GENES])
     return tuple(adata[rng.permutation(rows)][:, genes].copy() for rows in (train, scored))
+
+
+def unseen(adata: AnnData, weights: str | None) -> AnnData:
+    """Return the cells that weights were not pretrained on, as in-project ones can tell; all if none would be left."""
+    seen = Path(weights).with_suffix(".cells.npy") if weights else None
+    if seen is None or not seen.is_file():
+        return adata
+    ids = np.load(seen, mmap_mode="r", allow_pickle=False)
+    new = ~np.isin(cell_ids(adata.uns["bench"]["name"], hidden_names(adata.obs_names)), ids)
+    return adata[new].copy() if new.any() else adata
 
 
 def drawn(*, seed: int = 0) -> AnnData:

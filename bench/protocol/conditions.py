@@ -50,6 +50,8 @@ def _seen(spec: Spec, scored: AnnData) -> str:
     """Say whether the weights have seen scored cells, as those that were made in this project can tell."""
     if not spec.weights:
         return "no" if spec.name in MODELS else "unknown"  # a model from outside may carry weights of its own
+    if not spec.is_pretrained:
+        return "no"
     identifiers = Path(spec.weights).with_suffix(".cells.npy")
     if not identifiers.is_file():
         return "unknown"
