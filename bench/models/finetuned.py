@@ -25,6 +25,7 @@ from bench.training.finetune import finetune, over_cells, predict
 from bench.training.labelled import Cells
 from bench.training.schedule import History, Schedule
 from bench.weights import Checkpoint
+from bench.weights.seen import seen_by
 
 CLASS_WEIGHTS = ("inverse", "none")
 
@@ -205,11 +206,9 @@ def told(checkpoint: Checkpoint, key: str, family: str, option: str = "") -> str
 
 def refuse_pretrained_cells(checkpoint: Checkpoint, cells: AnnData) -> None:
     """Raise a BenchError if the weights were pretrained on some of these cells, as in-project weights can tell."""
-    seen = checkpoint.path.with_suffix(".cells.npy")
-    if seen.is_file():
-        ids = np.load(seen, mmap_mode="r", allow_pickle=False)
-        if n := overlap(ids, cells.uns["bench"]["name"], cells.obs_names):
-            raise BenchError(
-                f"{n} of the {cells.n_obs} cells to score were pretrained on ({seen.name}); pretrain without them, "
-                "or score other cells."
-            )
+    seen = seen_by(checkpoint.path)
+    if seen is not None and (n := overlap(seen, cells.uns["bench"]["name"], cells.obs_names)):
+        raise BenchError(
+            f"{n} of the {cells.n_obs} cells to score were pretrained on ({checkpoint.path.stem}.cells.npy); pretrain "
+            "without them, or score other cells."
+        )

@@ -1,7 +1,5 @@
 """A few cells of a data set, to try a model on: real ones, or drawn ones where nothing may be fetched."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -9,6 +7,7 @@ from anndata import AnnData
 from bench.datasets.contract import Dataset, check
 from bench.datasets.names import cell_ids, hidden_names
 from bench.preprocess import features
+from bench.weights.seen import seen_by
 
 N_TYPES, N_CELLS, N_GENES = 8, 30, 500  # types, cells of each type, genes
 
@@ -34,13 +33,12 @@ def sides(adata: AnnData, *, seed: int = 0) -> tuple[AnnData, AnnData]:
     return tuple(adata[rng.permutation(rows)][:, genes].copy() for rows in (train, scored))
 
 
-def unseen(adata: AnnData, weights: str | None) -> AnnData:
+def unseen(adata: AnnData, weights: str) -> AnnData:
     """Return the cells that weights were not pretrained on, as in-project ones can tell; all if none would be left."""
-    seen = Path(weights).with_suffix(".cells.npy") if weights else None
-    if seen is None or not seen.is_file():
+    seen = seen_by(weights)
+    if seen is None:
         return adata
-    ids = np.load(seen, mmap_mode="r", allow_pickle=False)
-    new = ~np.isin(cell_ids(adata.uns["bench"]["name"], hidden_names(adata.obs_names)), ids)
+    new = ~np.isin(cell_ids(adata.uns["bench"]["name"], hidden_names(adata.obs_names)), seen)
     return adata[new].copy() if new.any() else adata
 
 
