@@ -11,7 +11,7 @@ from bench.core.settings import parse
 from bench.models.answers import remarks
 from bench.models.candidate import Candidate
 from bench.models.contract import labels_of
-from bench.models.registry import Spec, create, describe
+from bench.models.registry import Spec, create, declared, describe
 from bench.statistics.metrics import accuracy
 from bench.weights import resolve
 
@@ -39,7 +39,7 @@ def seed(candidate: Candidate) -> None:
     again = candidate.probabilities(candidate.fit(candidate.train.copy()))
     if (off := np.abs(again - first).max()) > candidate.tolerance:
         raise BenchError(f"Two fits with seed=0 differ by {off:.2g}; draw everything from the seed.")
-    if not getattr(candidate.fitted, "stochastic", True):
+    if not declared(candidate.fitted, getattr(candidate.fitted, "variant", None), "stochastic", True):
         other = candidate.probabilities(candidate.fit(candidate.train.copy(), seed=1))
         if (other.argmax(axis=1) != first.argmax(axis=1)).any():
             raise BenchError("stochastic is False, but another seed gives other labels; leave stochastic at True.")

@@ -52,11 +52,13 @@ class Annotator:
     variants: tuple[str, ...] = ("default",)
     recipes: tuple[str, ...] = ("published",)
     variant_settings: ClassVar[dict[str, dict[str, Any]]] = {}  # hyper-parameters that a variant changes by default
+    variant_declares: ClassVar[dict[str, dict[str, Any]]] = {}  # what of the below is another one for a variant
     diagnostics_: dict[str, float | list[float]]  # optional, set by fit: figures worth recording, a list per epoch
     genes_: Genes  # optional, set by fit: the genes that it looks for, and those of them that the data set has
     protocol = 1  # raise when results change for the same configuration
     leaking_recipes: tuple[str, ...] = ()  # recipes that look at scored cells, as some published ones do
     stochastic = True  # False where the seed matters for nothing but the draw of a few-shot subset
+    is_pretrained = True  # False where weights give genes and sizes alone, so that they can have seen no scored cell
     batch_dependent = False  # True where a prediction depends on the other cells of its batch
     packages: tuple[tuple[str, str], ...] = ()  # optional ones by the package index's name, with what installs each
     rejects: str | tuple[str, ...] = ()  # labels of its own `predict` that give a cell no type, beside the usual ones

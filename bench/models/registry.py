@@ -57,7 +57,31 @@ class Spec:
     @property
     def sees_scored_cells(self) -> bool:
         """Whether this recipe is declared to look at the scored cells; only then is it given them in training."""
-        return self.recipe in getattr(self.cls, "leaking_recipes", ())
+        return self.recipe in declared(self.cls, self.variant, "leaking_recipes", ())
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the seed matters for more than the draw of a few-shot subset."""
+        return declared(self.cls, self.variant, "stochastic", True)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether anything goes in that was learnt from the cells that its weights were pretrained on."""
+        return bool(self.weights) and declared(self.cls, self.variant, "is_pretrained", True)
+
+
+def declared(model: Any, variant: str | None, name: str, default: Any) -> Any:
+    """Return what a model, or its class, declares of one of its variants, such as ``stochastic``.
+
+    Parameters
+    ----------
+    model, variant
+        The variant's entry in ``variant_declares`` counts before the model's attribute.
+    name, default
+        Of the attribute, and what is meant by a model that does not declare it.
+    """
+    own = getattr(model, "variant_declares", {}).get(variant, {})
+    return own[name] if name in own else getattr(model, name, default)
 
 
 def known() -> dict[str, str]:

@@ -12,6 +12,7 @@ from bench.datasets.sources import sha256_of
 from bench.models.registry import MODELS, Spec
 from bench.preprocess import Genes
 from bench.protocol.columns import yes_no
+from bench.weights.seen import seen_by
 
 
 def conditions(model: Any, spec: Spec, train: AnnData, scored: AnnData) -> dict[str, Any]:
@@ -50,11 +51,10 @@ def _seen(spec: Spec, scored: AnnData) -> str:
     """Say whether the weights have seen scored cells, as those that were made in this project can tell."""
     if not spec.weights:
         return "no" if spec.name in MODELS else "unknown"  # a model from outside may carry weights of its own
-    identifiers = Path(spec.weights).with_suffix(".cells.npy")
-    if not identifiers.is_file():
-        return "unknown"
-    ids = np.load(identifiers, mmap_mode="r", allow_pickle=False)
-    return yes_no(overlap(ids, scored.uns["bench"]["name"], scored.obs_names) > 0)
+    if not spec.is_pretrained:
+        return "no"
+    ids = seen_by(spec.weights)
+    return "unknown" if ids is None else yes_no(overlap(ids, scored.uns["bench"]["name"], scored.obs_names) > 0)
 
 
 def hash_of(weights: Path | str | None) -> str:

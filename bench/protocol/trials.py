@@ -178,7 +178,7 @@ class Grid:
             pair = data.pair
             shared = (Path(pair.reference.name).name, data.hash, split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
-            once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
+            once = fraction == 1 and not spec.is_stochastic
             for seed in self.seeds[:1] if once else self.seeds:
                 drawn = {"fraction": float(fraction), "seed": int(seed), "query_hash": pair.query_hash}
                 trial = Trial(*shared, **model, **drawn)

@@ -47,6 +47,8 @@ VARIANTS = {  # name -> label, marker, line style; the colour is the model's
     "scratch_tuned": ("tuned from scratch", "^", ":"),
     "no_gene2vec": ("no gene2vec", "d", ":"),
     "shuffled_genes": ("shuffled genes", "<", "-."),
+    "probe": ("probe", "p", "-."),
+    "random_probe": ("probe of random weights", "h", (0, (3, 1, 1, 1))),
     "genes_of_weights": ("genes of the weights", "x", "--"),
     "same_data": ("fitted on the same data set", ">", "--"),
     "reported_by_yang": ("as reported by Yang et al.", "P", "-"),
