@@ -78,4 +78,5 @@ def _candidate(model: str, settings: tuple, source: tuple) -> Any:
     from bench.models.conformance import specified
 
     spec = specified(model, dict(settings))
-    return Candidate(partial(create, spec), *sample.sides(load(**dict(source))))
+    cells = load(**dict(source), obsm=spec.vectors)
+    return Candidate(partial(create, spec), *sample.sides(cells))

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from os.path import expanduser
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
 from bench.core.families import families, ours
 from bench.core.settings import as_type
+from bench.datasets.vector_files import short
 from bench.models.importing import class_of
 
 BASELINES = {
@@ -22,6 +24,7 @@ BASELINES = {
 MODELS = dict(BASELINES)
 for _family in ours().values():
     MODELS |= _family.annotators
+ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -38,6 +41,16 @@ class Spec:
     device: str = "cpu"
 
     @property
+    def vectors(self) -> tuple[str, ...]:
+        """Names of the vectors of cells that are read for this model alone; see `bench.datasets.vectors`."""
+        return (self.variant,) if getattr(self.cls, "needs_vectors", False) else ()
+
+    @property
+    def called(self) -> str:
+        """The variant as records have it: of a file of vectors neither the folder nor the kind of file."""
+        return short(self.variant) if self.vectors else self.variant
+
+    @property
     def sees_scored_cells(self) -> bool:
         """Whether this recipe is declared to look at the scored cells; only then is it given them in training."""
         return self.recipe in getattr(self.cls, "leaking_recipes", ())
@@ -49,7 +62,8 @@ def known() -> dict[str, str]:
 
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
-    return MODELS | {name: path for name, path in (of_families | points).items() if name not in MODELS}
+    own = MODELS | ELSEWHERE
+    return own | {name: path for name, path in (of_families | points).items() if name not in own}
 
 
 def defaults(cls: type, variant: str) -> dict[str, Any]:
@@ -90,7 +104,8 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     Parameters
     ----------
     text
-        A name as in `find`, optionally with one of the model's variants, such as ``scbert@no_pretraining``.
+        A name as in `find`, optionally with one of the model's variants, such as ``scbert@no_pretraining``, or with
+        vectors, such as ``embedding@X_pca``; whether these are there is for `bench.datasets.vectors` to say.
     overrides
         Hyper-parameters by name, and ``recipe``, ``weights`` or ``device``.
 
@@ -104,7 +119,10 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     cls, overrides = find(name), dict(overrides or {})
     given = {key: overrides.pop(key, None) for key in OPTIONS}
     options = {key: value for key, value in given.items() if value is not None}
-    variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
+    if getattr(cls, "needs_vectors", False):
+        variant = expanduser(variant)
+    else:
+        variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
     hyperparameters = defaults(cls, variant)
     for key, value in overrides.items():
         if key not in hyperparameters:
@@ -117,6 +135,7 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
             f"bench check takes -p {needed[0]} VALUE, "
             f'bench run -p overrides \'{{"{text}": {{"{needed[0]}": VALUE}}}}\'.'
         )
+    _check_config(cls, hyperparameters)
     recipe = _one_of(f"recipe of {name}", options.pop("recipe", ""), getattr(cls, "recipes", ("default",)))
     return Spec(name, cls, variant, recipe, hyperparameters, **options)
 
@@ -133,6 +152,13 @@ def create(spec: Spec):
     if is_dataclass(config):
         return spec.cls(config(**spec.hyperparameters), **options)
     return spec.cls(**spec.hyperparameters, **options)
+
+
+def _check_config(cls: type, hyperparameters: dict[str, Any]) -> None:
+    """Let a configuration of this project say what is wrong with its values before anything runs."""
+    config = getattr(cls, "Config", None)
+    if is_dataclass(config) and config.__module__.startswith(f"{__name__.partition('.')[0]}."):
+        config(**hyperparameters)
 
 
 def _one_of(kind: str, name: str, valid: str | tuple[str, ...]) -> str:
