@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
@@ -69,8 +68,9 @@ def joined(
 def _in_order(table: Table, kept: np.ndarray, file: str, where: str) -> np.ndarray:
     if len(table.values) != len(kept):
         left = f" ({(~kept).sum():,} of them left out)" if not kept.all() else ""
+        turned = " It may be transposed." if table.values.shape[1] == len(kept) else ""
         raise BenchError(
-            f"{file} names no cells and has {len(table.values):,} rows; {where} has {len(kept):,} cells{left}. "
+            f"{file} names no cells and has {len(table.values):,} rows; {where} has {len(kept):,} cells{left}.{turned} "
             f"Give a row for each, in the order of the file, or names: {TO_CSV}."
         )
     rows = np.arange(len(kept)) if table.names is None else np.argsort(numbers_of(table.names))
@@ -105,13 +105,12 @@ def _once(table: Table, file: str) -> tuple[Table, list[str]]:
 def _incomplete(theirs: pd.Index, names: pd.Index, missing: pd.Index, file: str, where: str) -> BenchError:
     return BenchError(
         f"{file} has no vector for {len(missing):,} of the {len(names):,} cells of {where}, e.g. "
-        f"{listed(map(repr, missing[:3]))}. {_spelling(theirs, missing)}"
+        f"{listed(map(repr, missing[:3]))}. {_spelling(theirs, missing, len(names))}"
     )
 
 
-def _spelling(theirs: pd.Index, missing: pd.Index) -> str:
+def _spelling(theirs: pd.Index, missing: pd.Index, n_all: int) -> str:
     """Return what may be behind names that are not found, and what to do; nothing is guessed."""
-    others = theirs[:MOST]
     for what, plain in SPELLINGS.items():
         known = {plain(name): name for name in theirs}
         alike = [name for name in missing[:MOST] if plain(name) in known]
@@ -120,9 +119,9 @@ def _spelling(theirs: pd.Index, missing: pd.Index) -> str:
                 f"Names differ {what}: {alike[0]!r} may be {known[plain(alike[0])]!r} of the file. Which is which is "
                 f"not guessed: write the data set's names, as in {TO_CSV}."
             )
-    near = get_close_matches(missing[0], others, n=1, cutoff=0.6)
-    like = f"nearest to {missing[0]!r} is {near[0]!r}" if near else f"those of the file look like {others[0]!r}"
+    if len(missing) == n_all:
+        return f"None of its names is one of theirs; they look like {theirs[0]!r}. Write theirs, as in {TO_CSV}."
     return (
-        f"Of the names, {like}. Compute the vectors of all cells, or leave these out of the data set "
-        "(adata[adata.obs_names.isin(names)])."
+        "Compute the vectors of all cells, or leave these out of the data set: "
+        'adata[adata.obs_names.isin(names)].write_h5ad("fewer.h5ad"), with the names that have vectors.'
     )

@@ -7,6 +7,7 @@ where the data set has such names, where it has no heading, or where it counts t
 import csv
 import gzip
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from bench.core.errors import BenchError, listed, unknown
+from bench.core.errors import BenchError, listed
 
 TO_CSV = 'pd.DataFrame(vectors, index=adata.obs_names).to_csv("vectors.csv")'
 SPARSE = {"data", "indices", "indptr", "shape"}  # of what scipy.sparse.save_npz writes
@@ -75,8 +76,9 @@ def read(path: Path, known: pd.Index) -> Table:
     if path.is_dir():
         raise BenchError(f"{path} is a folder, expected a file of vectors ({listed(READERS)}).")
     if not path.is_file():
-        near = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise unknown(f"file of vectors in {path.parent}", path.name, [name for name in near if is_vectors(name)])
+        there = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, filter(is_vectors, there), n=1)
+        raise BenchError(f"There is no file {path}.{f' Did you mean {near[0]!r}?' if near else ''}")
     if ending not in READERS:
         raise BenchError(f"{path.name} is of an unknown kind; expected one of {listed(READERS)}: {TO_CSV} writes one.")
     try:
@@ -118,7 +120,7 @@ def _numbers(frame: pd.DataFrame, what: str) -> np.ndarray:
                 f"{what}: column {str(name)!r} holds {some!r}, expected a number; leave the column out "
                 "(names of cells come first, in a column or an index)."
             )
-    return matrix(frame.to_numpy(np.float64), what)
+    return matrix(frame.to_numpy(np.float64, na_value=np.nan), what)
 
 
 def _npy(path: Path, known: pd.Index) -> Table:
@@ -149,9 +151,9 @@ def _npz(path: Path, known: pd.Index) -> Table:
             f"{path.name} holds {shapes or 'nothing'}; expected one matrix, cells x dimensions, and the names of cells."
         )
     values = matrix(next(iter(found.values())), path.name)
-    rows = [array for array in arrays.values() if array.ndim == 1 and len(array) == len(values)]
-    named = [array for array in rows if array.dtype.kind in "US"] or [a for a in rows if a.dtype.kind in "iu"]
-    return Table(values, pd.Index(map(_text, named[0])) if named else None)
+    rows = [array for array in arrays.values() if array.shape == (len(values),) and array.dtype.kind in "USiu"]
+    named = [pd.Index(map(_text, array), dtype=object) for array in rows]
+    return Table(values, max(named, key=lambda names: names.isin(known).sum(), default=None))  # labels name no cells
 
 
 def _text(value) -> str:
@@ -166,7 +168,7 @@ def _delimited(path: Path, known: pd.Index) -> Table:
         lines = list(islice((line for line in file if line.strip()), 2))
     if not lines:
         raise BenchError(f"{path.name} is empty.")
-    separator = max("\t,;", key=lines[0].count)
+    separator = max("\t;,", key=lines[0].count)
     separator = separator if separator in lines[0] else " "
     heading, *below = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     if below and len(below[0]) == len(heading) + 1:
@@ -182,6 +184,7 @@ def _delimited(path: Path, known: pd.Index) -> Table:
         skiprows=int(bool(heading)),
         index_col=False,
         converters={0: str},  # a cell may be called NA
+        decimal="," if separator == ";" and "," in lines[-1] else ".",  # as R's write.csv2 has it
         float_precision="round_trip",
         low_memory=False,
         encoding="utf-8-sig",

@@ -6,6 +6,7 @@ the hash of a data set covers none.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from hashlib import sha256
 from os.path import expanduser
@@ -17,7 +18,7 @@ import pandas as pd
 from anndata import AnnData
 from anndata.io import read_elem
 
-from bench.core.errors import BenchError, listed, unknown
+from bench.core.errors import BenchError, listed
 from bench.datasets import h5ad, tables
 from bench.datasets.contract import LEFT_OUT, ORIGINAL
 from bench.datasets.joining import joined
@@ -27,7 +28,7 @@ from bench.datasets.request import Request, is_file
 from bench.datasets.sources import sha256_of
 from bench.datasets.vector_files import is_vectors, matrix, read
 
-FILE = "name a file of vectors behind the @, such as embedding@vectors.csv, with the names of cells first"
+FILE = "name a file of vectors behind the @, with the names of cells first, such as embedding@vectors.csv"
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,14 @@ def _kept(asked: Request, adata: AnnData) -> np.ndarray:
 
 def _of_obsm(asked: Request, name: str) -> np.ndarray:
     """Return an array of a file's obsm, rows of the cells that are kept."""
-    where = Path(asked.name).name
-    if not is_file(asked.name):
+    where = asked.name
+    if not is_file(where):
         raise BenchError(f"{where} is a data set by name and has no obsm; {FILE}.")
     with opened(asked.name) as file:
         there = arrays(file)
         if name not in there:
             raise _lacking(where, name, there)
-        what = f"obsm[{name!r}] of {where}"
+        what = f"obsm[{name!r}] of {Path(where).name}"
         try:
             found = read_elem(file["obsm"][name])
         except Exception as error:  # anndata and h5py raise many kinds
@@ -149,7 +150,9 @@ def _lacking(where: str, name: str, there: Mapping[str, str]) -> BenchError:
     if not name:
         first = next(iter(there))
         return BenchError(f"Name vectors behind the @, such as embedding@{first}: obsm of {where} has {listing}.")
-    return BenchError(f"{unknown(f'array in obsm of {where}', name, there)} It has {listing}; or {FILE}.")
+    near = get_close_matches(name, there, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return BenchError(f"obsm of {where} has no {name!r}.{hint} It has {listing}; or {FILE}.")
 
 
 def _checked(values: np.ndarray, names: pd.Index, what: str) -> list[str]:
