@@ -53,13 +53,12 @@ def lines(asked: Request) -> Iterator[tuple[str, str]]:
     if not isinstance(adata, AnnData):
         yield "problem", problem or adata
         return
-    yield from _usable(asked, adata, label, sizes)
-    if usable := _widest(vectors):
-        models = json.dumps(["l1_logistic", f"embedding@{usable}"], ensure_ascii=False)
-        yield "next", f"{_run(asked)} -p models {shlex.quote(models)}"
+    yield from _usable(asked, adata, label, sizes, vectors)
 
 
-def _usable(asked: Request, adata: AnnData, label: str, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
+def _usable(
+    asked: Request, adata: AnnData, label: str, sizes: dict[str, int], vectors: dict[str, str]
+) -> Iterator[tuple[str, str]]:
     """Yield what a data set that keeps the contract allows."""
     about, counts = adata.uns["bench"], adata.obs["cell_type"].value_counts()
     yield "used", f"{place(about['layer'])} as {about['values']}, symbols of {about['symbols']}, label {label}"
@@ -77,6 +76,9 @@ def _usable(asked: Request, adata: AnnData, label: str, sizes: dict[str, int]) -
         yield "next", "leave those types out, or name a batch to hold out: " + _again(asked)
     else:
         yield "next", _run(asked)
+        if widest := _widest(vectors):
+            models = json.dumps(["l1_logistic", f"embedding@{widest}"], ensure_ascii=False)
+            yield "next", f"{_run(asked)} -p models {shlex.quote(models)}"
         if batch and len(names) == 1:
             yield "next", f"{_run(replace(asked, batch=batch), 'new_donors')} -p split 'held_out:*'"
 

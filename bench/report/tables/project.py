@@ -35,7 +35,7 @@ def coverage(records: pd.DataFrame) -> pd.DataFrame:
     columns = {"genes used": ("genes_used", "{:,.0f}"), "of wanted": ("genes_wanted", "{:,.0f}")}
     columns |= {"share of counts": ("genes_share", "{:.3f}")}
     table = pd.DataFrame({name: groups[column].agg(_ends, form) for name, (column, form) in columns.items()})
-    seen = groups["pretrained_on_scored_cells"].agg(lambda answers: ", ".join(sorted(set(answers))))
+    seen = groups["pretrained_on_scored_cells"].agg(lambda answers: ", ".join(sorted(set(answers.fillna("unknown")))))
     if (seen != "no").any():
         table["has seen scored cells"] = seen
     return in_order(table, runs)
