@@ -18,6 +18,7 @@ from bench.datasets.reading import LABEL, resolved, symbols
 from bench.datasets.request import Request
 from bench.datasets.splits import expand, split
 from bench.datasets.symbols import looks
+from bench.datasets.vectors import arrays
 
 LABELS = ("cell_type", "celltype", "annotation", "cell.type", "cell_label", "labels", "label", "cluster", "louvain")
 LABELS += ("leiden", "type", "class")
@@ -40,8 +41,9 @@ def lines(asked: Request) -> Iterator[tuple[str, str]]:
             yield "matrix", f"{place(name)}: {_attempt(lambda name=name: found_in(file, name).said)}"
         used, problem = _used(asked)
         yield from _genes(file, used or asked.layer or "X", asked.symbols)
-        sizes = _sizes(obs)
+        sizes, vectors = _sizes(obs), arrays(file)
     yield "columns", listed((f"{name} {n:,}" for name, n in sizes.items()), MOST) + " (values of each)"
+    yield "obsm", listed((f"{name} {shape}" for name, shape in vectors.items()), MOST)
     label = asked.label or (LABEL if LABEL in sizes else None)
     if label is None and (likely := _likely(sizes, LABELS)):
         yield "label", f"no column {LABEL!r}; {likely!r} could be it"
@@ -51,10 +53,12 @@ def lines(asked: Request) -> Iterator[tuple[str, str]]:
     if not isinstance(adata, AnnData):
         yield "problem", problem or adata
         return
-    yield from _usable(asked, adata, label, sizes)
+    yield from _usable(asked, adata, label, sizes, vectors)
 
 
-def _usable(asked: Request, adata: AnnData, label: str, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
+def _usable(
+    asked: Request, adata: AnnData, label: str, sizes: dict[str, int], vectors: dict[str, str]
+) -> Iterator[tuple[str, str]]:
     """Yield what a data set that keeps the contract allows."""
     about, counts = adata.uns["bench"], adata.obs["cell_type"].value_counts()
     yield "used", f"{place(about['layer'])} as {about['values']}, symbols of {about['symbols']}, label {label}"
@@ -72,6 +76,9 @@ def _usable(asked: Request, adata: AnnData, label: str, sizes: dict[str, int]) -
         yield "next", "leave those types out, or name a batch to hold out: " + _again(asked)
     else:
         yield "next", _run(asked)
+        if widest := _widest(vectors):
+            models = json.dumps(["l1_logistic", f"embedding@{widest}"], ensure_ascii=False)
+            yield "next", f"{_run(asked)} -p models {shlex.quote(models)}"
         if batch and len(names) == 1:
             yield "next", f"{_run(replace(asked, batch=batch), 'new_donors')} -p split 'held_out:*'"
 
@@ -143,6 +150,13 @@ def _likely(sizes: dict[str, int], wanted: tuple[str, ...]) -> str | None:
     several = [name for name, n in sizes.items() if n > 1]
     exact = [name for want in wanted for name in several if name.lower() == want]
     return next(iter(exact + [name for want in wanted for name in several if want in name.lower()]), None)
+
+
+def _widest(vectors: dict[str, str]) -> str | None:
+    """Return the array of obsm with most dimensions; pictures of cells have two."""
+    matrices = {name: shape.split(" x ") for name, shape in vectors.items()}
+    sizes = {name: int(of[1].replace(",", "")) for name, of in matrices.items() if len(of) == 2}
+    return max(sizes, key=sizes.get, default=None)
 
 
 def _again(asked: Request) -> str:

@@ -209,6 +209,7 @@ def _untouched(verb: str, now: AnnData, before: AnnData) -> None:
     parts = {f"X.{part}": (getattr(now.X, part), getattr(before.X, part)) for part in ("data", "indices", "indptr")}
     changed = [name for name, pair in parts.items() if not np.array_equal(*pair)]
     changed += [part for part in ("obs", "var") if not getattr(now, part).equals(getattr(before, part))]
+    changed += [f"obsm[{name!r}]" for name in before.obsm if not np.array_equal(now.obsm[name], before.obsm[name])]
     changed += ["uns"] if now.uns.get("bench") != before.uns.get("bench") else []
     if changed:
         raise BenchError(f"{verb} changed {', '.join(changed)} of the cells it was given; work on a copy.")

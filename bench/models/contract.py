@@ -50,6 +50,7 @@ class Annotator:
 
     Config = NoConfig
     variants: tuple[str, ...] = ("default",)
+    needs_vectors = False  # True where the variant names vectors of cells, which are in obsm of what it is given
     recipes: tuple[str, ...] = ("published",)
     variant_settings: ClassVar[dict[str, dict[str, Any]]] = {}  # hyper-parameters that a variant changes by default
     variant_declares: ClassVar[dict[str, dict[str, Any]]] = {}  # what of the below is another one for a variant
@@ -66,9 +67,9 @@ class Annotator:
     def __init__(self, config=None, *, weights=None, variant=None, recipe=None, device="cpu"):
         self.config = config or self.Config()
         self.weights, self.device = weights, device
-        self.variant = variant or self.variants[0]
+        self.variant = variant or next(iter(self.variants), "")
         self.recipe = recipe or self.recipes[0]
-        if self.variant not in self.variants:
+        if self.variant not in self.variants and not self.needs_vectors:
             raise unknown(f"variant of {type(self).__name__}", self.variant, self.variants)
         if self.recipe not in self.recipes:
             raise unknown(f"recipe of {type(self).__name__}", self.recipe, self.recipes)
@@ -91,10 +92,10 @@ def labels_of(train: AnnData) -> np.ndarray:
 
 
 def without_labels(cells: AnnData) -> AnnData:
-    """Return the cells as a model may see them at prediction: expression, genes and batch.
+    """Return the cells as a model may see them at prediction: expression, genes, batch and vectors it has asked for.
 
     Cells are renamed, because some sets write the cell type into the name; a cell always gets the same new name.
     """
     obs = cells.obs[[column for column in ("batch",) if column in cells.obs]].copy()
     obs.index = hidden_names(cells.obs_names)
-    return AnnData(cells.X, obs=obs, var=cells.var, uns=dict(cells.uns))
+    return AnnData(cells.X, obs=obs, var=cells.var, uns=dict(cells.uns), obsm=dict(cells.obsm))

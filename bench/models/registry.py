@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from os.path import expanduser
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
 from bench.core.families import families, ours
 from bench.core.settings import as_type
+from bench.datasets.vector_files import short
 from bench.models.importing import class_of
 
 CONTROLS = {
@@ -38,6 +40,7 @@ KINDS = {  # what they are -> name -> import path
 }
 # of this project, which vouches for their versions
 MODELS = {name: path for models in KINDS.values() for name, path in models.items()}
+ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
 OTHERS = "of other packages"  # the kind of all others
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
@@ -53,6 +56,16 @@ class Spec:
     hyperparameters: dict[str, Any]  # defaults included
     weights: str | None = None  # path
     device: str = "cpu"
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Names of the vectors of cells that are read for this model alone; see `bench.datasets.vectors`."""
+        return (self.variant,) if getattr(self.cls, "needs_vectors", False) else ()
+
+    @property
+    def called(self) -> str:
+        """The variant as records have it: of a file of vectors neither the folder nor the kind of file."""
+        return short(self.variant) if self.vectors else self.variant
 
     @property
     def sees_scored_cells(self) -> bool:
@@ -90,13 +103,15 @@ def known() -> dict[str, str]:
 
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
-    return MODELS | {name: path for name, path in (of_families | points).items() if name not in MODELS}
+    own = MODELS | ELSEWHERE
+    return own | {name: path for name, path in (of_families | points).items() if name not in own}
 
 
 def by_kind() -> dict[str, dict[str, str]]:
     """Return the import path of every model that has a name, by kind; those of other packages last."""
-    others = {name: path for name, path in known().items() if name not in MODELS}
-    return {kind: models for kind, models in (KINDS | {OTHERS: others}).items() if models}
+    others = {name: path for name, path in known().items() if name not in MODELS | ELSEWHERE}
+    kinds = KINDS | {"results made elsewhere": ELSEWHERE, OTHERS: others}
+    return {kind: models for kind, models in kinds.items() if models}
 
 
 def defaults(cls: type, variant: str) -> dict[str, Any]:
@@ -137,7 +152,8 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     Parameters
     ----------
     text
-        A name as in `find`, optionally with one of the model's variants, such as ``scbert@no_pretraining``.
+        A name as in `find`, optionally with one of the model's variants, such as ``scbert@no_pretraining``, or with
+        vectors, such as ``embedding@X_pca``; whether these are there is for `bench.datasets.vectors` to say.
     overrides
         Hyper-parameters by name, and ``recipe``, ``weights`` or ``device``.
 
@@ -151,7 +167,10 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     cls, overrides = find(name), dict(overrides or {})
     given = {key: overrides.pop(key, None) for key in OPTIONS}
     options = {key: value for key, value in given.items() if value is not None}
-    variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
+    if getattr(cls, "needs_vectors", False):
+        variant = expanduser(variant)
+    else:
+        variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
     hyperparameters = defaults(cls, variant)
     for key, value in overrides.items():
         if key not in hyperparameters:
@@ -164,6 +183,7 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
             f"bench check takes -p {needed[0]} VALUE, "
             f'bench run -p overrides \'{{"{text}": {{"{needed[0]}": VALUE}}}}\'.'
         )
+    _check_config(cls, hyperparameters)
     recipe = _one_of(f"recipe of {name}", options.pop("recipe", ""), getattr(cls, "recipes", ("default",)))
     return Spec(name, cls, variant, recipe, hyperparameters, **options)
 
@@ -180,6 +200,13 @@ def create(spec: Spec):
     if is_dataclass(config):
         return spec.cls(config(**spec.hyperparameters), **options)
     return spec.cls(**spec.hyperparameters, **options)
+
+
+def _check_config(cls: type, hyperparameters: dict[str, Any]) -> None:
+    """Let a configuration of this project say what is wrong with its values before anything runs."""
+    config = getattr(cls, "Config", None)
+    if is_dataclass(config) and config.__module__.startswith(f"{__name__.partition('.')[0]}."):
+        config(**hyperparameters)
 
 
 def _one_of(kind: str, name: str, valid: str | tuple[str, ...]) -> str:

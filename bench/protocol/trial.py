@@ -92,7 +92,7 @@ def here(spec: Spec, tier: str) -> Spec:
 def of_model(spec: Spec) -> dict[str, str]:
     """Return the fields of a trial that are a model's."""
     weights_hash = weights.identity_of(spec.weights) if spec.weights else ""
-    fields = {"model": spec.name, "variant": spec.variant, "recipe": spec.recipe, "weights_hash": weights_hash}
+    fields = {"model": spec.name, "variant": spec.called, "recipe": spec.recipe, "weights_hash": weights_hash}
     settings = settled(spec.hyperparameters, getattr(spec.cls, "Config", None))
     if is_ours(spec):
         version = spec.cls.protocol

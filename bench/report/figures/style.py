@@ -41,6 +41,7 @@ MODELS = {  # name -> label, colour, marker
 }
 CONTROLS = ("majority", "random", "shuffled_labels")
 PLAIN = ("", "default", "pretrained")  # variants that go by the name of the model alone
+NAMED = ("embedding",)  # models whose variants are names that a user gave
 VARIANTS = {  # name -> label, marker, line style; the colour is the model's
     "no_pretraining": ("no pretraining", "v", "--"),
     "no_pretraining_frozen_embeddings": ("no pretraining, frozen embeddings", ">", (0, (5, 1, 1, 1))),
@@ -125,7 +126,9 @@ def label_of(model: str) -> str:
 
 
 def series_of(model: str, variant: str) -> str:
-    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec``."""
+    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec`` or ``embedding X_pca``."""
+    if model in NAMED:
+        return f"{label_of(model)} {variant}"
     if variant in PLAIN:
         return label_of(model)
     return f"{label_of(model)}, {VARIANTS[variant][0] if variant in VARIANTS else variant.replace('_', ' ')}"
