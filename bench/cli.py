@@ -87,6 +87,7 @@ def main() -> None:
 @main.command("list")
 def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
+    from bench.core.places import is_checkout, needs_a_clone
     from bench.datasets.load import DATASETS, find
     from bench.models.registry import by_kind
     from bench.protocol import place
@@ -103,8 +104,10 @@ def list_() -> None:
         for name, target in models.items():
             click.echo(f"  {name:<20}{target}")
     click.secho("Chapters, with trials recorded per tier (own + committed)", bold=True)
+    if not is_checkout():
+        click.echo(f"  none: {needs_a_clone('chapters need')}")
     trials = read().drop_duplicates(["experiment", "tier", "key"])
-    for name in chapters():
+    for name in dict.fromkeys([*chapters(), *sorted(trials["experiment"])]):  # of your own: some have no chapter here
         counts = trials[trials["experiment"] == name].groupby("tier").size()
         click.echo(f"  {name:<26}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
 

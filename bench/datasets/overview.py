@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bench.core.errors import BenchError, listed
+from bench.core.places import is_checkout
 from bench.datasets import tables, twins
 from bench.datasets.load import loaded
 from bench.datasets.opened import opened
@@ -47,7 +48,7 @@ def lines(asked: Request) -> Iterator[tuple[str, str]]:
     label = asked.label or (LABEL if LABEL in sizes else None)
     if label is None and (likely := _likely(sizes, LABELS)):
         yield "label", f"no column {LABEL!r}; {likely!r} could be it"
-        yield "next", _again(replace(asked, label=likely))
+        yield "next", _command("data", replace(asked, label=likely))
         return
     adata = None if problem else _attempt(lambda: loaded(asked, silent=True))
     if not isinstance(adata, AnnData):
@@ -73,8 +74,10 @@ def _usable(
     for note in [*about["notes"], *twins.warnings(adata, names[:MOST])]:
         yield "note", note
     if not names:
-        yield "next", "leave those types out, or name a batch to hold out: " + _again(asked)
+        yield "next", "leave those types out, or name a batch to hold out: " + _command("data", asked)
     else:
+        if not is_checkout():  # what needs no chapters comes first
+            yield "next", _command("split", asked) + " --out splits.csv"
         yield "next", _run(asked)
         if widest := _widest(vectors):
             models = json.dumps(["l1_logistic", f"embedding@{widest}"], ensure_ascii=False)
@@ -159,12 +162,13 @@ def _widest(vectors: dict[str, str]) -> str | None:
     return max(sizes, key=sizes.get, default=None)
 
 
-def _again(asked: Request) -> str:
-    return f"bench data {shlex.quote(asked.name)} " + " ".join(_given(asked, "--"))
+def _command(name: str, asked: Request) -> str:
+    return " ".join([f"bench {name} {shlex.quote(asked.name)}", *_given(asked, "--")])
 
 
 def _run(asked: Request, chapter: str = "few_shot_pbmc") -> str:
-    return " ".join([f"bench run {chapter} -p dataset {shlex.quote(asked.name)}", *_given(asked, "-p ")])
+    where = "" if is_checkout() else "in a clone of the project: "
+    return " ".join([f"{where}bench run {chapter} -p dataset {shlex.quote(asked.name)}", *_given(asked, "-p ")])
 
 
 def _given(asked: Request, dash: str) -> list[str]:

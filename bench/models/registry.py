@@ -141,7 +141,8 @@ def find(name: str) -> type:
     missing = [verb for verb in ("fit", "predict_proba") if not callable(getattr(model, verb, None))]
     if missing:
         raise BenchError(
-            f"Model {name!r} has no method {' and no '.join(missing)}; see chapters/audit.md for what a model promises."
+            f"Model {name!r} has no method {' and no '.join(missing)}; what a model promises is in the project's "
+            "chapters/audit.md, and printed by: python -m pydoc bench.models.contract"
         )
     return model
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from anndata import AnnData
 from in_process import run_task
-from installed import installed
+from optional import installed
 
 from bench.core.errors import BenchError
 from bench.datasets import load

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from installed import installed
+from optional import installed
 
 from bench.models.registry import BASELINES
 
