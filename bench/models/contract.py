@@ -60,6 +60,7 @@ class Annotator:
     leaking_recipes: tuple[str, ...] = ()  # recipes that look at scored cells, as some published ones do
     stochastic = True  # False where the seed matters for nothing but the draw of a few-shot subset
     is_pretrained = True  # False where weights give genes and sizes alone, so that they can have seen no scored cell
+    is_embedding = False  # True where a classifier judges what `embed` gives, in which no label has a part
     batch_dependent = False  # True where a prediction depends on the other cells of its batch
     packages: tuple[tuple[str, str], ...] = ()  # optional ones by the package index's name, with what installs each
     rejects: str | tuple[str, ...] = ()  # labels of its own `predict` that give a cell no type, beside the usual ones

@@ -30,8 +30,8 @@ from bench.training.schedule import Schedule
 PRETRAINED, RANDOM = "probe", "random_probe"
 PROBES = (PRETRAINED, RANDOM)
 DECLARES = {  # see `bench.models.contract.Annotator`; neither looks at scored cells, whatever its recipe is called
-    PRETRAINED: {"stochastic": False, "leaking_recipes": ()},
-    RANDOM: {"leaking_recipes": (), "is_pretrained": False},
+    PRETRAINED: {"stochastic": False, "leaking_recipes": (), "is_embedding": True},
+    RANDOM: {"leaking_recipes": (), "is_pretrained": False, "is_embedding": True},
 }
 SEED = 0  # of all that is drawn besides random weights: of the ties in a cell, of the order in which liblinear goes
 FORMAT = 1  # raise when the same network gives other rows

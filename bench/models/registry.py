@@ -25,6 +25,7 @@ BASELINES = {
     "linear_svm": "bench.models.baselines.linear_svm:LinearSVM",
     "shrinkage_lda": "bench.models.baselines.shrinkage_lda:ShrinkageLDA",
     "pca_logistic": "bench.models.baselines.pca_logistic:PCALogistic",
+    "projection": "bench.models.baselines.projection:Projection",
     "rank_linear": "bench.models.baselines.rank_linear:RankLinear",
     "celltypist_recipe": "bench.models.baselines.celltypist_recipe:CellTypistRecipe",
     "streaming_logistic": "bench.models.baselines.streaming_logistic:StreamingLogistic",
@@ -76,6 +77,11 @@ class Spec:
     def is_stochastic(self) -> bool:
         """Whether the seed matters for more than the draw of a few-shot subset."""
         return declared(self.cls, self.variant, "stochastic", True)
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether a classifier judges what ``embed`` gives, in which no label has a part."""
+        return declared(self.cls, self.variant, "is_embedding", False)
 
     @property
     def is_pretrained(self) -> bool:

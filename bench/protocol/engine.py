@@ -18,6 +18,7 @@ from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost, processor
 from bench.core.workers import Lost, answers
 from bench.protocol import records
+from bench.protocol.maps import Map
 from bench.protocol.planning import is_planning, listed
 from bench.protocol.trial import Trial
 from bench.statistics.predictions import Predictions
@@ -46,6 +47,7 @@ class Result:
     cells: np.ndarray | None = None
     predictions: Predictions | None = None
     names: np.ndarray | None = None  # of the cells as their file has them, where some of them repeat
+    map: Map | None = None  # of the embedding, where one was asked for
     traceback: str = ""  # of a failure
     notes: tuple[str, ...] = ()  # what a reader of the values should know
 
@@ -57,7 +59,7 @@ class Result:
 
     def write(self) -> None:
         """Record it."""
-        records.write(self.rows, self.cells, self.predictions, self.names)
+        records.write(self.rows, self.cells, self.predictions, self.names, self.map)
 
 
 def attempt(task: Task, work: Callable[[Task, Cost], Result]) -> Result:
@@ -109,7 +111,7 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
     tasks = list(tasks)
     if is_planning():
         return listed(tasks, run)
-    missing = [task for task in tasks if not _is_recorded(*_place(task))]
+    missing = [task for task in tasks if not _is_recorded(task)]
     recorded = len(tasks) - len(missing)
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)
     record(missing, run, label, jobs)
@@ -155,9 +157,12 @@ def _place(task: Task) -> tuple[str, str, str]:
     return task.experiment, task.tier, task.trial.key
 
 
-def _is_recorded(*trial: str) -> bool:
+def _is_recorded(task: Task) -> bool:
     """Say whether an experiment of the user's own results holds a trial, be it because another one has run it."""
-    return records.is_done(*trial) or records.adopt(*trial)
+    trial = _place(task)
+    if not (records.is_done(*trial) or records.adopt(*trial)):
+        return False
+    return not getattr(task, "mapped", False) or records.has_own_map(*trial)
 
 
 def _shared(task: Task, cost: Cost, status: str) -> dict[str, Any]:

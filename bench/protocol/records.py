@@ -19,13 +19,15 @@ import pandas as pd
 from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.places import ROOT, is_checkout, needs_a_clone, to_run
-from bench.protocol import predicted
+from bench.protocol import maps, predicted
 from bench.protocol.columns import COLUMNS, read_csv
+from bench.protocol.maps import Map
 from bench.protocol.place import own_file, own_files, own_folder
 from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
+PREDICTIONS, MAP = ".npz", ".map.npz"  # what lies beside a record, by the end of its name
 
 
 def committed_folder() -> Path:
@@ -51,21 +53,22 @@ def adopt(experiment: str, tier: str, key: str, *, committed: bool = False) -> b
     """
     found = [path for path in own_files(f"*/{tier}/{key}.csv") if _is_good(path)]
     for path in found[:1]:
-        _take_over(read_csv(path), path.with_suffix(".npz"), experiment)
+        _take_over(read_csv(path), path.parent, experiment)
     if found or not committed:
         return bool(found)
     ours = read(own=False)
     ours = ours[(ours["tier"] == tier) & (ours["key"] == key) & (ours["status"] == "ok")]
     for name, table in list(ours.groupby("experiment"))[:1]:
-        _take_over(table[list(COLUMNS)], committed_folder() / name / f"{key}.npz", experiment)
+        _take_over(table[list(COLUMNS)], committed_folder() / name, experiment)
     return len(ours) > 0
 
 
-def _take_over(table: pd.DataFrame, predictions: Path, experiment: str) -> None:
+def _take_over(table: pd.DataFrame, beside: Path, experiment: str) -> None:
     target = path_of(experiment, table["tier"].iloc[0], table["key"].iloc[0])
     _set_aside(target)
-    if predictions.exists():
-        atomic.copy(predictions, target.with_suffix(".npz"))
+    for suffix in (PREDICTIONS, MAP):
+        if (kept := beside / f"{target.stem}{suffix}").exists():
+            atomic.copy(kept, target.with_suffix(suffix))
     text = table.assign(experiment=experiment).to_csv(index=False).encode()
     atomic.write(target, lambda file: file.write(text), replace=True)
 
@@ -75,6 +78,7 @@ def write(
     cells: np.ndarray | None = None,
     predictions: Predictions | None = None,
     names: np.ndarray | None = None,
+    drawn: Map | None = None,
 ) -> None:
     """Write one trial, predictions first, so that a record without its predictions cannot exist.
 
@@ -86,6 +90,8 @@ def write(
         The scored cells and what was said of them.
     names
         Of the cells as their file has them, where it repeats some.
+    drawn
+        The map of the embedding; it is also added to a record that is there already.
 
     Raises
     ------
@@ -94,13 +100,15 @@ def write(
     """
     first = rows[0]
     path = path_of(first["experiment"], first["tier"], first["key"])
+    if drawn is not None:
+        atomic.write(path.with_suffix(MAP), lambda file: maps.save(file, drawn), replace=True)
     there = own_file(path.relative_to(own_folder()))
     if there is not None and _is_good(there) and not _is_of_other_weights(there, first):
         return
     _set_aside(path)
     if predictions is not None:
         said = (cells, predictions, names)
-        atomic.write(path.with_suffix(".npz"), lambda file: predicted.save(file, *said), replace=True)
+        atomic.write(path.with_suffix(PREDICTIONS), lambda file: predicted.save(file, *said), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = table.to_csv(index=False).encode()
     atomic.write(path, lambda file: file.write(text), replace=there is not None)
@@ -160,22 +168,50 @@ def names_of_cells(experiment: str, tier: str, key: str) -> np.ndarray:
 
 def has_predictions(experiment: str, tier: str, key: str) -> bool:
     """Return whether there is a file with the predictions of a trial."""
-    return any(path.exists() for path in _predictions_files(experiment, tier, key))
+    return any(path.exists() for path in _beside(experiment, tier, key, PREDICTIONS))
 
 
-def _predictions_files(experiment: str, tier: str, key: str) -> list[Path]:
-    own = own_file(f"{experiment}/{tier}/{key}.npz")
-    return [path for path in (own, committed_folder() / experiment / f"{key}.npz") if path]
+def read_map(experiment: str, tier: str, key: str) -> Map:
+    """Return the map of a trial's embedding.
+
+    Raises
+    ------
+    BenchError
+        If there is none; a damaged file is as good as none, and is named in a warning.
+    """
+    return _kept(experiment, tier, key, maps.load, MAP, "map")
 
 
-def _kept(experiment: str, tier: str, key: str, load: Callable[[Path], Any]) -> Any:
-    for path in _predictions_files(experiment, tier, key):
+def has_own_map(experiment: str, tier: str, key: str) -> bool:
+    """Return whether the user's own results hold a map of a trial that can be read."""
+    own = own_file(f"{experiment}/{tier}/{key}{MAP}")
+    try:
+        return own is not None and maps.load(own) is not None
+    except predicted.DAMAGED:
+        return False
+
+
+def _beside(experiment: str, tier: str, key: str, suffix: str) -> list[Path]:
+    """Return where a file beside the record of a trial may be, the user's own before the committed one."""
+    own = own_file(f"{experiment}/{tier}/{key}{suffix}")
+    return [path for path in (own, committed_folder() / experiment / f"{key}{suffix}") if path]
+
+
+def _kept(
+    experiment: str,
+    tier: str,
+    key: str,
+    load: Callable[[Path], Any],
+    suffix: str = PREDICTIONS,
+    what: str = "predictions",
+) -> Any:
+    for path in _beside(experiment, tier, key, suffix):
         try:
             if path.exists():
                 return load(path)
         except predicted.DAMAGED as error:
-            _warn_once(f"Left out: {path} holds no predictions ({error}); delete it and run the chapter again.")
-    raise BenchError(f"No predictions for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+            _warn_once(f"Left out: {path} holds no {what} ({error}); delete it and run the chapter again.")
+    raise BenchError(f"No {what} for trial {key} of {experiment} ({tier}); run the chapter to make them.")
 
 
 def commit(experiment: str, tier: str | None = None) -> Path:
@@ -198,9 +234,10 @@ def commit(experiment: str, tier: str | None = None) -> Path:
     order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]
     table = table.sort_values(order, kind="stable")[list(COLUMNS)]
     for trial in table[table["fraction"] == 1].drop_duplicates("key").itertuples():
-        kept = own_file(f"{experiment}/{trial.tier}/{trial.key}.npz")
-        if kept is not None and kept.is_file() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
-            atomic.copy(kept, committed_folder() / experiment / kept.name)
+        for suffix in (PREDICTIONS, MAP):
+            kept = own_file(f"{experiment}/{trial.tier}/{trial.key}{suffix}")
+            if kept is not None and kept.is_file() and kept.stat().st_size <= COMMITTED_PREDICTIONS:
+                atomic.copy(kept, committed_folder() / experiment / kept.name)
     path = committed_folder() / f"{experiment}.csv"
     atomic.write(path, lambda file: file.write(table.to_csv(index=False, float_format="%.6g").encode()), replace=True)
     return path

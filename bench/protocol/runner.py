@@ -4,7 +4,9 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from anndata import AnnData
 
+from bench.core.errors import BenchError, reason_of
 from bench.core.provenance import Cost
 from bench.core.unfinished import kept_in
 from bench.datasets import described
@@ -15,6 +17,7 @@ from bench.models.contract import labels_of, without_labels
 from bench.protocol import records
 from bench.protocol.conditions import conditions, hash_of
 from bench.protocol.engine import Result, attempt, check_jobs, complete
+from bench.protocol.maps import Map, map_of
 from bench.protocol.sides import sides_of
 from bench.protocol.trial import Task
 from bench.protocol.trials import Grid
@@ -70,8 +73,19 @@ def _fit_and_score(task: Task, cost: Cost) -> Result:
     told, odd = _diagnostics(model)
     share = {"train_share": round(train.n_obs / sides.n_trainable, 6)}
     columns = share | conditions(model, task.spec, train, cells)
-    rows, notes = [columns | row for row in rows + told], tuple(remarks(predictions) + odd)
-    return Result(rows, scored.obs_names.to_numpy(), predictions, names=sides.names, notes=notes)
+    rows = [columns | row for row in rows + told]
+    drawn, missing = _map(model, cells, sides.truth) if task.mapped else (None, [])
+    notes = tuple(remarks(predictions) + odd + missing)
+    return Result(rows, scored.obs_names.to_numpy(), predictions, names=sides.names, map=drawn, notes=notes)
+
+
+def _map(model, cells: AnnData, truth: np.ndarray) -> tuple[Map | None, list[str]]:
+    """Return the map of an embedding, or why there is none: a number that is known is not lost for a picture."""
+    try:
+        return map_of(model, cells, truth), []
+    except Exception as error:  # whatever an embedding of the user's raises
+        reason = str(error) if isinstance(error, BenchError) else reason_of(error)
+        return None, [f"there is no map of its embedding: {reason}"]
 
 
 def _diagnostics(model) -> tuple[list[dict[str, Any]], list[str]]:

@@ -54,6 +54,7 @@ class Task:
     spec: Spec
     reading: dict[str, str] = field(default_factory=dict)  # how the data were read, see bench.datasets.request
     query: Request | None = None  # the data that are scored, where they are no part of the source
+    mapped: bool = False  # whether a map of the embedding is kept, see bench.protocol.maps
 
     @property
     def known(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Grid:
     split: str | list[str] | None = None  # one or several, see bench.datasets.splits; None: the data set's own
     subset: str = "paired"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model, or by model@variant
+    maps: bool = False  # of embeddings, on all training cells; see bench.protocol.maps
 
     def __post_init__(self):
         for name in ("dataset", "models", "fractions", "seeds", "drop"):
@@ -199,7 +200,8 @@ class Grid:
             for seed in self.seeds[:1] if once else self.seeds:
                 drawn = {"fraction": float(fraction), "seed": int(seed), "query_hash": pair.query_hash}
                 trial = Trial(*shared, **model | way.fields, **drawn)
-                yield Task(trial, self.experiment, self.tier, way.source, spec, data.reading, way.query)
+                mapped = self.maps and fraction == 1 and spec.is_embedding
+                yield Task(trial, self.experiment, self.tier, way.source, spec, data.reading, way.query, mapped)
 
 
 @dataclass(frozen=True)

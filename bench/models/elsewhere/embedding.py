@@ -39,6 +39,7 @@ class Embedding(Annotator):
     needs_vectors = True
     recipes = ("clean",)
     stochastic = False
+    is_embedding = True
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Fit the classifier on the vectors of training cells."""

@@ -30,6 +30,7 @@ from bench.report.figures.style import (
     style,
 )
 from bench.report.figures.training import curves, sensitivity
+from bench.report.figures.umap import maps_of, umap
 
 __all__ = [
     "METRICS",
@@ -52,6 +53,7 @@ __all__ = [
     "held_out",
     "keep",
     "label_of",
+    "maps_of",
     "masked",
     "pareto",
     "per_class",
@@ -65,4 +67,5 @@ __all__ = [
     "sensitivity",
     "series_of",
     "style",
+    "umap",
 ]

@@ -6,6 +6,8 @@ from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects
 from bench.report.tables.held_out import groups_of, held_out, per_group
 from bench.report.tables.html import show
+from bench.report.tables.neighbours import gained as gained_neighbours
+from bench.report.tables.neighbours import neighbours
 from bench.report.tables.project import (
     arrays,
     cost,
@@ -46,6 +48,7 @@ __all__ = [
     "few_shot",
     "fronts",
     "gained",
+    "gained_neighbours",
     "gains",
     "gaps",
     "groups_of",
@@ -55,6 +58,7 @@ __all__ = [
     "metrics",
     "models",
     "models_compared",
+    "neighbours",
     "on_every_front",
     "pairing",
     "per_class",
