@@ -32,6 +32,7 @@ pytestmark = pytest.mark.slow  # every model is fitted
 TUNED = {"epochs": 2, "lr": 0.01, "batch_size": 8}
 SMALL = {"layers": 2, "dim": 16, "hidden": 16, "heads": 2}  # of an scGPT from scratch
 QUICK = {"l1_logistic": {"Cs": [0.1]}, **dict.fromkeys(("scbert", "scbert_head", "scgpt"), TUNED)}  # to fit once more
+QUICK["projection"] = {"Cs": [0.1]}
 QUICK |= {name: {"tuned": False} for name in MODELS if "tuned" in describe(name).hyperparameters}
 QUICK["mlp"] |= {"epochs": 10}
 QUICK["boosted_trees"] |= {"rounds": 10}

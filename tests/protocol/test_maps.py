@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import pairwise_distances
 
 from bench.core.errors import BenchError
-from bench.protocol import engine, maps, records
+from bench.protocol import engine, maps, records, runner
 from bench.protocol.maps import NEIGHBOURS, Map, map_of, own_neighbours
 from bench.protocol.trials import Grid
 
@@ -86,9 +86,7 @@ def test_a_trial_whose_map_fails_is_recorded_and_says_so(monkeypatch):
         raise RuntimeError("no graph")
 
     monkeypatch.setattr(maps, "_places", fails)
-    from bench.protocol.runner import run_task as run
-
-    result = run(task)
+    result = runner.run_task(task)
     assert (result.failure, result.map) == ("", None)
     assert result.notes == ("there is no map of its embedding: RuntimeError: no graph",)
 

@@ -11,6 +11,7 @@ from bench.report.figures.effects import effect_curves, effects
 from bench.report.figures.equivalence import equivalence
 from bench.report.figures.held_out import held_out
 from bench.report.figures.learning_curves import few_shot, few_shot_hover
+from bench.report.figures.maps import maps_of, umap
 from bench.report.figures.panels import best_tier, complete_runs
 from bench.report.figures.pareto import pareto
 from bench.report.figures.reliability import abstention, predictions_of, reliability
@@ -30,7 +31,6 @@ from bench.report.figures.style import (
     style,
 )
 from bench.report.figures.training import curves, sensitivity
-from bench.report.figures.umap import maps_of, umap
 
 __all__ = [
     "METRICS",

@@ -6,8 +6,7 @@ from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects
 from bench.report.tables.held_out import groups_of, held_out, per_group
 from bench.report.tables.html import show
-from bench.report.tables.neighbours import gained as gained_neighbours
-from bench.report.tables.neighbours import neighbours
+from bench.report.tables.neighbours import above_random, neighbours, own_type, without_map
 from bench.report.tables.project import (
     arrays,
     cost,
@@ -32,6 +31,7 @@ from bench.report.tables.training import sensitivity, slow_family
 __all__ = [
     "TARGETS",
     "ablations",
+    "above_random",
     "abstention",
     "arrays",
     "calibration",
@@ -48,7 +48,6 @@ __all__ = [
     "few_shot",
     "fronts",
     "gained",
-    "gained_neighbours",
     "gains",
     "gaps",
     "groups_of",
@@ -60,6 +59,7 @@ __all__ = [
     "models_compared",
     "neighbours",
     "on_every_front",
+    "own_type",
     "pairing",
     "per_class",
     "per_group",
@@ -74,4 +74,5 @@ __all__ = [
     "sources",
     "standin",
     "versions",
+    "without_map",
 ]
