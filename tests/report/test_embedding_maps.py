@@ -131,4 +131,5 @@ def test_what_has_no_map_is_said_with_the_command():
         f"Quick: hao: no map of scGPT, probe of random weights is kept; make it with: {command}"
     )
     assert tables.without_map(runs, {}) == f"Quick: hao: no map is kept; make it with: {command}"
-    assert tables.without_map(runs.iloc[:2], {"Quick: hao": MAPS["Stand-in: baron"]}) == ""
+    every = {"Quick: hao": MAPS["Stand-in: baron"]}
+    assert tables.without_map(runs.iloc[:2], every) == "A map is kept of every embedding."

@@ -15,6 +15,7 @@ from bench.report.figures.style import natural, nothing_to_draw, style
 COLUMNS = 4
 NUMBERED = 20  # types, the most frequent ones; those beyond share a grey
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#332288", "#999933", "#882255", "#44AA99"]
+COLOURS += ["#661100", "#000000"]
 GREY = "0.75"
 
 

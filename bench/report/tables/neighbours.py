@@ -64,7 +64,7 @@ def without_map(records: pd.DataFrame, maps: Maps) -> str:
             names = f" of {'; '.join(missing)}" if missing else ""
             command = to_run(first["experiment"], f"-p tier {first['tier']}")
             said.append(f"{title}: no map{names} is kept; make it with: {command}")
-    return "\n".join(said)
+    return "\n".join(said) or "A map is kept of every embedding."
 
 
 def _mean_own(several: list[Map]) -> np.ndarray:
