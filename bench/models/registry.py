@@ -25,7 +25,7 @@ BASELINES = {
     "linear_svm": "bench.models.baselines.linear_svm:LinearSVM",
     "shrinkage_lda": "bench.models.baselines.shrinkage_lda:ShrinkageLDA",
     "pca_logistic": "bench.models.baselines.pca_logistic:PCALogistic",
-    "projection": "bench.models.baselines.projection:Projection",
+    "projection": "bench.models.projection:Projection",
     "rank_linear": "bench.models.baselines.rank_linear:RankLinear",
     "celltypist_recipe": "bench.models.baselines.celltypist_recipe:CellTypistRecipe",
     "streaming_logistic": "bench.models.baselines.streaming_logistic:StreamingLogistic",

@@ -9,8 +9,8 @@ from sklearn.random_projection import GaussianRandomProjection
 from bench.core.errors import BenchError
 from bench.datasets.splits import split
 from bench.models import create, describe
-from bench.models.baselines.projection import PROJECTIONS
 from bench.models.contract import without_labels
+from bench.models.projection import PROJECTIONS
 from bench.preprocess import features
 
 CHEAP = {"classifier": "nearest_centroid"}
