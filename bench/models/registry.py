@@ -33,14 +33,14 @@ BASELINES = {
     "scanvi": "bench.models.baselines.scanvi:ScANVI",
 }
 FOUNDATION = {name: path for family in ours().values() for name, path in family.annotators.items()}
+ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
 KINDS = {  # what they are -> name -> import path
     "controls": CONTROLS,
     "baselines": BASELINES,
     "foundation models": FOUNDATION,
+    "results made elsewhere": ELSEWHERE,
 }
-# of this project, which vouches for their versions
-MODELS = {name: path for models in KINDS.values() for name, path in models.items()}
-ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
+MODELS = CONTROLS | BASELINES | FOUNDATION  # of this project, which vouches for their versions
 OTHERS = "of other packages"  # the kind of all others
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
@@ -109,9 +109,9 @@ def known() -> dict[str, str]:
 
 def by_kind() -> dict[str, dict[str, str]]:
     """Return the import path of every model that has a name, by kind; those of other packages last."""
-    others = {name: path for name, path in known().items() if name not in MODELS | ELSEWHERE}
-    kinds = KINDS | {"results made elsewhere": ELSEWHERE, OTHERS: others}
-    return {kind: models for kind, models in kinds.items() if models}
+    grouped = {name for models in KINDS.values() for name in models}
+    others = {name: path for name, path in known().items() if name not in grouped}
+    return {kind: models for kind, models in (KINDS | {OTHERS: others}).items() if models}
 
 
 def defaults(cls: type, variant: str) -> dict[str, Any]:
