@@ -33,8 +33,6 @@ print(json.dumps(figures | getattr(model, "diagnostics_", {})))
 
 
 @pytest.mark.parametrize("name", installed(name for name in BASELINES if name != "l1_logistic"))  # it takes hours here
-    "name", installed(name for name in BASELINES if name != "l1_logistic")
-)  # its search takes hours here
 def test_twenty_thousand_cells_fit_into_six_gib(name):
     process = subprocess.run([sys.executable, "-c", CODE, name], capture_output=True, text=True, check=True)
     figures = json.loads(process.stdout.splitlines()[-1])
