@@ -23,7 +23,7 @@ from bench.preprocess import features
 
 TUNED = [name for name in BASELINES if issubclass(find(name), Tuned)]
 SMALL = {"celltypist_recipe": {"max_iter": 50}, "streaming_logistic": {"block": 100}}
-SMALL |= {"boosted_trees": {"n_genes": 50, "rounds": 20}, "mlp": {"n_genes": 200, "epochs": 10}}
+SMALL |= {"boosted_trees": {"n_genes": 50}, "mlp": {"n_genes": 200, "epochs": 10}}
 every_baseline = pytest.mark.parametrize("name", TUNED)
 
 
