@@ -71,7 +71,8 @@ def known() -> dict[str, str]:
 
 def by_kind() -> dict[str, dict[str, str]]:
     """Return the import path of every model that has a name, by kind; those of other packages last."""
-    others = {name: path for name, path in known().items() if name not in MODELS}
+    grouped = {name for models in KINDS.values() for name in models}
+    others = {name: path for name, path in known().items() if name not in grouped}
     return {kind: models for kind, models in (KINDS | {OTHERS: others}).items() if models}
 
 
