@@ -31,13 +31,14 @@ BASELINES = {
     "scanvi": "bench.models.baselines.scanvi:ScANVI",
 }
 FOUNDATION = {name: path for family in ours().values() for name, path in family.annotators.items()}
+ELSEWHERE: dict[str, str] = {}  # models that judge what other tools have made
 KINDS = {  # what they are -> name -> import path
     "controls": CONTROLS,
     "baselines": BASELINES,
     "foundation models": FOUNDATION,
+    "results made elsewhere": ELSEWHERE,
 }
-# of this project, which vouches for their versions
-MODELS = {name: path for models in KINDS.values() for name, path in models.items()}
+MODELS = CONTROLS | BASELINES | FOUNDATION  # of this project, which vouches for their versions
 OTHERS = "of other packages"  # the kind of all others
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 

@@ -63,9 +63,8 @@ class LinearSVM(Tuned):
         """Return the fitted machine, which predicts but has no probabilities."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return LinearSVC(C=setting["C"], dual=True, max_iter=self.config.max_iter, random_state=self.seed_).fit(
-                X, y
-            )
+            machine = LinearSVC(C=setting["C"], dual=True, max_iter=self.config.max_iter, random_state=self.seed_)
+            return machine.fit(X, y)
 
     def final(self, X, y: np.ndarray, setting: Setting) -> Tempered:
         """Return the fitted machine with its temperature."""
