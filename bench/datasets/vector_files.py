@@ -6,6 +6,7 @@ where the data set has such names, where it has no heading, or where it counts t
 
 import csv
 import gzip
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -200,7 +201,7 @@ def _delimited(path: Path, known: pd.Index) -> Table:
 
 def _is_heading(fields: list[str]) -> bool:
     """Return whether a row of text is one of names, or of the numbers of columns, and not of values."""
-    return not all(map(_is_number, fields)) or _count(fields)
+    return not _all_numbers(fields) or _count(fields)
 
 
 def _parquet(path: Path, known: pd.Index) -> Table:
@@ -217,12 +218,27 @@ def _parquet(path: Path, known: pd.Index) -> Table:
 
 
 def _table(frame: pd.DataFrame, known: pd.Index, what: str) -> Table:
-    """Return vectors of a table whose first column may name cells."""
-    first = frame.iloc[:, 0].astype(str).str.strip()
-    unnamed = str(frame.columns[0]).startswith("Unnamed") or frame.columns[0] == ""
-    if unnamed or not first.map(_is_number).all() or first.isin(known).any() or _count(first):
-        return Table(matrix(frame.iloc[:, 1:], what), pd.Index(first))
-    return Table(matrix(frame.astype({frame.columns[0]: float}), what), None)
+    """Return vectors of a table in which a column may name cells: the first, or one that holds the data set's names."""
+    texts = [i for i in range(1, frame.shape[1]) if not pd.api.types.is_numeric_dtype(frame.dtypes.iloc[i])]
+    column = max([0, *texts], key=lambda i: _text_of(frame, i).isin(known).sum())
+    names, first = _text_of(frame, column), _text_of(frame, 0)
+    unnamed, are_numbers = str(frame.columns[0]).startswith("Unnamed") or frame.columns[0] == "", _all_numbers(first)
+    if are_numbers:  # it was read as text, for a cell may be called NA
+        frame.isetitem(0, first.astype(float))
+    others = [i for i in range(frame.shape[1]) if i != column]
+    if column and unnamed and _count(first):  # the rows are counted before they are named
+        others.remove(0)
+    elif not column and are_numbers and not (unnamed or _count(first) or first.isin(known).any()):
+        return Table(matrix(frame, what), None)
+    return Table(matrix(frame.iloc[:, others], what), names)
+
+
+def _text_of(frame: pd.DataFrame, i: int) -> pd.Index:
+    return pd.Index(frame.iloc[:, i].astype(str).str.strip())
+
+
+def _all_numbers(names: Iterable[str]) -> bool:
+    return all(map(_is_number, names))
 
 
 def _is_number(text) -> bool:
