@@ -24,8 +24,8 @@ BASELINES = {
 MODELS = dict(BASELINES)
 for _family in ours().values():
     MODELS |= _family.annotators
-ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
+EMBEDDINGS = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def known() -> dict[str, str]:
 
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
-    own = MODELS | ELSEWHERE
+    own = MODELS | EMBEDDINGS
     return own | {name: path for name, path in (of_families | points).items() if name not in own}
 
 
