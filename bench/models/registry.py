@@ -33,12 +33,12 @@ BASELINES = {
     "scanvi": "bench.models.baselines.scanvi:ScANVI",
 }
 FOUNDATION = {name: path for family in ours().values() for name, path in family.annotators.items()}
-ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
+EMBEDDINGS = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
 KINDS = {  # what they are -> name -> import path
     "controls": CONTROLS,
     "baselines": BASELINES,
     "foundation models": FOUNDATION,
-    "results made elsewhere": ELSEWHERE,
+    "results made elsewhere": EMBEDDINGS,
 }
 MODELS = CONTROLS | BASELINES | FOUNDATION  # of this project, which vouches for their versions
 OTHERS = "of other packages"  # the kind of all others
@@ -103,7 +103,7 @@ def known() -> dict[str, str]:
 
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
-    own = MODELS | ELSEWHERE
+    own = MODELS | EMBEDDINGS
     return own | {name: path for name, path in (of_families | points).items() if name not in own}
 
 

@@ -126,11 +126,11 @@ def label_of(model: str) -> str:
 
 
 def series_of(model: str, variant: str) -> str:
-    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec`` or ``embedding X_pca``."""
-    if model in NAMED:
-        return f"{label_of(model)} {variant}"
+    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec``."""
     if variant in PLAIN:
         return label_of(model)
+    if model in NAMED:
+        return f"{label_of(model)} {variant}"
     return f"{label_of(model)}, {VARIANTS[variant][0] if variant in VARIANTS else variant.replace('_', ' ')}"
 
 
