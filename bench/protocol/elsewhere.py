@@ -15,7 +15,8 @@ from bench.core.atomic import set_aside
 from bench.core.errors import BenchError, listed
 from bench.core.provenance import Cost
 from bench.datasets import described, loaded
-from bench.models.elsewhere.predictions import MODEL, Answers
+from bench.models.elsewhere.predictions import Answers
+from bench.models.registry import ELSEWHERE
 from bench.protocol import records
 from bench.protocol.answered import Choices, predictions_of
 from bench.protocol.engine import Result
@@ -65,13 +66,15 @@ def result_of(task: Task, sides: Sides, answers: Answers, choices: Choices) -> R
 def others_of(row: dict[str, Any]) -> pd.DataFrame:
     """Return records of the same tool, cells, share and seed that were made of other predictions, a row for each.
 
-    A mean over seeds would count one of them twice.
+    A mean over seeds would count one of them twice.  Committed ones are looked for as if there were no own ones: these
+    may be put aside.
     """
-    known = records.read()
+    sides = [records.read(own=False), records.read(committed=False)]
+    known = pd.concat([side for side in sides if len(side)] or sides, ignore_index=True)
     known = known[known["status"].eq("ok") & known["predictions_hash"].ne(row["predictions_hash"])]
     for name in RUN:
         known = known[known[name] == row[name]]
-    return known.drop_duplicates(["experiment", "key"])
+    return known.drop_duplicates(["experiment", "key"])  # a committed one first
 
 
 def recorded_seen(row: dict[str, Any]) -> str | None:
@@ -79,7 +82,9 @@ def recorded_seen(row: dict[str, Any]) -> str | None:
     if not records.is_done(row["experiment"], row["tier"], row["key"]):
         return None
     known = records.read(row["experiment"], committed=False)
-    return known.loc[(known["key"] == row["key"]) & (known["tier"] == row["tier"]), "pretrained_on_scored_cells"].iloc[0]
+    return known.loc[(known["key"] == row["key"]) & (known["tier"] == row["tier"]), "pretrained_on_scored_cells"].iloc[
+        0
+    ]
 
 
 def put_aside(experiment: str, tier: str, key: str) -> None:
@@ -95,7 +100,9 @@ def check_replaceable(others: pd.DataFrame, name: str, *, replace: bool) -> None
         return
     shown = listed((f"{row.key} of {row.experiment} ({row.tier})" for row in others.itertuples()), 3)
     if (others["origin"] == "committed").any():
-        raise BenchError(f"{name!r} is recorded with other predictions, which are committed: {shown}; give another --name.")
+        raise BenchError(
+            f"{name!r} is recorded with other predictions, which are committed: {shown}; give another --name."
+        )
     if not replace:
         raise BenchError(
             f"{name!r} is recorded with other predictions of the same split, fraction and seed: {shown}. Put these in "
@@ -104,7 +111,7 @@ def check_replaceable(others: pd.DataFrame, name: str, *, replace: bool) -> None
 
 
 def _trial(of: Trial, name: str, cells: pd.Index, said: Predictions) -> Trial:
-    model = {"model": MODEL, "variant": name, "recipe": "default", "hyperparameters": "{}", "weights_hash": ""}
+    model = {"model": ELSEWHERE, "variant": name, "recipe": "default", "hyperparameters": "{}", "weights_hash": ""}
     return replace(of, **model, protocol=f"{PROTOCOL}.{VERSION}", predictions_hash=_hash(cells, said))
 
 

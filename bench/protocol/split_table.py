@@ -130,11 +130,15 @@ def read(path: Path) -> pd.DataFrame:
             raise BenchError(f"{path}: {name} {table[name][values.isna()].iloc[0]!r} is no number; write it anew.")
     for name in ("dataset", "dataset_hash", "options"):
         if table[name].nunique() > 1:
-            raise BenchError(f"{path} joins splits of several data; score each with a table of its own ({name} varies).")
+            raise BenchError(
+                f"{path} joins splits of several data; score each with a table of its own ({name} varies)."
+            )
     return table.assign(**numbers)
 
 
-def chosen(table: pd.DataFrame, path: Path, split: str | None, fraction: float | None, seed: int | None) -> pd.DataFrame:
+def chosen(
+    table: pd.DataFrame, path: Path, split: str | None, fraction: float | None, seed: int | None
+) -> pd.DataFrame:
     """Return the rows of one split, share and seed.
 
     Raises
@@ -142,11 +146,9 @@ def chosen(table: pd.DataFrame, path: Path, split: str | None, fraction: float |
     BenchError
         If there are none, or several.
     """
-    if fraction == 1:  # nothing is drawn then: the table has one seed, and a tool may have several of its own
-        seed = None
     for name, value in {"split": split, "fraction": fraction, "seed": seed}.items():
-        if value is None:
-            continue
+        if value is None or (name == "seed" and table["fraction"].eq(1).all()):
+            continue  # with all cells nothing is drawn: the table has one seed, and a tool may have several of its own
         if not (found := table[table[name] == value]).empty:
             table = found
             continue
@@ -197,7 +199,10 @@ def check_same(rows: pd.DataFrame, path: Path, task: Task, sides: Sides) -> None
     named = "unique_cell" if "unique_cell" in rows else "cell"
     roles = {TRAIN: sides.train.obs_names, SCORED: sides.scored.obs_names}
     found = {role: set(rows.loc[rows["role"] == role, named]) for role in roles}
-    odd = sum(len(found[role] ^ set(names)) for role, names in roles.items()) + (~rows["role"].isin(roles)).sum()
+    odd = (
+        sum(len(found[role] ^ set(names.str.strip())) for role, names in roles.items())
+        + (~rows["role"].isin(roles)).sum()
+    )
     if odd:
         raise BenchError(
             f"{path}: {odd:,} cells have another role than the data give; rows were changed or left out. Write it anew "

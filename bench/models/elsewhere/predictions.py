@@ -6,6 +6,7 @@ holds what is found by its values: names of cells, and names of types.  What cou
 """
 
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,19 @@ from bench.models.answers import REJECTIONS
 from bench.models.elsewhere.text_table import read as read_table
 from bench.statistics.predictions import SUM_TOLERANCE
 
-MODEL = "elsewhere"  # what records call the model; its variant is the name of the tool
 USUAL = ("predicted_labels", "predicted.id", "predicted")  # of CellTypist, of Seurat, of `bench predictions`
 PREFIX = re.compile(r"^(probability of |prediction[._]score[._]|prob(ability)?[._ ]|scores?[._ ])", re.IGNORECASE)
 NO_TYPES = {"max", "confidence", "score", "conf_score", "delta.next", "probability", "prob"}  # numbers of other kinds
 MOST = 0.5  # share of values that are types, from which on a column is one of labels
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is in the data."""
+
+    cells: set[str]  # names
+    types: list[str]
+    truth: str = ""  # column of obs that holds the types
 
 
 @dataclass(frozen=True)
@@ -37,17 +46,15 @@ class Answers:
     notes: tuple[str, ...] = ()  # what was recognised, chosen or changed
 
 
-def read(
-    path: Path, cells: Collection[str], types: Sequence[str], cell_column: str | None, label_column: str | None
-) -> Answers:
+def read(path: Path, known: Known, cell_column: str | None = None, label_column: str | None = None) -> Answers:
     """Return what a file says.
 
     Parameters
     ----------
     path
         See `bench.models.elsewhere.text_table`.
-    cells, types
-        Names of the cells and types that there are, by which columns are recognised.
+    known
+        What there is in the data, by which columns are recognised.
     cell_column, label_column
         Columns that the user names; None to recognise them.
 
@@ -56,15 +63,13 @@ def read(
     BenchError
         If it is no such table, or it cannot be told which column holds what.
     """
-    table = read_table(path, cells)
+    table = read_table(path, known.cells)
     for name in filter(None, (cell_column, label_column)):
         if name not in table:
             raise unknown(f"column of {path}", name, table.columns)
-    cell = _cell_column(table, cells, cell_column)
-    found = _long(table, cell, types) if label_column is None else None
-    if found is None:
-        found = _wide(table, cell, types, label_column, path)
-    return found
+    cell = _cell_column(table, known.cells, cell_column)
+    long = _long(table, cell, known.types) if label_column is None else None
+    return _wide(table, cell, known, label_column, path) if long is None else long
 
 
 def with_probabilities(labels: Answers, matrix: Answers, path: Path) -> Answers:
@@ -84,22 +89,21 @@ def with_probabilities(labels: Answers, matrix: Answers, path: Path) -> Answers:
     if index.has_duplicates:
         raise BenchError(f"{path}: {index[index.duplicated()][0]!r} stands several times; leave one row of each cell.")
     places = index.get_indexer(labels.cells)
-    if n := int((places < 0).sum()):
+    if lacking := labels.cells[places < 0].tolist():
         raise BenchError(
-            f"{path} lacks {n:,} of {len(places):,} cells that have a label, such as {labels.cells[places < 0][0]!r}; "
-            "give the two files that one run has written."
+            f"{path} lacks {len(lacking):,} of {len(places):,} cells that have a label, such as {lacking[0]!r}; give the "
+            "two files that one run has written."
         )
     found = matrix.probabilities.iloc[places].reset_index(drop=True)
-    return Answers(labels.cells, labels.labels, found, (*labels.notes, *matrix.notes))
+    notes = [f"{path.name}: {note}" for note in matrix.notes]
+    return Answers(labels.cells, labels.labels, found, (*labels.notes, *notes))
 
 
 def _cell_column(table: pd.DataFrame, cells: Collection[str], named: str | None) -> str:
-    """Return the column with most names of cells, the first of equal ones."""
+    """Return the column with most different names of cells, the first of equal ones."""
     if named is not None:
         return named
-    known = pd.Index(cells)
-    hits = [pd.Index(table[name]).isin(known).sum() for name in table]
-    return table.columns[int(np.argmax(hits))]
+    return max(table, key=lambda name: len(cells & set(table[name])))
 
 
 def _long(table: pd.DataFrame, cell: str, types: Sequence[str]) -> Answers | None:
@@ -119,18 +123,20 @@ def _long(table: pd.DataFrame, cell: str, types: Sequence[str]) -> Answers | Non
     return Answers(wide.index.to_numpy(str), None, found, (told, *notes))
 
 
-def _wide(table: pd.DataFrame, cell: str, types: Sequence[str], named: str | None, path: Path) -> Answers:
-    columns, notes = _probability_columns(table.drop(columns=[cell, *filter(None, [named])]), types)
+def _wide(table: pd.DataFrame, cell: str, known: Known, named: str | None, path: Path) -> Answers:
+    """Return a table with a row per cell."""
+    columns, notes = _probability_columns(table.drop(columns=[cell, *filter(None, [named])]), known.types)
     rest = [name for name in table if name not in (cell, *columns)]
-    label = named or _label_column(table, rest, types, bool(columns), path)
+    label = named or _label_column(table, rest, known, bool(columns), path)
     if label is None and not columns:
-        raise BenchError(_no_labels(path, table, cell, types))
-    found, more = _normalised(pd.DataFrame({to: _numbers(table[name]) for name, to in columns.items()}))
-    others = [name for name in rest if name != label and _share_of(table[name], types) >= MOST]
-    if label and others:
-        more.append(f"labels are those of {label!r}; {listed(map(repr, others))} hold types as well: --label-column")
+        raise BenchError(_no_labels(path, table, cell, known.types))
+    if label and not named and len(rest) > 1:
+        holding = [name for name in rest if name != label and _share_of(table[name], known.types) >= MOST]
+        more = f"; {listed(map(repr, holding))} hold types, too: --label-column takes another one" if holding else ""
+        notes.append(f"labels are those of column {label!r}{more}")
+    found, normalised = _normalised(pd.DataFrame({to: _numbers(table[name]) for name, to in columns.items()}))
     labels = None if label is None else table[label].to_numpy(str)
-    return Answers(table[cell].to_numpy(str), labels, found if columns else None, (*notes, *(more if columns else [])))
+    return Answers(table[cell].to_numpy(str), labels, found if columns else None, (*notes, *normalised))
 
 
 def _probability_columns(table: pd.DataFrame, types: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -166,13 +172,18 @@ def _mangled(name: str) -> str:
     return re.sub(r"[^0-9a-z]+", ".", name.casefold()).strip(".").removeprefix("x")
 
 
-def _label_column(table: pd.DataFrame, rest: list[str], types: Sequence[str], has_numbers: bool, path: Path):
+def _label_column(table: pd.DataFrame, rest: list[str], known: Known, has_numbers: bool, path: Path) -> str | None:
     """Return the one column that holds labels, or None where the most probable type is meant."""
     usual = [name for name in rest if name in USUAL]
-    holding = usual[:1] if len(usual) == 1 else [name for name in rest if _share_of(table[name], types) >= MOST]
+    holding = usual if len(usual) == 1 else [name for name in rest if _share_of(table[name], known.types) >= MOST]
     if len(holding) > 1:
+        option = f"--label-column {shlex.quote(holding[-1])}"
+        raise BenchError(f"{path}: columns {listed(map(repr, holding))} hold types; say which, such as {option}.")
+    if holding == [known.truth] and len(rest) > 1:
+        option = f"--label-column {shlex.quote(known.truth)}"
         raise BenchError(
-            f"{path}: columns {listed(map(repr, holding))} hold types; say which with --label-column {holding[0]!r}."
+            f"{path}: only column {known.truth!r} holds types, and the true ones of the data have that name; name the "
+            f"column of predictions, {option} if it is this one."
         )
     if holding or has_numbers or len(rest) != 1:
         return holding[0] if holding else None
@@ -225,11 +236,13 @@ def _normalised(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         return table, []
     empty = np.isnan(values).all(axis=1)
     if (bad := ~np.isfinite(values[~empty])).any():
-        raise BenchError(f"{int(bad.any(axis=1).sum())} cells have probabilities of which some are missing or infinite.")
+        raise BenchError(
+            f"{int(bad.any(axis=1).sum())} cells have probabilities of which some are missing or infinite."
+        )
     if values[~empty].size and values[~empty].min() < 0:
         raise BenchError(
-            f"The lowest probability is {values[~empty].min():.3g}; expected numbers from 0 on: apply softmax to scores "
-            "of a decision, or give labels alone."
+            f"The lowest probability is {values[~empty].min():.3g}; expected numbers from 0 on: apply softmax to "
+            "scores of a decision, or give labels alone."
         )
     totals = values.sum(axis=1, keepdims=True)
     empty |= totals[:, 0] == 0
