@@ -47,10 +47,10 @@ def split(
     with faults.noted():
         tasks = asked.tasks()
     faults.raised()
-    table = split_table.table_of(tasks, asked, with_truth=with_truth)
+    table, sizes = split_table.table_of(tasks, asked, with_truth=with_truth)
     content = split_table.content_of(table, path)
     labels.write(content, path, overwrite=overwrite)
-    click.echo(split_table.summary(table).to_string(index=False))
+    click.echo(sizes.to_string(index=False))
     click.echo(f"written: {path}, {len(table):,} rows, {len(content) / 1e6:,.1f} MB")
     if len(content) > 50e6 and path.suffix != ".gz":
         click.echo("a name that ends in .csv.gz makes it some ten times smaller, and R and pandas read that, too")
