@@ -42,6 +42,7 @@ KINDS = {  # what they are -> name -> import path
 }
 MODELS = CONTROLS | BASELINES | FOUNDATION  # of this project, which vouches for their versions
 OTHERS = "of other packages"  # the kind of all others
+ELSEWHERE = "elsewhere"  # what records call predictions of other tools, which nobody runs; the variant is the tool
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -133,6 +134,11 @@ def find(name: str) -> type:
     BenchError
         If there is no such model, or it lacks ``fit`` or ``predict_proba``.
     """
+    if name == ELSEWHERE:
+        raise BenchError(
+            f"What is recorded of {name} stands in every chapter that shows its experiment; leave it out of models. "
+            "Predictions that another tool has made are recorded with bench score."
+        )
     path = name if ":" in name else known().get(name, name)  # looking names up takes time
     module, colon, _ = path.partition(":")
     if not (module and colon):
