@@ -101,9 +101,10 @@ def standin(only_plan: bool, hours: float | None) -> None:
     from bench.core.forked import nursery
     from bench.protocol.engine import WARM
     from bench.protocol.place import tell
-    from bench.protocol.standin import ending_in, run
+    from bench.protocol.standin import ending_in, run, steps
 
     tell()
+    steps()  # says now if there are none, before a process has imported what trials need
     if only_plan:
         return _show_plan()
     with nursery(WARM), ending_in(hours, click.echo):  # a process for each trial, which imports nothing again

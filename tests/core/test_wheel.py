@@ -27,7 +27,6 @@ FIRST = {  # what is asked, with nothing recorded yet: the exit code and some of
     "list": (0, f"none: chapters {CLONE}"),
     "data hao": (0, "Hao PBMC (sample): 1,336 cells"),
     "data my.h5ad": (0, "bench split my.h5ad --out splits.csv"),
-    "check knn --data my.h5ad": (0, "all promises kept"),
     "check my_module:NearestCentroid --data my.h5ad": (0, "all promises kept"),
     "weights nonsense": (2, "Unknown weights 'nonsense'"),
     "weights tiny.safetensors": (0, "3 layers, 2 heads, width 16"),
