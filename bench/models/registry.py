@@ -22,6 +22,7 @@ BASELINES = {
 MODELS = dict(BASELINES)
 for _family in ours().values():
     MODELS |= _family.annotators
+ELSEWHERE = "elsewhere"  # what records call predictions of other tools, which nobody runs; the variant is the tool
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -71,6 +72,11 @@ def find(name: str) -> type:
     BenchError
         If there is no such model, or it lacks ``fit`` or ``predict_proba``.
     """
+    if name == ELSEWHERE:
+        raise BenchError(
+            f"What is recorded of {name} stands in every chapter that shows its experiment; leave it out of models. "
+            "Predictions that another tool has made are recorded with bench score."
+        )
     path = name if ":" in name else known().get(name, name)  # looking names up takes time
     module, colon, _ = path.partition(":")
     if not (module and colon):

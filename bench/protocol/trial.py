@@ -35,6 +35,7 @@ class Trial:
     seed: int
     protocol: str  # of the project and of the model; for a model from outside, of what it imports
     query_hash: str = added("")  # of the checked content of other data that are scored, in the place of a split
+    predictions_hash: str = added("")  # of what another tool has predicted; empty for models that run here
 
     @property
     def key(self) -> str:

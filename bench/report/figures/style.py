@@ -12,6 +12,8 @@ from zlib import crc32
 import matplotlib.pyplot as plt
 import seaborn as sns
 
+from bench.models.registry import ELSEWHERE
+
 MODELS = {  # name -> label, colour, marker
     "l1_logistic": ("L1 logistic regression", "#0072B2", "o"),
     "scbert": ("scBERT", "#D55E00", "s"),
@@ -109,7 +111,9 @@ def label_of(model: str) -> str:
 
 
 def series_of(model: str, variant: str) -> str:
-    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec``."""
+    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec``; of another tool its own."""
+    if model == ELSEWHERE and variant:
+        return variant
     if variant in PLAIN:
         return label_of(model)
     return f"{label_of(model)}, {VARIANTS[variant][0] if variant in VARIANTS else variant.replace('_', ' ')}"
