@@ -81,7 +81,8 @@ def _list_predictions() -> None:
 
     found = labels.trials()
     if found.empty:
-        raise BenchError(f"No trial has predictions yet; run a chapter, such as: {to_run('few_shot_pbmc')}")
+        run = to_run("few_shot_pbmc")
+        raise BenchError(f"No trial has predictions yet; record those of a tool with bench score, or run: {run}")
     if (own := found["origin"] == "own").any():  # hundreds of committed ones would hide them
         if is_checkout():
             click.echo(f"{(~own).sum()} committed trials have predictions, too; yours:", err=True)
