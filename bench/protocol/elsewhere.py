@@ -14,7 +14,8 @@ import pandas as pd
 from bench.core.atomic import set_aside
 from bench.core.errors import BenchError, listed
 from bench.core.provenance import Cost
-from bench.datasets import described, loaded
+from bench.datasets import DATASETS, Request, described, loaded, tables
+from bench.datasets.opened import opened
 from bench.models.elsewhere.predictions import Answers
 from bench.models.registry import ELSEWHERE
 from bench.protocol import records
@@ -50,7 +51,7 @@ def result_of(task: Task, sides: Sides, answers: Answers, choices: Choices) -> R
     BenchError
         If the file does not fit the cells or their types.
     """
-    others = loaded(task.source, silent=True).obs_names
+    others = _names(task.source)
     said, notes = predictions_of(answers, sides, others, choices)
     if said.probabilities is not None and (share := contradicted(said)):
         n = round(share * len(said.truth))
@@ -108,6 +109,15 @@ def check_replaceable(others: pd.DataFrame, name: str, *, replace: bool) -> None
             f"{name!r} is recorded with other predictions of the same split, fraction and seed: {shown}. Put these in "
             "their place with --replace, or keep both and give these another --name."
         )
+
+
+def _names(source: Request) -> pd.Index:
+    """Return the names of all cells of the data, of a file also those whose types are left out."""
+    names = loaded(source, silent=True).obs_names
+    if not source.drop or source.name in DATASETS:
+        return names
+    with opened(source.name) as file:
+        return names.union(tables.index(file["obs"]), sort=False)
 
 
 def _trial(of: Trial, name: str, cells: pd.Index, said: Predictions) -> Trial:

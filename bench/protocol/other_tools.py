@@ -47,13 +47,13 @@ def split(
     with faults.noted():
         tasks = asked.tasks()
     faults.raised()
-    table = split_table.table_of(tasks, asked, with_truth=with_truth)
+    table, sizes = split_table.table_of(tasks, asked, with_truth=with_truth)
     content = split_table.content_of(table, path)
     labels.write(content, path, overwrite=overwrite)
-    click.echo(split_table.summary(table).to_string(index=False))
+    click.echo(sizes.to_string(index=False))
     click.echo(f"written: {path}, {len(table):,} rows, {len(content) / 1e6:,.1f} MB")
     if len(content) > 50e6 and path.suffix != ".gz":
-        click.echo("a name that ends in .csv.gz makes it some twenty times smaller, and R and pandas read that, too")
+        click.echo("a name that ends in .csv.gz makes it some ten times smaller, and R and pandas read that, too")
     click.echo(f"predict the cells whose role is scored, then: bench score predictions.csv --splits {shlex.quote(out)}")
 
 

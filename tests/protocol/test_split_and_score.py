@@ -351,6 +351,13 @@ def test_a_table_of_splits_that_no_longer_fits_is_refused(kinds, small):
     )
 
 
+def test_cells_of_types_that_are_left_out_are_no_strangers(kinds):
+    split("--drop", "mDC")
+    kinds.rename("label").to_csv("tool.csv")
+    assert "predictions of 30 cells that are neither are left out" in score().stderr
+    assert value("accuracy") == 1
+
+
 def test_the_table_may_move_and_the_data_too(kinds, tmp_path, monkeypatch):
     labels(kinds, scored(split()))
     Path("elsewhere").mkdir()

@@ -91,8 +91,8 @@ def with_probabilities(labels: Answers, matrix: Answers, path: Path) -> Answers:
     places = index.get_indexer(labels.cells)
     if lacking := labels.cells[places < 0].tolist():
         raise BenchError(
-            f"{path} lacks {len(lacking):,} of {len(places):,} cells that have a label, such as {lacking[0]!r}; give the "
-            "two files that one run has written."
+            f"{path} lacks {len(lacking):,} of {len(places):,} cells that have a label, such as {lacking[0]!r}; give "
+            "the two files that one run has written."
         )
     found = matrix.probabilities.iloc[places].reset_index(drop=True)
     notes = [f"{path.name}: {note}" for note in matrix.notes]
