@@ -56,6 +56,8 @@ def result_of(task: Task, sides: Sides, answers: Answers, choices: Choices) -> R
     if said.probabilities is not None and (share := contradicted(said)):
         n = round(share * len(said.truth))
         notes.append(f"{n:,} labels are not the most probable type; labels are scored, probabilities are calibrated")
+    if (said.predicted == said.truth).all():
+        notes.append("every label is the true one: is it the column of predictions?")
     trial = _trial(task.trial, choices.name, sides.scored.obs_names, said)
     shared = _shared(task, trial, sides, choices)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(said, described(task.source).hard_pair)]

@@ -148,7 +148,8 @@ def _recorded(result: Result, replace: bool) -> str:
         elsewhere.put_aside(*place)
     result.write()
     instead = [f"{other.key} of {other.experiment}" for other in others.itertuples()]
-    told = f", in the place of {listed(instead, 3)}, which stays beside as .aside" if instead else ""
+    told = f"; has the tool seen scored cells before: {row['pretrained_on_scored_cells']}"
+    told += f"; in the place of {listed(instead, 3)}, which stays beside as .aside" if instead else ""
     return f"recorded as {row['model']}@{row['variant']}, key {row['key']}: {records.path_of(*place)}{told}"
 
 

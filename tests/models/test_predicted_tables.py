@@ -48,13 +48,18 @@ FORMS = {
     "celltypist.csv": pd.DataFrame(
         {"predicted_labels": LABELS, "over_clustering": "3", "majority_voting": "B cells"}, CELLS
     ).to_csv(),
+    "singler.csv": SHARES.rename(columns=lambda t: f"scores.{t}")
+    .sub(0.3)
+    .assign(labels=LABELS)
+    .to_csv(),  # correlations
     "ours.csv": LABELLED.rename(columns={"label": "predicted"}).assign(confidence=1, truth="B cells").to_csv(),
 }
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_labels_are_found_in_every_form(name, tmp_path):
-    assert labelled(written(tmp_path / name, FORMS[name])) == LABELS
+    path = written(tmp_path / name, FORMS[name])
+    assert labelled(path) == LABELS and read(path, KNOWN).probabilities is None
 
 
 WIDE = {
