@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.datasets.contract import CONTRACT
 from bench.protocol import notebooks, records
-from bench.protocol.split_table import COLUMNS as OF_SPLITS
+from bench.protocol.elsewhere.split_table import COLUMNS as OF_SPLITS
 from bench.protocol.trial import Trial
 from bench.protocol.trials import Grid
 from bench.report.book.reference import fields

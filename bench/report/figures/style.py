@@ -32,8 +32,6 @@ MODELS = {  # name -> label, colour, marker
     "mlp": ("multilayer perceptron", "#6699CC", "p"),
     "streaming_logistic": ("streaming logistic regression", "#004488", ">"),
     "scanvi": ("scANVI", "#EE7733", "H"),
-    "embedding": ("embedding", "#225555", "8"),
-    "elsewhere": ("made elsewhere", "#663333", "v"),
     "mode_per_cell": ("most common bin of the cell", "#999933", "v"),
     "mode_per_gene": ("most common bin of the gene", "#44AA99", "^"),
     "gene_depth_regression": ("regression on gene and depth", "#332288", "h"),

@@ -16,14 +16,15 @@ from bench.datasets import DATASETS, Request, loaded
 from bench.datasets.contract import ORIGINAL
 from bench.models.contract import labels_of
 from bench.models.elsewhere import predictions as files
-from bench.protocol import elsewhere, records, split_table
-from bench.protocol.answered import Choices
+from bench.protocol import records
+from bench.protocol.elsewhere import recording, split_table
+from bench.protocol.elsewhere.answered import Choices
+from bench.protocol.elsewhere.split_table import Asked
 from bench.protocol.engine import Result
 from bench.protocol.notebooks import chapters, known_parameters
 from bench.protocol.parameters import TIERS
 from bench.protocol.query import is_labelled
 from bench.protocol.sides import Sides, sides_of
-from bench.protocol.split_table import Asked
 from bench.protocol.trial import Task
 
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of names that become folders
@@ -61,7 +62,7 @@ def scored(path: Path, options: Mapping[str, Any]) -> list[str]:
         split_table.check_same(rows, Path(options["splits"]).expanduser(), task, sides)
     answers = _answers(path, options, task, sides)
     try:
-        result = elsewhere.result_of(task, sides, answers, choices)
+        result = recording.result_of(task, sides, answers, choices)
     except BenchError as error:
         raise BenchError(f"{path}: {error}") from error
     for note in result.notes:
@@ -137,15 +138,15 @@ def _scores(result: Result) -> str:
 def _recorded(result: Result, replace: bool) -> str:
     """Record the result, and say where."""
     row = result.rows[0]
-    others = elsewhere.others_of(row)
-    elsewhere.check_replaceable(others, row["variant"], replace=replace)
-    place, seen = (row["experiment"], row["tier"], row["key"]), elsewhere.recorded_seen(row)
+    others = recording.others_of(row)
+    recording.check_replaceable(others, row["variant"], replace=replace)
+    place, seen = (row["experiment"], row["tier"], row["key"]), recording.recorded_seen(row)
     if seen == row["pretrained_on_scored_cells"]:
         return f"recorded already: {records.path_of(*place)}"
     for other in others.itertuples():
-        elsewhere.put_aside(other.experiment, other.tier, other.key)
+        recording.put_aside(other.experiment, other.tier, other.key)
     if seen is not None:  # the same predictions, of which something else is said now
-        elsewhere.put_aside(*place)
+        recording.put_aside(*place)
     result.write()
     instead = [f"{other.key} of {other.experiment}" for other in others.itertuples()]
     told = f"; has the tool seen scored cells before: {row['pretrained_on_scored_cells']}"

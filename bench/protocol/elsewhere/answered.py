@@ -13,7 +13,7 @@ from bench.datasets.spelling import named_alike
 from bench.models.answers import rejected
 from bench.models.contract import labels_of
 from bench.models.elsewhere.predictions import Answers
-from bench.protocol.joining import joined
+from bench.protocol.elsewhere.joining import joined
 from bench.protocol.sides import Sides
 from bench.statistics.predictions import ABSTAINED, Predictions
 
@@ -45,7 +45,7 @@ def predictions_of(answers: Answers, sides: Sides, others: pd.Index, choices: Ch
     Raises
     ------
     BenchError
-        If cells do not fit, see `bench.protocol.joining`, or types have other names than in the data.
+        If cells do not fit, see `bench.protocol.elsewhere.joining`, or types have other names than in the data.
     """
     place, notes = joined(answers.cells, _table(answers), sides, others, choices.missing)
     known, truth = set(labels_of(sides.train).tolist()), sides.truth

@@ -33,7 +33,8 @@ def split(
     Example: bench split my.h5ad --label cell_type --fractions 0.1,1.0 --seeds 0,1,2 --out splits.csv
     """
     from bench.datasets.request import Request
-    from bench.protocol import labels, split_table
+    from bench.protocol import labels
+    from bench.protocol.elsewhere import split_table
 
     faults, path = Faults(), Path(out).expanduser()
     drawn = {"fractions": (fractions, float), "seeds": (seeds, int)}
@@ -95,7 +96,7 @@ def score(predictions: str, **options) -> None:
 
     Example: bench score predicted.csv --splits splits.csv --fraction 0.1 --seed 0 --name SingleR
     """
-    from bench.protocol.scoring import scored
+    from bench.protocol.elsewhere.scoring import scored
 
     for line in scored(Path(predictions).expanduser(), options):
         click.echo(line)

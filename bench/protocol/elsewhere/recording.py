@@ -19,7 +19,7 @@ from bench.datasets.opened import opened
 from bench.models.elsewhere.predictions import Answers
 from bench.models.registry import ELSEWHERE
 from bench.protocol import records
-from bench.protocol.answered import Choices, predictions_of
+from bench.protocol.elsewhere.answered import Choices, predictions_of
 from bench.protocol.engine import Result
 from bench.protocol.place import own_file
 from bench.protocol.sides import Sides
