@@ -18,7 +18,7 @@ from bench.core.keys import digest
 from bench.core.provenance import commit
 from bench.statistics.predictions import UNLABELLED
 
-MOST_CELLS = 1000  # of a map: more cannot be told apart in its panel, and would be large to commit
+MOST_CELLS = 500  # of a map: more can hardly be told apart in its panel, and a tier has two dozen maps to commit
 NEIGHBOURS = 15  # scanpy's default
 LEAST_CELLS = NEIGHBOURS + 1
 SEED = 0  # of the draw of cells and of UMAP
