@@ -22,6 +22,8 @@ ELSEWHERE = {
     "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "records": "bench.protocol.command:records",
+    "score": "bench.protocol.other_tools:score",
+    "split": "bench.protocol.other_tools:split",
     "standin": "bench.protocol.command:standin",
     "weights": "bench.weights.command:weights",
 }
@@ -85,8 +87,9 @@ def main() -> None:
 @main.command("list")
 def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
+    from bench.core.places import is_checkout, needs_a_clone
     from bench.datasets.load import DATASETS, find
-    from bench.models.registry import known
+    from bench.models.registry import by_kind
     from bench.protocol import place
     from bench.protocol.notebooks import chapters
     from bench.protocol.records import read
@@ -96,12 +99,15 @@ def list_() -> None:
     for name in DATASETS:
         dataset = find(name)
         click.echo(f"  {name:<12}{dataset.title}; split {dataset.split}")
-    click.secho("Models", bold=True)
-    for name, target in known().items():
-        click.echo(f"  {name:<18}{target}")
+    for kind, models in by_kind().items():
+        click.secho(f"Models: {kind}", bold=True)
+        for name, target in models.items():
+            click.echo(f"  {name:<20}{target}")
     click.secho("Chapters, with trials recorded per tier (own + committed)", bold=True)
+    if not is_checkout():
+        click.echo(f"  none: {needs_a_clone('chapters need')}")
     trials = read().drop_duplicates(["experiment", "tier", "key"])
-    for name in chapters():
+    for name in dict.fromkeys([*chapters(), *sorted(trials["experiment"])]):  # of your own: some have no chapter here
         counts = trials[trials["experiment"] == name].groupby("tier").size()
         click.echo(f"  {name:<26}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
 

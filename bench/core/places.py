@@ -12,7 +12,22 @@ NAME = "scfm-bench"  # of the folder in the system's places
 
 def is_checkout() -> bool:
     """Return whether the package is run from the project's own folder, not installed elsewhere."""
-    return (ROOT / "pyproject.toml").is_file()
+    # Both, for there are packages that install the first of them beside themselves.
+    return (ROOT / "pyproject.toml").is_file() and (ROOT / "chapters").is_dir()
+
+
+def needs_a_clone(what: str) -> BenchError:
+    """Return the error for what the installed package does not bring, such as ``Chapters need``."""
+    return BenchError(
+        f"{what} a clone of the project, and this package is installed without one: in a clone, pip install -e . "
+        "and then this command again."
+    )
+
+
+def to_run(chapter: str, options: str = "") -> str:
+    """Return the command that runs a chapter, for a message; where the package has none it says that a clone has."""
+    command = f"bench run chapters/{chapter}.md {options}".rstrip()
+    return command if is_checkout() else f"{command} (in a clone of the project)"
 
 
 def named(variable: str) -> Path | None:

@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -116,4 +116,5 @@ def versions() -> str:
     packages = ["numpy", "scipy", "scikit-learn", "anndata"]
     if find_spec("torch"):  # found without importing it
         packages.append("torch")
+    packages += [found.name for found in distributions(name="scvi-tools")]  # optional
     return "; ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])

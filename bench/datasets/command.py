@@ -14,7 +14,8 @@ KINDS = {
     "datasets": "data sets, checked",
     "cells": "tokens of cells for pretraining",
     "weights": "converted and pretrained weights",
-    "frozen": "what frozen layers give for cells; at most 10 GB",
+    "frozen": "what frozen layers give for cells",
+    "embeddings": "embeddings of cells, for probes; with what frozen layers give at most 10 GB",
     "hashes": "SHA-256 of large files that models from outside are given",
     "unfinished": "fine-tunings that were stopped",
 }

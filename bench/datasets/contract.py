@@ -23,6 +23,7 @@ CONTRACT = {
     'obs["cell_type"]': "cell type of every cell, at least two types",
     'obs["batch"]': "optional: donor, study or condition of every cell",
     'obs["split"]': "optional: train or test, where the authors of the data fixed them",
+    "obsm": "optional: vectors of cells that were asked for, float32, finite; no hash of the data set covers them",
     'var["ensembl_id"]': "optional: Ensembl identifiers without version, where a file has them beside symbols",
     'uns["bench"]["values"]': "counts or log1p; an .h5ad file without it is taken to hold counts",
 }

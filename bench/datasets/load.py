@@ -1,8 +1,10 @@
 """Look a data set up by name or path, read it once, and keep the checked form in the user's cache."""
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from io import BytesIO
+from os.path import expanduser
 from pathlib import Path
 
 import h5py
@@ -17,6 +19,7 @@ from bench.datasets.h5ad import user_dataset
 from bench.datasets.notes import say
 from bench.datasets.request import Request, is_file
 from bench.datasets.sources import cache_folder
+from bench.datasets.vectors import Vectors, vectors_of, with_vectors
 
 DATASETS = {
     name: f"bench.datasets.{name}"
@@ -45,7 +48,7 @@ def find(name: str, label: str | None = None, batch: str | None = None, **more) 
 def described(request: Request) -> Dataset:
     """Return the description of the data set that is asked for, see `find`."""
     if request.name not in DATASETS and is_file(request.name):
-        return user_dataset(request)
+        return user_dataset(replace(request, obsm=()))
     if request.name not in DATASETS:
         raise unknown("data set", request.name, [*DATASETS, "a path ending in .h5ad"])
     return import_module(DATASETS[request.name]).DATASET
@@ -70,6 +73,8 @@ def load(name: str, label: str | None = None, batch: str | None = None, *, path:
 
 def loaded(request: Request, path: Path | None = None, *, silent: bool = False) -> AnnData:
     """Return the data set that is asked for, see `load`; what was recognised in a file is printed unless silent."""
+    if request.obsm:
+        return _with_vectors(request, path, silent)
     dataset = described(request)
     if dataset.name not in DATASETS:
         adata = _load_user(dataset, Path(dataset.name).stat().st_mtime_ns)
@@ -85,6 +90,23 @@ def loaded(request: Request, path: Path | None = None, *, silent: bool = False) 
 def is_cached(name: str) -> bool:
     """Return whether a data set of ``DATASETS`` can be loaded without fetching or converting anything."""
     return _kept(find(name)).exists()
+
+
+def _with_vectors(request: Request, path: Path | None, silent: bool) -> AnnData:
+    plain, found = replace(request, obsm=()), {}
+    adata = loaded(plain, path, silent=silent)
+    for name in request.obsm:
+        files = [Path(expanduser(file)) for file in (request.name, name)]
+        stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+        found[name] = _vectors(plain, name, stamps)
+        if not silent:
+            say(request.name, found[name].notes)
+    return with_vectors(adata, found)
+
+
+@lru_cache(maxsize=4)
+def _vectors(plain: Request, name: str, _stamps: tuple) -> Vectors:
+    return vectors_of(loaded(plain, silent=True), plain, name)
 
 
 def _kept(dataset: Dataset) -> Path:

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bench.core.errors import BenchError, listed
+from bench.core.places import is_checkout
 from bench.datasets import tables, twins
 from bench.datasets.load import loaded
 from bench.datasets.opened import opened
@@ -18,6 +19,7 @@ from bench.datasets.reading import LABEL, resolved, symbols
 from bench.datasets.request import Request
 from bench.datasets.splits import expand, split
 from bench.datasets.symbols import looks
+from bench.datasets.vectors import arrays
 
 LABELS = ("cell_type", "celltype", "annotation", "cell.type", "cell_label", "labels", "label", "cluster", "louvain")
 LABELS += ("leiden", "type", "class")
@@ -40,21 +42,24 @@ def lines(asked: Request) -> Iterator[tuple[str, str]]:
             yield "matrix", f"{place(name)}: {_attempt(lambda name=name: found_in(file, name).said)}"
         used, problem = _used(asked)
         yield from _genes(file, used or asked.layer or "X", asked.symbols)
-        sizes = _sizes(obs)
+        sizes, vectors = _sizes(obs), arrays(file)
     yield "columns", listed((f"{name} {n:,}" for name, n in sizes.items()), MOST) + " (values of each)"
+    yield "obsm", listed((f"{name} {shape}" for name, shape in vectors.items()), MOST)
     label = asked.label or (LABEL if LABEL in sizes else None)
     if label is None and (likely := _likely(sizes, LABELS)):
         yield "label", f"no column {LABEL!r}; {likely!r} could be it"
-        yield "next", _again(replace(asked, label=likely))
+        yield "next", _command("data", replace(asked, label=likely))
         return
     adata = None if problem else _attempt(lambda: loaded(asked, silent=True))
     if not isinstance(adata, AnnData):
         yield "problem", problem or adata
         return
-    yield from _usable(asked, adata, label, sizes)
+    yield from _usable(asked, adata, label, sizes, vectors)
 
 
-def _usable(asked: Request, adata: AnnData, label: str, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
+def _usable(
+    asked: Request, adata: AnnData, label: str, sizes: dict[str, int], vectors: dict[str, str]
+) -> Iterator[tuple[str, str]]:
     """Yield what a data set that keeps the contract allows."""
     about, counts = adata.uns["bench"], adata.obs["cell_type"].value_counts()
     yield "used", f"{place(about['layer'])} as {about['values']}, symbols of {about['symbols']}, label {label}"
@@ -69,9 +74,14 @@ def _usable(asked: Request, adata: AnnData, label: str, sizes: dict[str, int]) -
     for note in [*about["notes"], *twins.warnings(adata, names[:MOST])]:
         yield "note", note
     if not names:
-        yield "next", "leave those types out, or name a batch to hold out: " + _again(asked)
+        yield "next", "leave those types out, or name a batch to hold out: " + _command("data", asked)
     else:
+        if not is_checkout():  # what needs no chapters comes first
+            yield "next", _command("split", asked) + " --out splits.csv"
         yield "next", _run(asked)
+        if widest := _widest(vectors):
+            models = json.dumps(["l1_logistic", f"embedding@{widest}"], ensure_ascii=False)
+            yield "next", f"{_run(asked)} -p models {shlex.quote(models)}"
         if batch and len(names) == 1:
             yield "next", f"{_run(replace(asked, batch=batch), 'new_donors')} -p split 'held_out:*'"
 
@@ -145,12 +155,20 @@ def _likely(sizes: dict[str, int], wanted: tuple[str, ...]) -> str | None:
     return next(iter(exact + [name for want in wanted for name in several if want in name.lower()]), None)
 
 
-def _again(asked: Request) -> str:
-    return f"bench data {shlex.quote(asked.name)} " + " ".join(_given(asked, "--"))
+def _widest(vectors: dict[str, str]) -> str | None:
+    """Return the array of obsm with most dimensions; pictures of cells have two."""
+    matrices = {name: shape.split(" x ") for name, shape in vectors.items()}
+    sizes = {name: int(of[1].replace(",", "")) for name, of in matrices.items() if len(of) == 2}
+    return max(sizes, key=sizes.get, default=None)
+
+
+def _command(name: str, asked: Request) -> str:
+    return " ".join([f"bench {name} {shlex.quote(asked.name)}", *_given(asked, "--")])
 
 
 def _run(asked: Request, chapter: str = "few_shot_pbmc") -> str:
-    return " ".join([f"bench run {chapter} -p dataset {shlex.quote(asked.name)}", *_given(asked, "-p ")])
+    where = "" if is_checkout() else "in a clone of the project: "
+    return " ".join([f"{where}bench run {chapter} -p dataset {shlex.quote(asked.name)}", *_given(asked, "-p ")])
 
 
 def _given(asked: Request, dash: str) -> list[str]:

@@ -22,9 +22,11 @@ class Request:
     symbols: str | None = None  # column of var with the gene symbols; None: var_names, or a usual column
     drop: tuple[str, ...] = ()  # cell types left out
     least_types: int = 2  # that it must have: 1 where its cells are scored alone, 0 for cells without labels
+    obsm: tuple[str, ...] = ()  # vectors of cells: keys of the file's obsm or files, see bench.datasets.vectors
 
     def __post_init__(self):
         object.__setattr__(self, "name", expanduser(self.name))
+        object.__setattr__(self, "obsm", (self.obsm,) if isinstance(self.obsm, str) else tuple(self.obsm))
 
     def reading(self, adata: AnnData) -> dict[str, str]:
         """Return the columns of a record that say how the data were read, as `bench.protocol.columns` has them.

@@ -63,8 +63,8 @@ def predictions_of(
     label = said.predicted
     if own is not Annotator.predict:  # else the model would infer twice
         label = labels(ask("predict", model.predict, cells), said.classes, cells.obs_names)
-    rejected = _rejected(label, getattr(model, "rejects", ()), types)
-    said = replace(said, predicted=np.where(rejected, ABSTAINED, label))
+    abstains = rejected(label, getattr(model, "rejects", ()), types)
+    said = replace(said, predicted=np.where(abstains, ABSTAINED, label))
     _check_named_alike(said, types)
     return said
 
@@ -72,11 +72,11 @@ def predictions_of(
 def remarks(said: Predictions) -> list[str]:
     """Return sentences on what a reader of the scores should know of the answers behind them."""
     notes, n = [], len(said.truth)
-    if rejected := int(said.abstained.sum()):
-        notes.append(f"{rejected} of {n} cells are given no type; they are wrong in accuracy and recall")
+    if n_rejected := int(said.abstained.sum()):
+        notes.append(f"{n_rejected} of {n} cells are given no type; they are wrong in accuracy and recall")
     if share := contradicted(said):
         notes.append(f"predict and predict_proba disagree in {round(share * n)} of {n} cells; the labels are predict's")
-    if len(said.labels) and rejected < n and not set(said.predicted) & set(said.labels):
+    if len(said.labels) and n_rejected < n and not set(said.predicted) & set(said.labels):
         notes.append("none of the predicted types occurs among the scored cells")
     return notes
 
@@ -188,7 +188,7 @@ def _places(said: pd.Index, wanted: Sequence[str], side: str, what: str, remedy:
     )
 
 
-def _rejected(said: np.ndarray, own: str | Sequence[str], types: Sequence[str]) -> np.ndarray:
+def rejected(said: np.ndarray, own: str | Sequence[str], types: Sequence[str]) -> np.ndarray:
     """Return which labels mean that a cell is given no type, shape (n_cells,)."""
     own, known = {own} if isinstance(own, str) else set(map(str, own or ())), set(map(str, types))
     usual = REJECTIONS - {name.casefold() for name in known}

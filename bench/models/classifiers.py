@@ -32,6 +32,10 @@ class ClassifierConfig:
     folds: int = added(L1LogisticConfig().folds)  # of the cross-validation that chooses C
     n_neighbors: int = added(15)  # that vote, each with one voice
 
+    def __post_init__(self):
+        if self.classifier not in CLASSIFIERS:
+            raise unknown("classifier", self.classifier, CLASSIFIERS)
+
 
 class Classifier(Protocol):
     """What `fitted` returns."""
@@ -60,10 +64,8 @@ def fitted(X: np.ndarray, y: np.ndarray, config: ClassifierConfig, seed: int) ->
     Raises
     ------
     BenchError
-        If there is no classifier of that name, or too few cells for the folds.
+        If there are too few cells for the folds.
     """
-    if config.classifier not in CLASSIFIERS:
-        raise unknown("classifier", config.classifier, CLASSIFIERS)
     return CLASSIFIERS[config.classifier](X, y, config, seed)
 
 

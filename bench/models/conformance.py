@@ -11,7 +11,7 @@ from bench.core.settings import parse
 from bench.models.answers import remarks
 from bench.models.candidate import Candidate
 from bench.models.contract import labels_of
-from bench.models.registry import Spec, create, describe
+from bench.models.registry import Spec, create, declared, describe
 from bench.statistics.metrics import accuracy
 from bench.weights import resolve
 
@@ -39,7 +39,7 @@ def seed(candidate: Candidate) -> None:
     again = candidate.probabilities(candidate.fit(candidate.train.copy()))
     if (off := np.abs(again - first).max()) > candidate.tolerance:
         raise BenchError(f"Two fits with seed=0 differ by {off:.2g}; draw everything from the seed.")
-    if not getattr(candidate.fitted, "stochastic", True):
+    if not declared(candidate.fitted, getattr(candidate.fitted, "variant", None), "stochastic", True):
         other = candidate.probabilities(candidate.fit(candidate.train.copy(), seed=1))
         if (other.argmax(axis=1) != first.argmax(axis=1)).any():
             raise BenchError("stochastic is False, but another seed gives other labels; leave stochastic at True.")
@@ -209,6 +209,7 @@ def _untouched(verb: str, now: AnnData, before: AnnData) -> None:
     parts = {f"X.{part}": (getattr(now.X, part), getattr(before.X, part)) for part in ("data", "indices", "indptr")}
     changed = [name for name, pair in parts.items() if not np.array_equal(*pair)]
     changed += [part for part in ("obs", "var") if not getattr(now, part).equals(getattr(before, part))]
+    changed += [f"obsm[{name!r}]" for name in before.obsm if not np.array_equal(now.obsm[name], before.obsm[name])]
     changed += ["uns"] if now.uns.get("bench") != before.uns.get("bench") else []
     if changed:
         raise BenchError(f"{verb} changed {', '.join(changed)} of the cells it was given; work on a copy.")

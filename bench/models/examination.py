@@ -78,4 +78,7 @@ def _candidate(model: str, settings: tuple, source: tuple) -> Any:
     from bench.models.conformance import specified
 
     spec = specified(model, dict(settings))
-    return Candidate(partial(create, spec), *sample.sides(load(**dict(source))))
+    cells = load(**dict(source), obsm=spec.vectors)
+    if spec.is_pretrained:  # a model refuses to be scored on cells that its weights have seen
+        cells = sample.unseen(cells, spec.weights)
+    return Candidate(partial(create, spec), *sample.sides(cells))

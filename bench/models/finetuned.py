@@ -1,11 +1,12 @@
-"""What fine-tuned networks share: which cells choose the epoch, class weights, training and prediction.
+"""What annotators by a network share: which cells choose the epoch, class weights, training, prediction and probes.
 
 Recipe ``published`` does what the paper's scripts do, which look at scored cells: they choose the epoch on them and
 count them in the class weights.  Given no scored cells it keeps the last epoch.  Recipe ``clean`` splits validation
-cells off the training cells, and counts training cells alone.
+cells off the training cells, and counts training cells alone.  Probes (`bench.models.probe`) have neither.
 """
 
-from typing import Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,22 +17,39 @@ from torch import nn
 
 from bench.core.errors import BenchError, unknown
 from bench.datasets.names import overlap
-from bench.models.contract import Annotator, labels_of
+from bench.models import probe
+from bench.models.classifiers import fitted
+from bench.models.contract import Annotator, labels_of, without_labels
 from bench.training.device import device_of
-from bench.training.finetune import finetune, predict
+from bench.training.finetune import finetune, over_cells, predict
 from bench.training.labelled import Cells
 from bench.training.schedule import History, Schedule
 from bench.weights import Checkpoint
+from bench.weights.seen import seen_by
 
 CLASS_WEIGHTS = ("inverse", "none")
 
 
 class FineTuned(Annotator):
-    """Annotator that fine-tunes a network; a model gives tokens, a network with a fresh head, and a schedule."""
+    """Annotator that fine-tunes a network; a model gives tokens, a network with a fresh head, and a schedule.
+
+    For probes it lists ``probe.PROBES`` among its variants, derives its ``Config`` from `ClassifierConfig`, and gives
+    `begin`, `untrained` and an ``embed`` that returns `vectors`.
+    """
 
     recipes = ("published", "clean")
     leaking_recipes = ("published",)
+    variant_declares = probe.DECLARES
     inputs = Cells  # how `tokens` of cells go into the network
+    alone: ClassVar[dict[str, Any]] = {}  # settings by which what a network gives for a cell depends on no other one
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether a prediction depends on the other cells of its batch."""
+        return any(getattr(self.config, name) != value for name, value in self.alone.items())
+
+    def begin(self, cells: AnnData, seed: int) -> None:
+        """Read the weights, and look for their genes among those of cells, before anything is built."""
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return (n_cells, n_genes) token ids."""
@@ -45,6 +63,10 @@ class FineTuned(Annotator):
         """Return cells as the network that was built takes them: what is the same in every epoch may be done once."""
         return cells
 
+    def untrained(self, seed: int) -> nn.Module:
+        """Return the network with the weights that the variant begins with, and no head."""
+        raise NotImplementedError
+
     def build(self, n_classes: int, seed: int) -> nn.Module:
         """Return the network with a fresh head; what shall be trained requires a gradient."""
         raise NotImplementedError
@@ -54,14 +76,17 @@ class FineTuned(Annotator):
         raise NotImplementedError
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
-        """Fine-tune; after a Ctrl-C the model predicts with its best epoch so far.
+        """Fine-tune, or fit a probe; after a Ctrl-C the model predicts with its best epoch so far.
 
         Raises
         ------
         BenchError
             If the weights do not fit, the device is not there, or the loss is not finite.
         """
+        if self.variant in probe.PROBES:
+            return self._fit_probe(train, seed)
         device = device_of(self.device)
+        self.begin(train, seed)
         self.classes_, labels = np.unique(labels_of(train), return_inverse=True)
         cells, scored = self.cells(train, labels), None
         if self.recipe not in self.leaking_recipes:
@@ -80,8 +105,40 @@ class FineTuned(Annotator):
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities; cells are taken in their order, a batch at a time."""
+        """Return (n_cells, n_classes) probabilities; cells are taken in their order, a batch at a time.
+
+        Raises
+        ------
+        BenchError
+            If the variant is pretrained, and some of the cells were pretrained on.
+        """
+        if self.variant in probe.PROBES:
+            return self.classifier_.predict_proba(self.embed(cells))
         return predict(self.network_, self.prepared(self.cells(cells)), self.schedule()).double().softmax(1).numpy()
+
+    def with_network(self, cells: AnnData, seed: int) -> Self:
+        """Put the network in place as a probe reads it, for data sets with the genes of these cells."""
+        probe.check_alone(self, self.alone)
+        self.begin(cells, seed)
+        self.network_ = self.untrained(seed).to(device_of(self.device))
+        return self
+
+    def _fit_probe(self, train: AnnData, seed: int) -> Self:
+        found = self.with_network(train, seed).embed(without_labels(train))  # as it is embedded where it is scored
+        self.classifier_ = fitted(found, labels_of(train), self.config, probe.SEED)
+        self.classes_ = self.classifier_.classes_
+        return self
+
+    def vectors(self, cells: AnnData, embed: Callable, n_dimensions: int) -> np.ndarray:
+        """Return what a function of the network's inputs gives for cells, (n_cells, n_dimensions); a probe's is kept.
+
+        What depends on more than the cell is refused before, see `alone`.
+        """
+        given, schedule = self.cells(cells), self.schedule()
+        if self.variant not in probe.PROBES:
+            return over_cells(self.network_, embed, given, schedule).numpy()
+        version = probe.version_of(self)
+        return probe.embeddings(self.network_, embed, n_dimensions, given, schedule, version=version)
 
     def split(self, cells: Cells, seed: int) -> tuple[Cells, Cells | None]:
         """Return the cells to train on and those to choose the epoch on."""
@@ -149,11 +206,9 @@ def told(checkpoint: Checkpoint, key: str, family: str, option: str = "") -> str
 
 def refuse_pretrained_cells(checkpoint: Checkpoint, cells: AnnData) -> None:
     """Raise a BenchError if the weights were pretrained on some of these cells, as in-project weights can tell."""
-    seen = checkpoint.path.with_suffix(".cells.npy")
-    if seen.is_file():
-        ids = np.load(seen, mmap_mode="r", allow_pickle=False)
-        if n := overlap(ids, cells.uns["bench"]["name"], cells.obs_names):
-            raise BenchError(
-                f"{n} of the {cells.n_obs} cells to score were pretrained on ({seen.name}); pretrain without them, "
-                "or score other cells."
-            )
+    seen = seen_by(checkpoint.path)
+    if seen is not None and (n := overlap(seen, cells.uns["bench"]["name"], cells.obs_names)):
+        raise BenchError(
+            f"{n} of the {cells.n_obs} cells to score were pretrained on ({checkpoint.path.stem}.cells.npy); pretrain "
+            "without them, or score other cells."
+        )

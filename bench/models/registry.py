@@ -3,25 +3,45 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from os.path import expanduser
 from typing import Any
 
 from bench.core.errors import BenchError, unknown
 from bench.core.families import families, ours
 from bench.core.settings import as_type
+from bench.datasets.vector_files import short
 from bench.models.importing import class_of
 
-BASELINES = {
+CONTROLS = {
     "majority": "bench.models.baselines.controls:Majority",
     "random": "bench.models.baselines.controls:Random",
     "shuffled_labels": "bench.models.baselines.controls:ShuffledLabels",
+}
+BASELINES = {
     "l1_logistic": "bench.models.baselines.l1_logistic:L1Logistic",
     "knn": "bench.models.baselines.knn:KNN",
     "nearest_centroid": "bench.models.baselines.nearest_centroid:NearestCentroid",
+    "l2_logistic": "bench.models.baselines.l2_logistic:L2Logistic",
+    "linear_svm": "bench.models.baselines.linear_svm:LinearSVM",
+    "shrinkage_lda": "bench.models.baselines.shrinkage_lda:ShrinkageLDA",
+    "pca_logistic": "bench.models.baselines.pca_logistic:PCALogistic",
+    "rank_linear": "bench.models.baselines.rank_linear:RankLinear",
+    "celltypist_recipe": "bench.models.baselines.celltypist_recipe:CellTypistRecipe",
+    "streaming_logistic": "bench.models.baselines.streaming_logistic:StreamingLogistic",
+    "boosted_trees": "bench.models.baselines.boosted_trees:BoostedTrees",
+    "mlp": "bench.models.baselines.mlp:MLP",
+    "scanvi": "bench.models.baselines.scanvi:ScANVI",
+}
+FOUNDATION = {name: path for family in ours().values() for name, path in family.annotators.items()}
+KINDS = {  # what they are -> name -> import path
+    "controls": CONTROLS,
+    "baselines": BASELINES,
+    "foundation models": FOUNDATION,
 }
 # of this project, which vouches for their versions
-MODELS = dict(BASELINES)
-for _family in ours().values():
-    MODELS |= _family.annotators
+MODELS = {name: path for models in KINDS.values() for name, path in models.items()}
+ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
+OTHERS = "of other packages"  # the kind of all others
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -38,9 +58,43 @@ class Spec:
     device: str = "cpu"
 
     @property
+    def vectors(self) -> tuple[str, ...]:
+        """Names of the vectors of cells that are read for this model alone; see `bench.datasets.vectors`."""
+        return (self.variant,) if getattr(self.cls, "needs_vectors", False) else ()
+
+    @property
+    def called(self) -> str:
+        """The variant as records have it: of a file of vectors neither the folder nor the kind of file."""
+        return short(self.variant) if self.vectors else self.variant
+
+    @property
     def sees_scored_cells(self) -> bool:
         """Whether this recipe is declared to look at the scored cells; only then is it given them in training."""
-        return self.recipe in getattr(self.cls, "leaking_recipes", ())
+        return self.recipe in declared(self.cls, self.variant, "leaking_recipes", ())
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the seed matters for more than the draw of a few-shot subset."""
+        return declared(self.cls, self.variant, "stochastic", True)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether anything goes in that was learnt from the cells that its weights were pretrained on."""
+        return bool(self.weights) and declared(self.cls, self.variant, "is_pretrained", True)
+
+
+def declared(model: Any, variant: str | None, name: str, default: Any) -> Any:
+    """Return what a model, or its class, declares of one of its variants, such as ``stochastic``.
+
+    Parameters
+    ----------
+    model, variant
+        The variant's entry in ``variant_declares`` counts before the model's attribute.
+    name, default
+        Of the attribute, and what is meant by a model that does not declare it.
+    """
+    own = getattr(model, "variant_declares", {}).get(variant, {})
+    return own[name] if name in own else getattr(model, name, default)
 
 
 def known() -> dict[str, str]:
@@ -49,7 +103,15 @@ def known() -> dict[str, str]:
 
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
-    return MODELS | {name: path for name, path in (of_families | points).items() if name not in MODELS}
+    own = MODELS | ELSEWHERE
+    return own | {name: path for name, path in (of_families | points).items() if name not in own}
+
+
+def by_kind() -> dict[str, dict[str, str]]:
+    """Return the import path of every model that has a name, by kind; those of other packages last."""
+    others = {name: path for name, path in known().items() if name not in MODELS | ELSEWHERE}
+    kinds = KINDS | {"results made elsewhere": ELSEWHERE, OTHERS: others}
+    return {kind: models for kind, models in kinds.items() if models}
 
 
 def defaults(cls: type, variant: str) -> dict[str, Any]:
@@ -79,7 +141,8 @@ def find(name: str) -> type:
     missing = [verb for verb in ("fit", "predict_proba") if not callable(getattr(model, verb, None))]
     if missing:
         raise BenchError(
-            f"Model {name!r} has no method {' and no '.join(missing)}; see chapters/audit.md for what a model promises."
+            f"Model {name!r} has no method {' and no '.join(missing)}; what a model promises is in the project's "
+            "chapters/audit.md, and printed by: python -m pydoc bench.models.contract"
         )
     return model
 
@@ -90,7 +153,8 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     Parameters
     ----------
     text
-        A name as in `find`, optionally with one of the model's variants, such as ``scbert@no_pretraining``.
+        A name as in `find`, optionally with one of the model's variants, such as ``scbert@no_pretraining``, or with
+        vectors, such as ``embedding@X_pca``; whether these are there is for `bench.datasets.vectors` to say.
     overrides
         Hyper-parameters by name, and ``recipe``, ``weights`` or ``device``.
 
@@ -104,7 +168,10 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
     cls, overrides = find(name), dict(overrides or {})
     given = {key: overrides.pop(key, None) for key in OPTIONS}
     options = {key: value for key, value in given.items() if value is not None}
-    variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
+    if getattr(cls, "needs_vectors", False):
+        variant = expanduser(variant)
+    else:
+        variant = _one_of(f"variant of {name}", variant, getattr(cls, "variants", ("default",)))
     hyperparameters = defaults(cls, variant)
     for key, value in overrides.items():
         if key not in hyperparameters:
@@ -117,6 +184,7 @@ def describe(text: str, overrides: dict[str, Any] | None = None) -> Spec:
             f"bench check takes -p {needed[0]} VALUE, "
             f'bench run -p overrides \'{{"{text}": {{"{needed[0]}": VALUE}}}}\'.'
         )
+    _check_config(cls, hyperparameters)
     recipe = _one_of(f"recipe of {name}", options.pop("recipe", ""), getattr(cls, "recipes", ("default",)))
     return Spec(name, cls, variant, recipe, hyperparameters, **options)
 
@@ -133,6 +201,13 @@ def create(spec: Spec):
     if is_dataclass(config):
         return spec.cls(config(**spec.hyperparameters), **options)
     return spec.cls(**spec.hyperparameters, **options)
+
+
+def _check_config(cls: type, hyperparameters: dict[str, Any]) -> None:
+    """Let a configuration of this project say what is wrong with its values before anything runs."""
+    config = getattr(cls, "Config", None)
+    if is_dataclass(config) and config.__module__.startswith(f"{__name__.partition('.')[0]}."):
+        config(**hyperparameters)
 
 
 def _one_of(kind: str, name: str, valid: str | tuple[str, ...]) -> str:

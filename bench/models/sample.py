@@ -5,7 +5,9 @@ import pandas as pd
 from anndata import AnnData
 
 from bench.datasets.contract import Dataset, check
+from bench.datasets.names import cell_ids, hidden_names
 from bench.preprocess import features
+from bench.weights.seen import seen_by
 
 N_TYPES, N_CELLS, N_GENES = 8, 30, 500  # types, cells of each type, genes
 
@@ -29,6 +31,15 @@ def sides(adata: AnnData, *, seed: int = 0) -> tuple[AnnData, AnnData]:
     variance = features(adata[np.concatenate([train, scored])].copy()).toarray().var(axis=0)
     genes = np.sort(np.argsort(-variance, kind="stable")[:N_GENES])
     return tuple(adata[rng.permutation(rows)][:, genes].copy() for rows in (train, scored))
+
+
+def unseen(adata: AnnData, weights: str) -> AnnData:
+    """Return the cells that weights were not pretrained on, as in-project ones can tell; all if none would be left."""
+    seen = seen_by(weights)
+    if seen is None:
+        return adata
+    new = ~np.isin(cell_ids(adata.uns["bench"]["name"], hidden_names(adata.obs_names)), seen)
+    return adata[new].copy() if new.any() else adata
 
 
 def drawn(*, seed: int = 0) -> AnnData:

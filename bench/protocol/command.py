@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from bench.core.errors import BenchError
+from bench.core.places import is_checkout, to_run
 
 
 @click.command()
@@ -35,7 +36,8 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
     for trial in trials[trials["status"] != "ok"].itertuples():
         what = f"{trial.experiment} {trial.model} on {trial.dataset}, fraction {trial.fraction:g}, seed {trial.seed:g}"
         click.echo(f"{what}: {trial.status}")
-    click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says; committed ones: chapters/results")
+    committed = "; committed ones: chapters/results" if is_checkout() else ""
+    click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says{committed}")
 
 
 @click.command()
@@ -76,9 +78,10 @@ def _list_predictions() -> None:
 
     found = labels.trials()
     if found.empty:
-        raise BenchError("No trial has predictions yet; run a chapter, such as: bench run few_shot_pbmc")
+        raise BenchError(f"No trial has predictions yet; run a chapter, such as: {to_run('few_shot_pbmc')}")
     if (own := found["origin"] == "own").any():  # hundreds of committed ones would hide them
-        click.echo(f"{(~own).sum()} committed trials have predictions, too; yours:", err=True)
+        if is_checkout():
+            click.echo(f"{(~own).sum()} committed trials have predictions, too; yours:", err=True)
         found = found[own]
     shown = found[labels.SHOWN].assign(accuracy=found["accuracy"].map("{:.3f}".format).replace("nan", "–"))
     click.echo(shown.replace("", "–").to_string(index=False))

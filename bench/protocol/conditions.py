@@ -12,6 +12,7 @@ from bench.datasets.sources import sha256_of
 from bench.models.registry import MODELS, Spec
 from bench.preprocess import Genes
 from bench.protocol.columns import yes_no
+from bench.weights.seen import seen_by
 
 
 def conditions(model: Any, spec: Spec, train: AnnData, scored: AnnData) -> dict[str, Any]:
@@ -26,12 +27,14 @@ def conditions(model: Any, spec: Spec, train: AnnData, scored: AnnData) -> dict[
     scored
         The cells that it predicted, as it saw them.
     """
-    return {
+    told = {
         "weights": getattr(model, "audit_", ""),
         "weights_sha256": hash_of(spec.weights),
         "pretrained_on_scored_cells": _seen(spec, scored),
-        **_genes(model, train),
     }
+    for vectors in map(train.uns["bench"].get("obsm", {}).get, spec.vectors):
+        told |= {"weights": vectors["about"], "weights_sha256": vectors["sha256"]}
+    return told | _genes(model, train)
 
 
 def _genes(model: Any, train: AnnData) -> dict[str, float]:
@@ -47,14 +50,15 @@ def _genes(model: Any, train: AnnData) -> dict[str, float]:
 
 
 def _seen(spec: Spec, scored: AnnData) -> str:
-    """Say whether the weights have seen scored cells, as those that were made in this project can tell."""
+    """Say whether weights have seen scored cells, as those made in this project can tell, or the user of vectors."""
+    if spec.vectors:
+        return spec.hyperparameters.get("seen", "unknown")
     if not spec.weights:
         return "no" if spec.name in MODELS else "unknown"  # a model from outside may carry weights of its own
-    identifiers = Path(spec.weights).with_suffix(".cells.npy")
-    if not identifiers.is_file():
-        return "unknown"
-    ids = np.load(identifiers, mmap_mode="r", allow_pickle=False)
-    return yes_no(overlap(ids, scored.uns["bench"]["name"], scored.obs_names) > 0)
+    if not spec.is_pretrained:
+        return "no"
+    ids = seen_by(spec.weights)
+    return "unknown" if ids is None else yes_no(overlap(ids, scored.uns["bench"]["name"], scored.obs_names) > 0)
 
 
 def hash_of(weights: Path | str | None) -> str:

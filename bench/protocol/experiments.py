@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError, unknown
+from bench.core.places import to_run
 from bench.core.provenance import commit, versions
 from bench.datasets import Request, described, loaded
 from bench.datasets.splits import split
@@ -137,7 +138,7 @@ def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
     if not (table["tier"] == tier).any() and not is_planning():
         raise BenchError(
             f"Nothing is recorded for {experiment} at tier {tier!r}. "
-            f"Make the records with: bench run chapters/{experiment}.md -p tier {tier}"
+            f"Make the records with: {to_run(experiment, f'-p tier {tier}')}"
         )
     return _scored(table)
 

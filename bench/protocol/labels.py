@@ -61,16 +61,20 @@ def labels_of(trial: pd.Series, *, probabilities: bool = False) -> pd.DataFrame:
 
     Returns
     -------
-    Columns ``cell``, ``predicted``, ``confidence`` (0-1) and, where it is known, ``truth``; where names of cells repeat
-    in the file also ``unique_cell``.  Probabilities have three digits: they are kept in half precision.
+    Columns ``cell``, ``predicted``, ``confidence`` (0-1) and ``truth``, the latter two where they are known; where names
+    of cells repeat in the file also ``unique_cell``.  Probabilities have three digits: they are kept in half precision.
     """
     place = trial["experiment"], trial["tier"], trial["key"]
     (cells, said), names = records.read_predictions(*place), records.names_of_cells(*place)
-    table = pd.DataFrame({"cell": names, "predicted": said.predicted, "confidence": confidence(said)[0]})
+    table = pd.DataFrame({"cell": names, "predicted": said.predicted})
+    if said.probabilities is not None:
+        table["confidence"] = confidence(said)[0]
     if len(said.labels):
         table["truth"] = said.truth
     if (names != cells).any():
         table["unique_cell"] = cells
+    if probabilities and said.probabilities is None:
+        raise BenchError(f"Trial {trial['key']} was recorded from labels alone; leave --probabilities out.")
     if probabilities:
         columns = [f"probability of {label}" for label in said.classes]
         table = table.join(pd.DataFrame(said.probabilities, columns=columns))
@@ -83,20 +87,25 @@ def as_csv(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").encode()
 
 
-def write(content: bytes, path: Path, *, overwrite: bool) -> None:
-    """Write a file, whole or not at all.
-
-    Raises
-    ------
-    BenchError
-        If it is there already and may not be overwritten, or cannot be written.
-    """
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise a BenchError if a file cannot be there, or is there already and may not be overwritten."""
     if path.is_dir():
         raise BenchError(f"{path} is a folder; name a file in it, such as {path / 'labels.csv'}.")
     if not path.parent.is_dir():
         raise BenchError(f"{path.parent} is no folder; make it first, or name another file with --out.")
     if path.exists() and not overwrite:
         raise BenchError(f"{path} exists and stays as it is; name another file, or add --overwrite.")
+
+
+def write(content: bytes, path: Path, *, overwrite: bool) -> None:
+    """Write a file, whole or not at all.
+
+    Raises
+    ------
+    BenchError
+        If it cannot be written, see `check_free`.
+    """
+    check_free(path, overwrite=overwrite)
     try:
         atomic.write(path, lambda file: file.write(content), replace=overwrite)
     except BenchError as error:  # its advice is on results

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.core.atomic import cannot_write, check_writable
 from bench.core.errors import BenchError, Faults, listed, unknown
-from bench.core.places import ROOT
+from bench.core.places import ROOT, is_checkout, needs_a_clone
 from bench.protocol.place import notebooks_folder
 from bench.protocol.planning import LEFT_OUT, planning
 
@@ -28,13 +28,15 @@ def find(name: str) -> Path:
     Raises
     ------
     BenchError
-        If there is no such chapter, or it is no MyST text.
+        If there is no such chapter, or it is no MyST text; or if the package is installed without chapters.
     """
     path, known = Path(name).expanduser(), chapters()
     if path.suffix == ".md" and path.is_file():
         return path
     if path.suffix == ".ipynb":
         raise BenchError(f"{name} is a notebook, a chapter is text: jupytext --to md:myst {name}, then bench run .md")
+    if not is_checkout():
+        raise needs_a_clone(f"No file {name}, and chapters need" if path.suffix else "Chapters need")
     if len(path.parts) > 1 and path.parts[-2] != "chapters":
         raise BenchError(f"No file {name}; chapters go by their names, such as {listed(known, most=3)}.")
     if path.stem not in known:

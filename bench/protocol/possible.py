@@ -10,6 +10,7 @@ from anndata import AnnData
 from bench import weights
 from bench.core.errors import BenchError, Faults, listed
 from bench.datasets.splits import expand, split, subset
+from bench.models.contract import Annotator
 from bench.models.registry import MODELS, Spec
 from bench.protocol.planning import is_planning
 
@@ -17,7 +18,9 @@ MOST = 1.1  # a share that is drawn this many times too large is said
 
 
 def check_model(spec: Spec) -> None:
-    """Raise a BenchError if a model's device is not here, or the file of its weights; nothing is fetched or made."""
+    """Raise a BenchError if a model's packages, device or file of weights are not here; nothing is fetched or made."""
+    if issubclass(spec.cls, Annotator):
+        spec.cls.check_installed()
     if spec.device not in ("cpu", "auto"):
         from bench.training.device import device_of  # torch only now
 

@@ -25,10 +25,12 @@ def save(file: IO[bytes], cells: np.ndarray, predictions: Predictions, names: np
         Of the cells as their data has them, where those repeat.
     """
     labels, truth = np.unique(predictions.truth, return_inverse=True)
-    batch = {} if names is None or (names == cells).all() else {"names": names}
+    more = {} if names is None or (names == cells).all() else {"names": names}
+    if predictions.probabilities is not None:  # labels alone come from some tools
+        more["probabilities"] = predictions.probabilities.astype(np.float16)
     if predictions.batch is not None:
-        batch["batches"], codes = np.unique(predictions.batch, return_inverse=True)
-        batch["batch"] = codes.astype(np.int16)
+        more["batches"], codes = np.unique(predictions.batch, return_inverse=True)
+        more["batch"] = codes.astype(np.int16)
     np.savez_compressed(
         file,
         cells=cells.astype(str),
@@ -36,8 +38,7 @@ def save(file: IO[bytes], cells: np.ndarray, predictions: Predictions, names: np
         classes=predictions.classes,
         truth=truth.astype(np.int16),
         predicted=predictions.columns.astype(np.int16),
-        probabilities=predictions.probabilities.astype(np.float16),
-        **batch,
+        **more,
     )
 
 
@@ -50,8 +51,10 @@ def load_names(path: Path) -> np.ndarray:
 def load(path: Path) -> tuple[np.ndarray, Predictions]:
     """Return the names of the scored cells and what was predicted for them."""
     with np.load(path, allow_pickle=False) as kept:
-        classes, probabilities = kept["classes"], kept["probabilities"].astype(np.float64)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        classes, probabilities = kept["classes"], None
+        if "probabilities" in kept:
+            probabilities = kept["probabilities"].astype(np.float64)
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
         truth, predicted = kept["labels"][kept["truth"]], np.append(classes, ABSTAINED)[kept["predicted"]]
         batch = kept["batches"][kept["batch"]] if "batch" in kept else None
         return kept["cells"], Predictions(truth, probabilities, classes, predicted, batch)

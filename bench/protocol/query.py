@@ -41,7 +41,7 @@ def brought(query: AnnData, reference: AnnData) -> AnnData:
     X = align(query.X, query.var_names.tolist(), reference.var_names.tolist())
     X.sort_indices()
     obs = query.obs.assign(cell_type=types_of(query, reference)) if is_labelled(query) else query.obs.copy()
-    return AnnData(X, obs=obs, var=reference.var.copy(), uns=dict(query.uns))
+    return AnnData(X, obs=obs, var=reference.var.copy(), uns=dict(query.uns), obsm=dict(query.obsm))
 
 
 def measures(query: AnnData, reference: AnnData) -> dict[str, float]:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from bench.core import atomic
 from bench.core.errors import BenchError
-from bench.core.places import ROOT, is_checkout
+from bench.core.places import ROOT, is_checkout, needs_a_clone, to_run
 from bench.protocol import predicted
 from bench.protocol.columns import COLUMNS, read_csv
 from bench.protocol.place import own_file, own_files, own_folder
@@ -185,12 +185,12 @@ def commit(experiment: str, tier: str | None = None) -> Path:
     everything the committed records would be ten times as large.
     """
     if not is_checkout():
-        raise BenchError("Records are committed in a checkout of the project, and this package is installed elsewhere.")
+        raise needs_a_clone("Committed records need")
     mine = read(experiment, committed=False)
     if tier:
         mine = mine[mine["tier"] == tier]
     if mine.empty:
-        raise BenchError(f"No own records of {experiment} to commit; make them: bench run chapters/{experiment}.md")
+        raise BenchError(f"No own records of {experiment} to commit; make them: {to_run(experiment)}")
     tables = [table for table in (mine, read(experiment, own=False)) if len(table)]
     table = _without_superseded(pd.concat(tables, ignore_index=True))
     table = table[~(table["status"].ne("ok") & table["key"].isin(table.loc[table["status"] == "ok", "key"]))]

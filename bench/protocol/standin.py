@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.core.places import ROOT
+from bench.core.places import ROOT, is_checkout, needs_a_clone
 from bench.core.settings import parse
 from bench.datasets.sources import cache_folder
 from bench.protocol import notebooks, records
@@ -53,8 +53,10 @@ def steps() -> list[Step]:
         If the file is not there, or is no list of steps.
     """
     path = ROOT / "chapters" / "standin.yml"
+    if not is_checkout():
+        raise needs_a_clone("The chapters of the stand-in tier need")
     if not path.is_file():
-        raise BenchError(f"{path} is not there: the stand-in tier runs in a checkout of the project.")
+        raise BenchError(f"{path} is not there, which says what runs in what order; get it back from git.")
     try:
         return [Step(**entry) for entry in parse(path.name, path.read_text(encoding="utf-8"))]
     except TypeError as error:
@@ -106,8 +108,9 @@ def run(say: Callable[[str], None]) -> None:
     BenchError
         If results cannot be written, or weights or data cannot be had.  A trial that fails is a record.
     """
+    order = steps()
     records.check_writable()
-    for number, step in enumerate(steps(), start=1):
+    for number, step in enumerate(order, start=1):
         to_do = left(step, recorded())
         if _taken_over(to_do):
             to_do = left(step, recorded())

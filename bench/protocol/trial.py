@@ -35,6 +35,7 @@ class Trial:
     seed: int
     protocol: str  # of the project and of the model; for a model from outside, of what it imports
     query_hash: str = added("")  # of the checked content of other data that are scored, in the place of a split
+    predictions_hash: str = added("")  # of what another tool has predicted; empty for models that run here
 
     @property
     def key(self) -> str:
@@ -92,7 +93,7 @@ def here(spec: Spec, tier: str) -> Spec:
 def of_model(spec: Spec) -> dict[str, str]:
     """Return the fields of a trial that are a model's."""
     weights_hash = weights.identity_of(spec.weights) if spec.weights else ""
-    fields = {"model": spec.name, "variant": spec.variant, "recipe": spec.recipe, "weights_hash": weights_hash}
+    fields = {"model": spec.name, "variant": spec.called, "recipe": spec.recipe, "weights_hash": weights_hash}
     settings = settled(spec.hyperparameters, getattr(spec.cls, "Config", None))
     if is_ours(spec):
         version = spec.cls.protocol

@@ -17,6 +17,7 @@ from bench.datasets.splits import SUBSETS, check_name
 from bench.datasets.twins import warnings
 from bench.models import describe
 from bench.models.registry import Spec
+from bench.protocol.given import Given, given, undeclared
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
 from bench.protocol.planning import LEFT_OUT, is_planning
@@ -111,13 +112,15 @@ class Grid:
         """
         faults = Faults()
         specs = self._specs(faults)
-        data = [self._data(name, faults) for name in self.dataset]
-        if is_planning() or not specs or not any(found.choices for found in filter(None, data)):
+        data = [self._data(name, specs, faults) for name in self.dataset]
+        data = [found for found in data if found and found.choices]
+        left = [spec for spec in specs if any((spec.name, spec.variant) in found.given for found in data)]
+        if is_planning() or not left:
             faults.raised()
         self._say(faults)
-        ready = specs if is_planning() else self._ready(specs)
+        ready = left if is_planning() else self._ready(left)
         models = [(spec, of_model(spec)) for spec in ready]
-        tasks = [task for found in filter(None, data) for task in self._of_data(found, models)]
+        tasks = [task for found in data for task in self._of_data(found, models)]
         return list({task.trial.key: task for task in tasks}.values())  # what is asked for twice is run once
 
     def _say(self, faults: Faults) -> None:
@@ -145,12 +148,14 @@ class Grid:
         if not ready:
             faults.raised()
         self._say(faults)
+        for sentence in dict.fromkeys(filter(None, map(undeclared, ready))):
+            print(sentence, file=sys.stderr)
         return ready
 
     def _request(self, name: str) -> Request:
         return Request(name, self.label, self.batch, self.layer, self.symbols, tuple(self.drop))
 
-    def _data(self, name: str, faults: Faults) -> "_Data | None":
+    def _data(self, name: str, specs: list[Spec], faults: Faults) -> "_Data | None":
         """Return a data set with what can be run on it, or nothing where it cannot be read."""
         request, where = self._request(name), Path(name).name
         with faults.noted(where):
@@ -170,19 +175,31 @@ class Grid:
                 if draws.possible(fraction, split, train, faults)
             ]
             reading = pair.reference.reading(adata) | pair.columns
-            return _Data(pair, adata.uns["bench"]["hash"], reading, choices)
+            ways = self._given(where, specs, pair, {split for _, split in choices}, faults) if choices else {}
+            return _Data(pair, adata.uns["bench"]["hash"], reading, choices, ways)
         return None
 
+    def _given(
+        self, where: str, specs: list[Spec], pair: Pair, splits: set[str], faults: Faults
+    ) -> dict[tuple[str, str], Given]:
+        """Return how a data set is read for each model; one whose vectors it has not is left out."""
+        found = {}
+        for spec in specs:
+            with faults.noted(where):
+                found[spec.name, spec.variant] = given(spec, pair, splits)
+        return found
+
     def _of_data(self, data: "_Data", models: list[tuple[Spec, dict[str, str]]]) -> Iterator[Task]:
-        for (fraction, split), (spec, model) in product(data.choices, models):
+        models = [(*one, data.given[name]) for one in models if (name := (one[0].name, one[0].variant)) in data.given]
+        for (fraction, split), (spec, model, way) in product(data.choices, models):
             pair = data.pair
             shared = (Path(pair.reference.name).name, data.hash, split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
-            once = fraction == 1 and not getattr(spec.cls, "stochastic", True)
+            once = fraction == 1 and not spec.is_stochastic
             for seed in self.seeds[:1] if once else self.seeds:
                 drawn = {"fraction": float(fraction), "seed": int(seed), "query_hash": pair.query_hash}
-                trial = Trial(*shared, **model, **drawn)
-                yield Task(trial, self.experiment, self.tier, pair.reference, spec, data.reading, pair.query)
+                trial = Trial(*shared, **model | way.fields, **drawn)
+                yield Task(trial, self.experiment, self.tier, way.source, spec, data.reading, way.query)
 
 
 @dataclass(frozen=True)
@@ -193,6 +210,7 @@ class _Data:
     hash: str
     reading: dict[str, str]
     choices: list[tuple[float, str]]  # share of the training cells, split
+    given: dict[tuple[str, str], Given]  # by model and variant; those that can run on it
 
 
 _OF_FILES = ("label", "batch", "layer", "symbols")

@@ -90,7 +90,13 @@ def confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Return the probability of the predicted type, 0-1, and whether it is right, both of shape (n_cells,).
 
     A cell without a predicted type has 0 and is not right: it claims nothing, and adds nothing to a calibration error.
+
+    Raises
+    ------
+    BenchError
+        If labels alone are known.
     """
+    _demand_probabilities(predictions)
     sure = predictions.probabilities[np.arange(len(predictions.truth)), predictions.columns]
     return np.where(predictions.abstained, 0.0, sure), predictions.predicted == predictions.truth
 
@@ -105,6 +111,7 @@ def ece(predictions: Predictions) -> float:
 
 def brier(predictions: Predictions) -> float:
     """Return the mean squared error summed over classes, 0-2; a true type the model lacks has probability 0."""
+    _demand_probabilities(predictions)
     hit = predictions.truth[:, None] == predictions.classes  # (n_cells, n_classes)
     squares = ((predictions.probabilities - hit) ** 2).sum(axis=1)
     return float(np.mean(squares + ~hit.any(axis=1)))
@@ -130,6 +137,11 @@ def contradicted(predictions: Predictions) -> float:
     return float((lower & ~predictions.abstained).mean())
 
 
+def _demand_probabilities(predictions: Predictions) -> None:
+    if predictions.probabilities is None:
+        raise BenchError("Labels alone are known here; confidence and calibration need the probability of each type.")
+
+
 @dataclass(frozen=True)
 class Metric:
     """One score: its function, which direction is better, one line for the reader.
@@ -142,6 +154,7 @@ class Metric:
     description: str
     hard: bool = False  # defined only where a pair of hard types is given and present
     notable: bool = False  # zero for nearly every model, and recorded only where it is not
+    of_probabilities: bool = False  # not defined where labels alone are known
 
 
 METRICS = {
@@ -154,14 +167,22 @@ METRICS = {
     "support": Metric(support, "none", "test cells of one type"),
     "hard_accuracy": Metric(hard_accuracy, "higher", "accuracy over the cells of the two hard types", hard=True),
     "hard_f1": Metric(hard_f1, "higher", "mean F1 of the two hard types over all test cells", hard=True),
-    "ece": Metric(ece, "lower", "gap between confidence and accuracy of the predicted type, 15 bins"),
-    "brier": Metric(brier, "lower", "squared error of the probabilities summed over classes, 0-2"),
+    "ece": Metric(
+        ece, "lower", "gap between confidence and accuracy of the predicted type, 15 bins", of_probabilities=True
+    ),
+    "brier": Metric(
+        brier, "lower", "squared error of the probabilities summed over classes, 0-2", of_probabilities=True
+    ),
     "predicted_types": Metric(predicted_types, "none", "different types predicted; 1 for a constant prediction"),
     "abstained": Metric(
         abstained, "none", "share of test cells that the model rejects; wrong in accuracy", notable=True
     ),
     "contradicted": Metric(
-        contradicted, "none", "share of test cells whose predicted type is not the most probable one", notable=True
+        contradicted,
+        "none",
+        "share of test cells whose predicted type is not the most probable one",
+        notable=True,
+        of_probabilities=True,
     ),
 }
 
@@ -191,12 +212,15 @@ def evaluate(metric: str, predictions: Predictions, hard_pair: Sequence[str] = (
 def score(predictions: Predictions, hard_pair: Sequence[str] = ()) -> list[tuple[str, str, float]]:
     """Return every metric as rows (metric, cell type or "", value), hard and notable ones where there is something.
 
-    Of cells whose types nobody knows these are the metrics ``WITHOUT_TRUTH``.
+    Of cells whose types nobody knows these are the metrics ``WITHOUT_TRUTH``; where labels alone are known, those that
+    are not of probabilities.
     """
     rows = []
     present = has_pair(predictions, hard_pair)
     for name, metric in METRICS.items():
         if (metric.hard and not present) or (name not in WITHOUT_TRUTH and not len(predictions.labels)):
+            continue
+        if metric.of_probabilities and predictions.probabilities is None:
             continue
         value = evaluate(name, predictions, hard_pair)
         if metric.notable and not value:

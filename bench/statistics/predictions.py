@@ -23,7 +23,8 @@ class Predictions:
     truth
         True cell type of every cell, shape (n_cells,).
     probabilities
-        One row per cell, one column per class, shape (n_cells, n_classes); rows sum to 1.
+        One row per cell, one column per class, shape (n_cells, n_classes); rows sum to 1.  None where labels alone are
+        known, ``predicted``: nothing can be said of confidence then.
     classes
         Types the model knows, shape (n_classes,); columns are put into alphabetical order.
     predicted
@@ -40,18 +41,20 @@ class Predictions:
     """
 
     truth: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
     classes: np.ndarray
     predicted: np.ndarray | None = None
     batch: np.ndarray | None = None
 
     def __post_init__(self):
         truth, classes = _labels("truth", self.truth), _labels("classes", self.classes)
-        probabilities = np.asarray(self.probabilities, dtype=np.float64)
-        _check(truth, probabilities, classes)
+        _check_classes(classes)
         order = np.argsort(classes, kind="stable")
         object.__setattr__(self, "truth", truth)
-        object.__setattr__(self, "probabilities", probabilities[:, order])
+        if self.probabilities is not None:
+            probabilities = np.asarray(self.probabilities, dtype=np.float64)
+            _check(truth, probabilities, classes)
+            object.__setattr__(self, "probabilities", probabilities[:, order])
         object.__setattr__(self, "classes", classes[order])
         object.__setattr__(self, "predicted", self._predicted())
         if self.batch is not None:
@@ -60,6 +63,8 @@ class Predictions:
                 raise BenchError(f"batch has {len(self.batch)} names for {len(truth)} cells; expected one each.")
 
     def _predicted(self) -> np.ndarray:
+        if self.predicted is None and self.probabilities is None:
+            raise BenchError("Neither probabilities nor predicted labels are given; expected one of them.")
         if self.predicted is None:
             return self.classes[self.probabilities.argmax(axis=1)]
         predicted = _labels("predicted", self.predicted)
@@ -90,7 +95,8 @@ class Predictions:
     def take(self, cells: np.ndarray) -> "Predictions":
         """Return the predictions of some cells (indices or mask; an index may repeat)."""
         batch = None if self.batch is None else self.batch[cells]
-        return Predictions(self.truth[cells], self.probabilities[cells], self.classes, self.predicted[cells], batch)
+        probabilities = None if self.probabilities is None else self.probabilities[cells]
+        return Predictions(self.truth[cells], probabilities, self.classes, self.predicted[cells], batch)
 
 
 def _labels(name: str, values: Sequence[str]) -> np.ndarray:
@@ -102,6 +108,12 @@ def _labels(name: str, values: Sequence[str]) -> np.ndarray:
     return values.astype(str)
 
 
+def _check_classes(classes: np.ndarray) -> None:
+    if len(set(classes)) < len(classes):
+        twice = sorted({str(label) for label in classes if (classes == label).sum() > 1})
+        raise BenchError(f"classes has {twice} more than once; expected each type once. Merge their columns.")
+
+
 def _check(truth: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> None:
     expected = (len(truth), len(classes))
     if probabilities.shape != expected:
@@ -109,9 +121,6 @@ def _check(truth: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) ->
             f"probabilities have shape {probabilities.shape}; expected {expected} = (cells in truth, classes). "
             "Return one row per test cell and one column per entry of classes_."
         )
-    if len(set(classes)) < len(classes):
-        twice = sorted({str(label) for label in classes if (classes == label).sum() > 1})
-        raise BenchError(f"classes has {twice} more than once; expected each type once. Merge their columns.")
     if bad := int((~np.isfinite(probabilities)).any(axis=1).sum()):
         raise BenchError(f"{bad} cells have NaN or infinite probabilities; expected finite ones. Did training diverge?")
     if probabilities.min() < 0:

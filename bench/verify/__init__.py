@@ -64,7 +64,10 @@ def verify(folder: Path, only: str = "") -> Iterator[Verdict]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BenchError(f"{folder} is not a folder; it should hold golden cases, NAME.json and NAME.safetensors.")
+        raise BenchError(
+            f"{folder} is not a folder; it should hold golden cases, NAME.json and NAME.safetensors, as "
+            "tests/golden of a clone of the project does."
+        )
     names = sorted({path.stem for path in folder.iterdir() if path.suffix in (".json", ".safetensors")})
     names = [name for name in names if name.startswith(only)]
     if not names:

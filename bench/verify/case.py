@@ -43,8 +43,8 @@ class Compared(NamedTuple):
 
     def __str__(self) -> str:
         if self.size == 1:
-            return f"{self.error:.2e} of {self.tolerance:.0e} allowed"
-        return f"{self.error:.2e} of {self.allowed:.1e} allowed ({self.tolerance:.0e} x largest value {self.size:.3g})"
+            return f"{self.error:.2e} of {self.tolerance:g} allowed"
+        return f"{self.error:.2e} of {self.allowed:.1e} allowed ({self.tolerance:g} x largest value {self.size:.3g})"
 
 
 @dataclass

@@ -30,8 +30,8 @@ from bench.core.shared import cannot_keep, filled, lock_of
 from bench.datasets.load import _write
 from bench.datasets.sources import cache_folder
 from bench.protocol import kernels
-from bench.training import frozen
-from bench.training.frozen import Store
+from bench.training import rows
+from bench.training.rows import Store
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users and small disks need root")
 NOBODY = 61_234  # a user that the system does not know
@@ -178,10 +178,10 @@ def test_a_disk_that_fills_up_under_a_data_set_is_a_sentence_and_leaves_nothing(
 
 def test_frozen_layers_leave_a_nearly_full_disk_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(frozen.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(rows.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     store = Store("made", (4, 4), torch.float32)
     store.folder.parent.mkdir(parents=True)
-    assert not frozen._room(store, 64)
+    assert not rows._room(store, 64)
     assert "it is computed each time" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from anndata import AnnData
 from in_process import run_task
+from optional import installed
 
 from bench.core.errors import BenchError
 from bench.datasets import load
@@ -19,7 +20,7 @@ from bench.models import MODELS, create, describe, find
 from bench.models.candidate import Candidate
 from bench.models.conformance import CHECKS
 from bench.models.contract import without_labels
-from bench.models.registry import Spec
+from bench.models.registry import BASELINES, Spec
 from bench.protocol import records
 from bench.protocol.columns import yes_no
 from bench.protocol.trials import Grid
@@ -31,10 +32,14 @@ pytestmark = pytest.mark.slow  # every model is fitted
 TUNED = {"epochs": 2, "lr": 0.01, "batch_size": 8}
 SMALL = {"layers": 2, "dim": 16, "hidden": 16, "heads": 2}  # of an scGPT from scratch
 QUICK = {"l1_logistic": {"Cs": [0.1]}, **dict.fromkeys(("scbert", "scbert_head", "scgpt"), TUNED)}  # to fit once more
+QUICK |= {name: {"tuned": False} for name in MODELS if "tuned" in describe(name).hyperparameters}
+QUICK["mlp"] |= {"epochs": 10}
+QUICK["boosted_trees"] |= {"rounds": 10}
+QUICK["scanvi"] = {"epochs": 20, "epochs_labelled": 10}
 UNSEEING = {"scbert": {"recipe": "clean", "stabiliser": "per_cell"}, "scbert_head": {"recipe": "clean"}}
 SCGPT = [f"scgpt@{variant}" for variant in find("scgpt").variants]
 NEEDED = {}  # what a model cannot do without: weights
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize("name", installed(MODELS))
 tuned_model = pytest.mark.parametrize("name", ["scbert", "scbert_head"])
 _fitted = {}  # one fit of each model with its defaults, shared by the tests that only predict
 _candidates = {}  # the same for the checks of `bench check`, with settings that are quick to fit
@@ -104,7 +109,7 @@ def test_prediction_is_the_most_probable_class(name, fitted):
     np.testing.assert_array_equal(model.predict(cells), model.classes_[model.predict_proba(cells).argmax(axis=1)])
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if find(name).stochastic])
+@pytest.mark.parametrize("name", installed(name for name in MODELS if find(name).stochastic))
 def test_another_seed_gives_another_result_where_that_is_declared(name, sides):
     train, cells = sides[0], without_labels(sides[1])
     first, other = (quick(name).fit(train, seed=seed).predict_proba(cells) for seed in (3, 4))
@@ -185,7 +190,7 @@ def test_fitted_model_survives_pickling(name, fitted):
     np.testing.assert_array_equal(again.predict_proba(cells), model.predict_proba(cells))
 
 
-@every_model
+@pytest.mark.parametrize("name", installed(name for name in MODELS if name != "scanvi"))  # it refuses them
 def test_log_values_stay_as_they_are_too(name, sides):
     CHECKS["unchanged"].function(Candidate(lambda: quick(name), *map(log_values, sides)))
 
@@ -214,7 +219,7 @@ def test_type_that_the_scored_cells_lack_stays_a_class(name, fitted, sides):
     assert 0 <= evaluate("macro_f1", predictions) <= 1
 
 
-@pytest.mark.parametrize("name", ["knn", "l1_logistic"])
+@pytest.mark.parametrize("name", installed(BASELINES))
 def test_baselines_beat_the_majority_by_a_margin(name, fitted, sides):
     majority = create(describe("majority")).fit(sides[0], seed=0)
     assert accuracy(fitted[0], sides[1]) > accuracy(majority, sides[1]) + 0.3

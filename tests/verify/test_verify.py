@@ -48,7 +48,7 @@ QUICK = [name for name in NAMES if name != "lr_liblinear" and "_keys_" not in na
 @pytest.fixture(scope="module", autouse=True)
 def solved_once():
     """Have liblinear solve each problem of the baseline's case once: what differs between tests is what is compared."""
-    solve, solved = l1_logistic._fit, {}
+    solve, solved = l1_logistic.fitted, {}
 
     def _solved(X, y, C, config, seed, parallel=False):
         assert isinstance(X, np.ndarray) and isinstance(y, np.ndarray)
@@ -58,8 +58,8 @@ def solved_once():
         return deepcopy(solved[problem])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(l1_logistic, "_fit", _solved)
-        patch.setattr(lr, "_fit", _solved)
+        patch.setattr(l1_logistic, "fitted", _solved)
+        patch.setattr(lr, "fitted", _solved)
         yield
 
 

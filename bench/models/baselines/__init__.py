@@ -1,1 +1,1 @@
-"""Models without pretraining, one file each: controls, L1 logistic regression, nearest neighbours."""
+"""Models without pretraining, one file each: controls, and baselines from nearest centroid to CellTypist's recipe."""

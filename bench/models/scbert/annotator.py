@@ -1,4 +1,4 @@
-"""scBERT as an annotator: published fine-tuning by default, its ablations as variants, open choices as settings.
+"""scBERT as an annotator: published fine-tuning by default, its ablations and probes as variants, choices as settings.
 
 Source: PROTOCOL 1.1 to 1.3 of the paper: Adam, cosine warm-up restarts per epoch, class weights, last layer, final norm
 and head trained, best epoch by accuracy.  Known deviations: few-shot class weights count the subset and the scored
@@ -7,7 +7,7 @@ cells, not the unused training cells, which a model never sees.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
+from bench.models.classifiers import ClassifierConfig
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells
+from bench.models.probe import PRETRAINED, PROBES, RANDOM
 from bench.models.scbert.frozen import kept_as, with_frozen_layers
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Architecture, ScBERTNetwork
 from bench.preprocess import LEAST_GENES, gene_tokens, looked_for
-from bench.training.finetune import over_cells
 from bench.training.labelled import Cells
 from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import load_into, read, resolve
@@ -32,13 +33,17 @@ PRECISIONS = ("float32", "bf16")
 
 
 @dataclass(frozen=True)
-class ScBERTConfig:
-    """Hyper-parameters of fine-tuning; the architecture is that of the weights."""
+class ScBERTConfig(ClassifierConfig):
+    """Hyper-parameters of fine-tuning, the architecture is that of the weights; and of the classifier of a probe.
+
+    A probe takes of these what its classifier and its embedding have: nothing of training.  Fine-tuning has no use for
+    a classifier of vectors.
+    """
 
     epochs: int = 10
     batch_size: int = 32
     lr: float = 1e-4  # largest rate; epochs 1 to 5 warm up to it from 1e-6
-    trainable: str = "last_layer"  # with final norm and head, as published; "all"; "head" alone, a frozen probe
+    trainable: str = "last_layer"  # with final norm and head, as published; "all"; "head" alone
     class_weights: str = "inverse"  # of the number of cells; or "none"
     stabiliser: str = "batch"  # as published; "per_cell" makes predictions independent of their batch
     validation_share: float = 0.1  # of the training cells, for recipe clean
@@ -53,28 +58,34 @@ class ScBERT(FineTuned):
 
     Config = ScBERTConfig
     inputs = Positions
-    variants = ("pretrained", "no_pretraining", "no_gene2vec", "shuffled_genes")
+    variants = ("pretrained", "no_pretraining", "no_gene2vec", "shuffled_genes", *PROBES)
+    variant_settings: ClassVar = {PRETRAINED: {"stabiliser": "per_cell"}, RANDOM: {"stabiliser": "per_cell"}}
+    alone: ClassVar = {"stabiliser": "per_cell"}
 
-    @property
-    def batch_dependent(self) -> bool:
-        """Whether a prediction depends on the other cells of its batch."""
-        return self.config.stabiliser == "batch"
-
-    def build(self, n_classes: int, seed: int) -> ScBERTNetwork:
-        """Return the network with pretrained, or for ``no_pretraining`` random, weights and a fresh head."""
-        if self.config.trainable not in TRAINABLE:
-            raise unknown("trainable", self.config.trainable, TRAINABLE)
+    def untrained(self, seed: int) -> ScBERTNetwork:
+        """Return the network with pretrained or random weights; of ``random_probe`` nothing is pretrained."""
         if self.config.precision not in PRECISIONS:
             raise unknown("precision", self.config.precision, PRECISIONS)
         network = ScBERTNetwork(self._architecture(), seed=seed, stabiliser=self.config.stabiliser)
-        network.redraws = self.config.redraw
-        network.kept_as = kept_as(self.config.precision) if self._keeps_frozen_layers else None
-        if self.variant == "no_pretraining":  # gene2vec stays, as published
+        if self.variant == RANDOM:
+            network.draw_positions(seed=seed)
+            digest = self._checkpoint.origin_sha256[:16]
+            self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only genes and sizes, sha256 {digest}"
+        elif self.variant == "no_pretraining":  # gene2vec stays, as published
             vectors = {name: t for name, t in self._checkpoint.tensors.items() if name.startswith("pos_emb.")}
             given = replace(self._checkpoint, tensors=vectors)
             self.audit_ = str(load_into(network, given, allow_missing=("performer.*", "*.weight", "*.bias")))
         else:
             self.audit_ = str(load_into(network, self._checkpoint))
+        return network
+
+    def build(self, n_classes: int, seed: int) -> ScBERTNetwork:
+        """Return the network with a fresh head."""
+        if self.config.trainable not in TRAINABLE:
+            raise unknown("trainable", self.config.trainable, TRAINABLE)
+        network = self.untrained(seed)
+        network.redraws = self.config.redraw
+        network.kept_as = kept_as(self.config.precision) if self._keeps_frozen_layers else None
         network.classify_into(n_classes, seed=seed)
         network.requires_grad_(self.config.trainable == "all")
         if network.architecture.gene2vec:
@@ -108,8 +119,8 @@ class ScBERT(FineTuned):
         found = gene_tokens(cells.X, cells.var_names.tolist(), cells.uns["bench"]["values"], genes, library)
         return found[:, self._order] if self.variant == "shuffled_genes" else found
 
-    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
-        """Fine-tune the weights on the training cells; see `FineTuned.fit`."""
+    def begin(self, cells: AnnData, seed: int) -> None:
+        """Read the weights, and look for their genes among those of cells."""
         if not self.weights:
             raise BenchError(
                 "scbert needs weights, for its genes and gene2vec even without pretraining: set the override 'weights' "
@@ -118,23 +129,17 @@ class ScBERT(FineTuned):
         self._checkpoint = read(resolve(self.weights))
         genes, _ = positions(self._checkpoint)
         self._order = np.random.default_rng(seed).permutation(len(genes))
-        self.genes_ = looked_for(train, genes, self.config.least_genes)
-        return super().fit(train, seed=seed, validation=validation)
+        self.genes_ = looked_for(cells, genes, self.config.least_genes)
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities.
-
-        Raises
-        ------
-        BenchError
-            If some of the cells were pretrained on.
-        """
-        refuse_pretrained_cells(self._checkpoint, cells)  # no_pretraining too: gene2vec was trained on its cells
+        """Return (n_cells, n_classes) probabilities; see `FineTuned.predict_proba`."""
+        if self.variant != RANDOM:  # no_pretraining is refused too: gene2vec was trained on its cells
+            refuse_pretrained_cells(self._checkpoint, cells)
         return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, dim) means of the encodings over expressed genes, or over all genes of an empty cell."""
-        return over_cells(self.network_, self._mean, self.cells(cells), self.schedule()).numpy()
+        return self.vectors(cells, self._mean, self.network_.architecture.dim)
 
     def _mean(self, ids: Tensor) -> Tensor:
         encodings = self.network_.encode(ids).float()
@@ -145,7 +150,7 @@ class ScBERT(FineTuned):
         """Return the sizes of the weights, checked against the variant."""
         n_genes = len(positions(self._checkpoint)[0])
         architecture = replace(Architecture.of(self._checkpoint.tensors), n_genes=n_genes)
-        if architecture.gene2vec == (self.variant == "no_gene2vec"):
+        if self.variant not in PROBES and architecture.gene2vec == (self.variant == "no_gene2vec"):
             state = "with" if architecture.gene2vec else "without"
             raise BenchError(
                 f"{self._checkpoint.path} was pretrained {state} gene2vec, which scbert@{self.variant} cannot use; "

@@ -4,7 +4,6 @@ It is the same in all of them where random features are not redrawn and each cel
 """
 
 import sys
-from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -13,8 +12,8 @@ from tqdm import tqdm
 
 from bench.models.scbert.network import ScBERTNetwork
 from bench.training.device import PRECISIONS, autocast, device_of_module
-from bench.training.frozen import Store, encoded
 from bench.training.labelled import Cells
+from bench.training.rows import Store, digest_of, encoded
 
 COMPARED = 2  # cells that are computed in float32 too, to say how far they are
 FORMAT = 1  # raise when the same weights give other rows
@@ -46,9 +45,6 @@ def kept_as(precision: str) -> torch.dtype:
 def _made_of(network: ScBERTNetwork, more: str) -> str:
     """Return 16 hex digits over all tensors on which the input of the last layer depends."""
     last = f"performer.net.layers.{len(network.layers) - 1}."
-    digest = blake2b(more.encode(), digest_size=8)
-    for name, tensor in network.state_dict().items():
-        if name.startswith(("token_emb.", "pos_emb.", "performer.net.")) and not name.startswith(last):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    decide = ("token_emb.", "pos_emb.", "performer.net.")
+    tensors = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(decide)}
+    return digest_of({name: tensor for name, tensor in tensors.items() if not name.startswith(last)}, more)

@@ -7,7 +7,6 @@ the transformer; here that number is the token id.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 import scipy.sparse as sp
 import torch
@@ -42,17 +41,16 @@ class ScBERTHead(FineTuned):
     Config = ScBERTHeadConfig
     inputs = Positions
 
-    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
-        """Train the head; see `FineTuned.fit`."""
-        self._genes, self._library = train.var_names.tolist(), "all"
+    def begin(self, cells: AnnData, seed: int) -> None:
+        """Say which genes have a position."""
+        self._genes, self._library = cells.var_names.tolist(), "all"
         if self.weights:
             self._genes, self._library = positions(read(resolve(self.weights)))
         elif self.config.genes == "panglao":
             from bench.datasets.panglao import gene_order
 
             self._genes, self._library = gene_order(), "panglao"
-        self.genes_ = looked_for(train, self._genes, self.config.least_genes)
-        return super().fit(train, seed=seed, validation=validation)
+        self.genes_ = looked_for(cells, self._genes, self.config.least_genes)
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return tokens in the order of the genes."""

@@ -8,6 +8,7 @@ paper, is left out; random features are redrawn by `count_pass`, which training 
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -96,6 +97,14 @@ class ScBERTNetwork(nn.Module):
     def layers(self) -> nn.ModuleList:
         """Performer layers, first to last."""
         return self.performer["net"]["layers"]
+
+    def draw_positions(self, *, seed: int) -> None:
+        """Put normal random numbers in the place of gene2vec, as ``torch.nn.Embedding`` begins with; none without."""
+        if self.architecture.gene2vec:
+            vectors = self.pos_emb["emb"].weight
+            drawn = np.random.default_rng(seed).standard_normal((len(vectors) - 1, self.architecture.dim))
+            with torch.no_grad():
+                vectors[:-1] = torch.from_numpy(drawn)  # of another generator than the tokens' vectors
 
     def classify_into(self, n_classes: int, *, seed: int) -> None:
         """Put a fresh classification head in the place of the output over tokens."""

@@ -1,4 +1,4 @@
-"""scGPT as an annotator: published fine-tuning by default, from scratch as variants, open choices as settings.
+"""scGPT as an annotator: published fine-tuning by default, from scratch and probes as variants, choices as settings.
 
 Source: PROTOCOL 1.7, 1.8 and 3.2 of the paper: Adam with eps 1e-4, rate times 0.9 per epoch, all weights trained; the
 loss on a tenth of the training cells chooses the epoch.  Recipe ``clean`` stratifies these and shuffles every epoch.
@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from itertools import filterfalse
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from anndata import AnnData
@@ -18,25 +18,31 @@ from sklearn.model_selection import train_test_split
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.datasets.names import cell_ids
+from bench.models.classifiers import ClassifierConfig
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells, stratified, told, validation_share
 from bench.models.layers.sequences import Sequences
+from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.models.scgpt.binning import CLS, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
 from bench.preprocess import LEAST_GENES, looked_for
 from bench.training.device import PRECISIONS
-from bench.training.finetune import over_cells
 from bench.training.schedule import Schedule
 from bench.weights import Checkpoint, load_into, read, resolve
 from bench.weights.vocabulary import SPECIAL, coverage
 
 TRAINABLE = ("all", "last_layer", "head")
 FROM_SCRATCH = ("no_pretraining", "no_pretraining_frozen_embeddings", "scratch_tuned")
+LOADED = ("pretrained", PRETRAINED)
 FROZEN = ("encoder", "value_encoder")  # what "frozen" means in the paper: its transformer is trained
 
 
 @dataclass(frozen=True)
-class ScGPTConfig:
-    """Hyper-parameters of fine-tuning; the architecture is that of the weights."""
+class ScGPTConfig(ClassifierConfig):
+    """Hyper-parameters of fine-tuning, the architecture is that of the weights; and of the classifier of a probe.
+
+    A probe takes of these what its classifier and its embedding have: nothing of training.  Fine-tuning has no use for
+    a classifier of vectors.
+    """
 
     epochs: int = 20
     batch_size: int = 32
@@ -44,7 +50,7 @@ class ScGPTConfig:
     decay: float = 0.9  # of the rate, per epoch
     warmup_steps: int = 0  # over which the rate rises from 0
     shuffle: bool = False  # anew every epoch; published is one order for all of them
-    trainable: str = "all"  # "last_layer" with the head; "head" alone, a frozen probe
+    trainable: str = "all"  # "last_layer" with the head; "head" alone
     class_weights: str = "none"  # or "inverse" of the number of cells
     dropout: float = 0.2
     validation_share: float = 0.1  # of the training cells
@@ -63,8 +69,10 @@ class ScGPT(FineTuned):
     """Annotator by a transformer over the expressed genes."""
 
     Config = ScGPTConfig
-    variants = ("pretrained", *FROM_SCRATCH)
+    variants = ("pretrained", *FROM_SCRATCH, *PROBES)
     leaking_recipes = ()
+    variant_declares: ClassVar = DECLARES | {variant: {"is_pretrained": False} for variant in FROM_SCRATCH}
+    alone: ClassVar = {"published_rng": False}
     variant_settings: ClassVar = {
         "no_pretraining": {"epochs": 30},  # as published
         "no_pretraining_frozen_embeddings": {"epochs": 30},
@@ -74,13 +82,8 @@ class ScGPT(FineTuned):
         },
     }
 
-    @property
-    def batch_dependent(self) -> bool:
-        """Whether a prediction depends on the other cells."""
-        return self.config.published_rng
-
-    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
-        """Fine-tune the weights, or train from scratch, on the training cells; see `FineTuned.fit`."""
+    def begin(self, cells: AnnData, seed: int) -> None:
+        """Read the weights, and look for their genes among those of cells."""
         if not self.weights:
             raise BenchError(
                 "scgpt needs weights, for its vocabulary even without pretraining: set the override 'weights' to a "
@@ -88,13 +91,12 @@ class ScGPT(FineTuned):
             )
         if self.config.max_tokens < 2:
             raise BenchError(f"max_tokens={self.config.max_tokens} leaves no gene; give 2 or more, 3001 as published.")
-        self._checkpoint, self._seed = read(resolve(self.weights)), seed
+        self._checkpoint, self._seed = read(resolve(self.weights)), SEED if self.variant in PROBES else seed
         self._sizes = self._architecture()
         self._vocabulary = vocabulary_of(self._checkpoint)
-        self._coverage = coverage(train.var_names, self._vocabulary)
-        self.genes_ = looked_for(train, filterfalse(SPECIAL.fullmatch, self._vocabulary), self.config.least_genes)
+        self._coverage = coverage(cells.var_names, self._vocabulary)
+        self.genes_ = looked_for(cells, filterfalse(SPECIAL.fullmatch, self._vocabulary), self.config.least_genes)
         self._stream = np.random.RandomState(seed) if self.config.published_rng else None
-        return super().fit(train, seed=seed, validation=validation)
 
     def cells(self, cells: AnnData, labels: np.ndarray | None = None) -> Sequences:
         """Return the bins of cells; those of training cells in the published stream are cut by `split`."""
@@ -128,17 +130,22 @@ class ScGPT(FineTuned):
         bins = at_most(cells.tokens, self.config.max_tokens - 1, ids=None, seed=0, published_rng=self._stream)
         return replace(cells, tokens=bins)
 
-    def build(self, n_classes: int, seed: int) -> ScGPTNetwork:
-        """Return the network with pretrained or random weights and a fresh classifier."""
-        if self.config.trainable not in TRAINABLE:
-            raise unknown("trainable", self.config.trainable, TRAINABLE)
+    def untrained(self, seed: int) -> ScGPTNetwork:
+        """Return the network with pretrained or random weights."""
         network = ScGPTNetwork(self._sizes, seed=seed, equal_layers=self.variant != "scratch_tuned")
-        if self.variant == "pretrained":
+        if self.variant in LOADED:
             self.audit_ = str(load_into(network, self._checkpoint))
         else:
             digest = self._checkpoint.origin_sha256[:16]
             self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only the vocabulary, sha256 {digest}"
         self.audit_ += f"; {self._coverage.told(most=3)}"  # all of their names: bench weights NAME --data DATA
+        return network
+
+    def build(self, n_classes: int, seed: int) -> ScGPTNetwork:
+        """Return the network with a fresh classifier."""
+        if self.config.trainable not in TRAINABLE:
+            raise unknown("trainable", self.config.trainable, TRAINABLE)
+        network = self.untrained(seed)
         network.classify_into(n_classes, seed=seed)
         network.requires_grad_(self.config.trainable == "all")
         trained = [network.cls_decoder]
@@ -160,20 +167,14 @@ class ScGPT(FineTuned):
         return Schedule(**same, rate=lambda epoch: c.lr * c.decay**epoch, adam_eps=1e-4, clip=1.0, choose="loss")
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities.
-
-        Raises
-        ------
-        BenchError
-            If some of the cells were pretrained on.
-        """
-        if self.variant == "pretrained":
+        """Return (n_cells, n_classes) probabilities; see `FineTuned.predict_proba`."""
+        if self.variant in LOADED:
             refuse_pretrained_cells(self._checkpoint, cells)
         return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return the (n_cells, dim) outputs at the first token."""
-        return over_cells(self.network_, self.network_.embed, self.cells(cells), self.schedule()).numpy()
+        return self.vectors(cells, self.network_.embed, self._sizes.dim)
 
     def _architecture(self) -> Architecture:
         """Return the sizes of the weights, or those asked for."""
@@ -184,10 +185,10 @@ class ScGPT(FineTuned):
         found = replace(found, heads=int(told(self._checkpoint, "heads", "scgpt")), dropout=c.dropout)
         asked = {"depth": c.layers, "dim": c.dim, "hidden": c.hidden, "heads": c.heads}
         asked = {name: size for name, size in asked.items() if size not in (0, getattr(found, name))}
-        if asked and self.variant == "pretrained":
+        if asked and self.variant in LOADED:
             raise BenchError(
                 f"Other sizes than those of the weights ({asked}) make sense from scratch only: "
-                f"scgpt@{', scgpt@'.join(FROM_SCRATCH)}."
+                f"scgpt@{', scgpt@'.join((*FROM_SCRATCH, RANDOM))}."
             )
         if asked and min(asked.values()) < 0:
             raise BenchError(f"Sizes of a network should be 1 or more, or 0 for those of the weights; found {asked}.")

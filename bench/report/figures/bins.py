@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError
+from bench.core.places import to_run
 from bench.report.figures.runs import by_source, complete, named
 from bench.report.figures.style import look_of, natural, style
 from bench.statistics.intervals import t_interval
@@ -27,7 +28,7 @@ def recall_per_bin(records: pd.DataFrame):
     rows = complete(records[(records["status"] == "ok") & records["metric"].isin(["recall_bin", "support_bin"])])
     rows = rows[rows["class"].str.fullmatch("[0-9]+") & np.isfinite(rows["value"])]
     if not (rows["metric"] == "recall_bin").any():
-        raise BenchError("The records hold no recall per bin; make them: bench run chapters/masked_pretraining.md")
+        raise BenchError(f"The records hold no recall per bin; make them: {to_run('masked_pretraining')}")
     panels = by_source(named(rows))
     n_columns = min(2, len(panels))
     n_rows = -(-len(panels) // n_columns)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 
 from bench.core.keys import digest
-from bench.report.figures.style import MODELS, PLAIN, is_known, label_of, series_of
+from bench.report.figures.style import MODELS, is_known, label_of, series_of
 
 LONGEST = 60  # characters of one part of a name
 
@@ -55,5 +55,5 @@ def _labels(model: str) -> list[str]:
 
 
 def _series(label: str, model: str, variant: str) -> list[str]:
-    usual = label if variant in PLAIN else series_of(model, variant).replace(label_of(model), label, 1)
+    usual = series_of(model, variant).replace(label_of(model), label, 1)
     return [one_line(usual, 2 * LONGEST), f"{label}, variant {one_line(variant) or 'not named'}"]

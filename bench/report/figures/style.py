@@ -1,6 +1,7 @@
 """How models, variants, metrics and tiers look and what readers see them called, the same on every page.
 
-Colours: Okabe & Ito 2008 and, where its eight do not suffice, Tol 2021 ("muted"); both safe for colour-blind readers.
+Colours: Okabe & Ito 2008 and, where its eight do not suffice, Tol 2021 (his qualitative schemes), safe for colour-blind
+readers; two dozen cannot all be told apart by hue, so that those of one page differ in the marker, too.
 """
 
 import re
@@ -18,6 +19,19 @@ MODELS = {  # name -> label, colour, marker
     "scbert_head": ("scBERT head on bins", "#882255", "p"),
     "scgpt": ("scGPT", "#009E73", "D"),
     "knn": ("k nearest neighbours", "#E69F00", "^"),
+    "nearest_centroid": ("nearest centroid", "#997700", "d"),
+    "l2_logistic": ("L2 logistic regression", "#33BBEE", "D"),
+    "linear_svm": ("linear SVM", "#117733", "s"),
+    "shrinkage_lda": ("shrinkage LDA on components", "#CC6677", "P"),
+    "pca_logistic": ("logistic regression on components", "#CCBB44", "X"),
+    "rank_linear": ("linear on ranks", "#AA4499", "h"),
+    "celltypist_recipe": ("CellTypist's recipe", "#EE3377", "*"),
+    "boosted_trees": ("gradient-boosted trees", "#994455", "<"),
+    "mlp": ("multilayer perceptron", "#6699CC", "p"),
+    "streaming_logistic": ("streaming logistic regression", "#004488", ">"),
+    "scanvi": ("scANVI", "#EE7733", "H"),
+    "embedding": ("embedding", "#225555", "8"),
+    "elsewhere": ("made elsewhere", "#663333", "v"),
     "mode_per_cell": ("most common bin of the cell", "#999933", "v"),
     "mode_per_gene": ("most common bin of the gene", "#44AA99", "^"),
     "gene_depth_regression": ("regression on gene and depth", "#332288", "h"),
@@ -27,12 +41,15 @@ MODELS = {  # name -> label, colour, marker
 }
 CONTROLS = ("majority", "random", "shuffled_labels")
 PLAIN = ("", "default", "pretrained")  # variants that go by the name of the model alone
+NAMED = ("embedding",)  # models whose variants are names that a user gave
 VARIANTS = {  # name -> label, marker, line style; the colour is the model's
     "no_pretraining": ("no pretraining", "v", "--"),
     "no_pretraining_frozen_embeddings": ("no pretraining, frozen embeddings", ">", (0, (5, 1, 1, 1))),
     "scratch_tuned": ("tuned from scratch", "^", ":"),
     "no_gene2vec": ("no gene2vec", "d", ":"),
     "shuffled_genes": ("shuffled genes", "<", "-."),
+    "probe": ("probe", "p", "-."),
+    "random_probe": ("probe of random weights", "h", (0, (3, 1, 1, 1))),
     "genes_of_weights": ("genes of the weights", "x", "--"),
     "same_data": ("fitted on the same data set", ">", "--"),
     "reported_by_yang": ("as reported by Yang et al.", "P", "-"),
@@ -109,7 +126,9 @@ def label_of(model: str) -> str:
 
 
 def series_of(model: str, variant: str) -> str:
-    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec``."""
+    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec`` or ``embedding X_pca``."""
+    if model in NAMED:
+        return f"{label_of(model)} {variant}"
     if variant in PLAIN:
         return label_of(model)
     return f"{label_of(model)}, {VARIANTS[variant][0] if variant in VARIANTS else variant.replace('_', ' ')}"

@@ -15,6 +15,7 @@ from bench.training.blocks import Selection
 from bench.training.cells import build
 from bench.training.store import Cells
 from bench.weights.card import header
+from bench.weights.seen import seen_by
 
 SHARE, SPLIT_SEED = 0.05, 2021  # PROTOCOL 1.4 of the paper: plain train_test_split, random_state 2021
 VARIANTS = ("pretrained", "no_gene2vec")
@@ -83,10 +84,7 @@ class Weights:
 
     def seen(self) -> np.ndarray | None:
         """Return the identifiers of the cells that they were trained on or chosen by; None where nobody knows."""
-        if self.path is None:
-            return self.recipe.cells().ids
-        path = self.path.with_suffix(".cells.npy")
-        return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+        return self.recipe.cells().ids if self.path is None else seen_by(self.path)
 
     def pretraining(self) -> tuple[ScBERTPretraining, Cells] | None:
         """Return the recipe and the cells of a pretraining in this project; None for any other weights.

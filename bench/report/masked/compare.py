@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bench.core.errors import BenchError
+from bench.core.places import to_run
 from bench.report.figures import runs_of
 from bench.report.figures.settings import parsed
 from bench.report.figures.sources import with_titles, without_tier
@@ -43,7 +44,7 @@ def against_baselines(records: pd.DataFrame, tier: str, variant: str = "pretrain
     if ours.empty or theirs.empty:
         raise BenchError(
             f"Tier {tier!r} has no scbert@{variant} or no baseline to compare; run: "
-            f"bench run chapters/masked_pretraining.md -p tier {tier}"
+            f"{to_run('masked_pretraining', f'-p tier {tier}')}"
         )
     both = ours.merge(theirs, on=["title", "held_out"], suffixes=("_ours", "_theirs"))
     difference = both["masked_accuracy_ours"] - both["masked_accuracy_theirs"]

@@ -28,12 +28,16 @@ def coverage(records: pd.DataFrame) -> pd.DataFrame:
 
     ``share of counts`` is that of the training cells in the genes used; it depends on which cells were drawn.
     What a record does not know is a dash: a model that takes whatever genes there are, or an older record.
+    Where weights or an embedding have seen scored cells before, or may have, a column says so.
     """
     runs = _with_sources(runs_of(records).drop_duplicates(["tier", "key"]))
     groups = runs.groupby(["source", "series"], sort=False)
     columns = {"genes used": ("genes_used", "{:,.0f}"), "of wanted": ("genes_wanted", "{:,.0f}")}
     columns |= {"share of counts": ("genes_share", "{:.3f}")}
     table = pd.DataFrame({name: groups[column].agg(_ends, form) for name, (column, form) in columns.items()})
+    seen = groups["pretrained_on_scored_cells"].agg(lambda answers: ", ".join(sorted(set(answers.fillna("unknown")))))
+    if (seen != "no").any():
+        table["has seen scored cells"] = seen
     return in_order(table, runs)
 
 

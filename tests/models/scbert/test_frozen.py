@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.models import create, describe
 from bench.models.contract import without_labels
-from bench.training import frozen
-from bench.training.frozen import Store, stores
+from bench.training import rows
+from bench.training.rows import Store, stores
 
 TUNED = {"epochs": 3, "lr": 0.01, "batch_size": 16, "stabiliser": "per_cell", "redraw": False}
 ROW = 61 * 16 * 4  # bytes of a cell of 60 genes in float32
@@ -57,7 +57,7 @@ def test_losses_are_those_of_layers_computed_each_time(precision, trainable, mod
     assert sizes() == [240 * ROW // (2 if precision == "bf16" else 1)]
     assert ("differs from float32 by" in capsys.readouterr().err) == (precision == "bf16")
     shutil.rmtree(cache)
-    monkeypatch.setattr(frozen, "LIMIT", 0)
+    monkeypatch.setattr(rows, "LIMIT", 0)
     each_time, expected = tuned(model(**options), sides)
     assert "it is computed each time" in capsys.readouterr().err
     for name in ("train_loss", "validation_loss"):
@@ -69,7 +69,7 @@ def test_each_cell_is_computed_once_for_all_epochs_seeds_and_shares(model, sides
     computed = []
     original = Store.add
     monkeypatch.setattr(
-        Store, "add", lambda self, names, rows: computed.append(len(names)) or original(self, names, rows)
+        Store, "add", lambda self, names, parts: computed.append(len(names)) or original(self, names, parts)
     )
     train, scored = sides
     tuned(model(), (train[:50].copy(), scored))
@@ -98,7 +98,7 @@ def test_nothing_is_kept_where_it_would_change(options, model, sides):
 def test_what_a_killed_process_left_is_never_read(left, model, sides):
     expected = tuned(model(), sides)
     (folder,) = stores()
-    for name, size in (("values", ROW), ("names", frozen.NAME)):
+    for name, size in (("values", ROW), ("names", rows.NAME)):
         cut = (folder / name).stat().st_size - (40 * size if name != left else 30 * size + size // 2)
         os.truncate(folder / name, cut)
     again = tuned(model(), sides)
@@ -108,7 +108,7 @@ def test_what_a_killed_process_left_is_never_read(left, model, sides):
 
 
 def test_the_store_that_was_not_used_for_longest_goes_first(model, sides, monkeypatch, capsys):
-    monkeypatch.setattr(frozen, "LIMIT", 2 * 240 * (ROW + frozen.NAME))
+    monkeypatch.setattr(rows, "LIMIT", 2 * 240 * (ROW + rows.NAME))
     for seed in (1, 2):
         tuned(model("scbert@no_pretraining"), sides, seed=seed)
     first, second = stores()
@@ -125,7 +125,10 @@ def test_a_full_disk_is_said_and_training_goes_on(model, sides, monkeypatch, cap
 
     monkeypatch.setattr(Store, "add", full)
     tuned(model(epochs=1), sides)
-    assert "It cannot be kept (No space left on device), and is computed each time." in capsys.readouterr().err
+    assert (
+        "What frozen layers give cannot be kept (No space left on device): it is computed each time."
+        in capsys.readouterr().err
+    )
 
 
 def test_the_command_shows_and_cleans_it(model, sides):
@@ -147,8 +150,8 @@ def test_cells_with_the_same_tokens_share_a_row(model, sides):
 
 def test_rows_read_are_those_written():
     store = Store("0" * 16, (3, 2), torch.bfloat16)
-    rows = torch.randn(5, 3, 2).bfloat16()
-    store.add([bytes([i]) * frozen.NAME for i in range(5)], [rows[:2], rows[2:]])
+    written = torch.randn(5, 3, 2).bfloat16()
+    store.add([bytes([i]) * rows.NAME for i in range(5)], [written[:2], written[2:]])
     store.opened()
     shutil.rmtree(store.folder)  # by another process that needs room
-    assert torch.equal(store.read(np.array([4, 0, 0])), rows[[4, 0, 0]])
+    assert torch.equal(store.read(np.array([4, 0, 0])), written[[4, 0, 0]])

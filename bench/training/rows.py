@@ -1,13 +1,13 @@
-"""What frozen layers give for a cell, computed once and kept in the cache for all epochs and repetitions.
+"""What is the same for a cell in every training: a row of numbers, computed once and kept in the cache.
 
-A store is a folder named after the frozen weights, their precision and the size of a row.  Rows are only ever added; a
-row counts once its name stands in the list, so that a killed process leaves nothing that could be read wrongly.
+A store is a folder named after all that decides a row besides the cell.  Rows are only ever added; a row counts once
+its name stands in the list, so that a killed process leaves nothing that could be read wrongly.
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,8 +22,10 @@ from bench.core.shared import lock_of
 from bench.datasets.sources import cache_folder
 from bench.training.labelled import Cells
 
+KINDS = {"frozen": "what frozen layers give", "embeddings": "embeddings"}  # folders of the cache, what a row is
 LIMIT = 10**10  # bytes of all stores together; the one that was not used for longest goes first
 SPARE = 10**7  # bytes that stay free on the disk
+WORTH_SAYING = 10**7  # bytes of which it is said that they are kept
 BATCH = 16  # cells computed at a time
 NAME = 16  # bytes by which a cell is known: over its tokens
 
@@ -35,7 +37,7 @@ class Encoded(Cells):
     store: "Store"
 
     def inputs(self, rows: np.ndarray, device: torch.device) -> Tensor:
-        """Return what the frozen layers give, (cells, positions, dim), in the precision in which it is kept."""
+        """Return the rows of some cells, (cells, *shape), in the type of number in which they are kept."""
         return self.store.read(self.tokens[rows]).to(device)
 
 
@@ -48,10 +50,13 @@ class Store:
         Digest of all that decides a row besides the cell.
     shape, dtype
         Of a row.
+    kind
+        One of ``KINDS``.
     """
 
-    def __init__(self, made_of: str, shape: tuple[int, ...], dtype: torch.dtype):
-        self.folder, self.shape, self.dtype = cache_folder() / "frozen" / made_of, shape, dtype
+    def __init__(self, made_of: str, shape: tuple[int, ...], dtype: torch.dtype, kind: str = "frozen"):
+        self.folder, self.shape, self.dtype = cache_folder() / kind / made_of, shape, dtype
+        self.what = KINDS[kind]
         self.row_bytes = dtype.itemsize * int(np.prod(shape))
         self._values, self._names = self.folder / "values", self.folder / "names"
 
@@ -91,7 +96,7 @@ class Store:
         return self
 
 
-def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor]) -> Cells:
+def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor], at_a_time: int = BATCH) -> Cells:
     """Return cells as rows of the store, which are computed where it lacks them; the cells if it cannot hold them.
 
     Parameters
@@ -102,6 +107,8 @@ def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor])
         Where rows are kept.
     compute
         Returns the rows, (some cells, *shape) on the CPU, of some cells by their numbers.
+    at_a_time
+        Cells whose rows are computed, and then kept, together.
     """
     names = [_name(cells.tokens, i) for i in range(len(cells))]
     with _lock(store):
@@ -111,21 +118,33 @@ def encoded(cells: Cells, store: Store, compute: Callable[[np.ndarray], Tensor])
         if missing and not _room(store, needed):
             return cells
         if missing:
-            said = (
-                f"What frozen layers give for {len(missing):,} cells is kept: {needed / 1e9:.1f} GB in {store.folder}"
-            )
-            tqdm.write(said, file=sys.stderr)
-            parts = [np.array(missing[i : i + BATCH]) for i in range(0, len(missing), BATCH)]
-            progress = tqdm(parts, desc="frozen layers", leave=False, disable=None)
+            if needed >= WORTH_SAYING:
+                said = f"Kept for {len(missing):,} cells: {store.what}, {_size(needed)} in {store.folder}"
+                tqdm.write(said, file=sys.stderr)
             try:
-                store.add([names[i] for i in missing], map(compute, progress))
+                store.add([names[i] for i in missing], map(compute, _parts(missing, at_a_time, store.what)))
             except OSError as error:
-                tqdm.write(f"It cannot be kept ({error.strerror}), and is computed each time.", file=sys.stderr)
+                said = f"{store.what.capitalize()} cannot be kept ({error.strerror}): it is computed each time."
+                tqdm.write(said, file=sys.stderr)
                 return cells
             there = store.numbers()
         with suppress(OSError):  # of another user
             store.folder.touch()  # used now
         return Encoded(np.array([there[name] for name in names]), cells.labels, store.opened())
+
+
+def digest_of(tensors: Mapping[str, Tensor], more: str) -> str:
+    """Return 16 hex digits over tensors with their names, and over what else decides a row."""
+    digest = blake2b(more.encode(), digest_size=8)
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _parts(rows: list[int], at_a_time: int, what: str) -> Iterator[np.ndarray]:
+    parts = [np.array(rows[i : i + at_a_time]) for i in range(0, len(rows), at_a_time)]
+    yield from tqdm(parts, desc=what, leave=False, disable=None)
 
 
 def _lock(store: Store) -> AbstractContextManager:
@@ -139,8 +158,9 @@ def _lock(store: Store) -> AbstractContextManager:
 
 def stores() -> dict[Path, int]:
     """Return the folders of all stores and their bytes, the one that was not used for longest first."""
-    folders = sorted((cache_folder() / "frozen").glob("*/"), key=lambda folder: folder.stat().st_mtime)
-    return {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
+    found = [folder for kind in KINDS for folder in (cache_folder() / kind).glob("*/")]
+    found.sort(key=lambda folder: folder.stat().st_mtime)
+    return {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in found}
 
 
 def _room(store: Store, needed: int) -> bool:
@@ -148,20 +168,24 @@ def _room(store: Store, needed: int) -> bool:
     others = {folder: size for folder, size in stores().items() if folder != store.folder}
     own = len(store.numbers()) * store.row_bytes
     if own + needed > LIMIT:
-        said = f"What frozen layers give for all cells takes {(own + needed) / 1e9:.1f} GB, more than the"
+        said = f"To keep {store.what} for all cells takes {_size(own + needed)}, more than the"
         tqdm.write(f"{said} {LIMIT / 1e9:g} GB that are kept: it is computed each time.", file=sys.stderr)
         return False
     if (free := shutil.disk_usage(store.folder.parent).free) < needed + SPARE:  # not to fill it for others
-        said = f"What frozen layers give for these cells takes {needed / 1e9:.3f} GB, and only {free / 1e9:.3f} GB are"
+        said = f"To keep {store.what} for these cells takes {_size(needed)}, and only {_size(free)} are"
         tqdm.write(f"{said} free in {store.folder.parent}: it is computed each time.", file=sys.stderr)
         return False
     for folder, size in others.items():
         if own + needed + sum(others.values()) <= LIMIT:
             break
-        tqdm.write(f"Removed, as not used for longest: {folder}, {size / 1e9:.1f} GB", file=sys.stderr)
+        tqdm.write(f"Removed, as not used for longest: {folder}, {_size(size)}", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         others[folder] = 0
     return True
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def _name(tokens, row: int) -> bytes:

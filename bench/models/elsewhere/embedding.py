@@ -1,0 +1,59 @@
+"""An embedding of cells that another tool has made, judged by a classifier of its vectors and nothing else.
+
+The variant names it: a key of ``obsm``, as in ``embedding@X_pca``, or a file, as in ``embedding@vectors.csv``.
+Known deviation from all other models: the vectors of scored cells were made by whoever made them, perhaps together with
+those of training cells, and perhaps after training on scored cells; ``seen`` says what is known of the latter.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from anndata import AnnData
+
+from bench.core.errors import unknown
+from bench.core.keys import added
+from bench.models.classifiers import ClassifierConfig, fitted
+from bench.models.contract import Annotator, labels_of
+
+SEEN = ("yes", "no", "unknown")
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig(ClassifierConfig):
+    """Hyper-parameters."""
+
+    seen: str = added("unknown")  # whether what made the vectors was trained on scored cells: yes, no or unknown
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.seen not in SEEN:
+            raise unknown("answer to seen", self.seen, SEEN)
+
+
+class Embedding(Annotator):
+    """Classifier of vectors that another tool has made; the variant names them."""
+
+    Config = EmbeddingConfig
+    variants = ()
+    needs_vectors = True
+    recipes = ("clean",)
+    stochastic = False
+
+    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
+        """Fit the classifier on the vectors of training cells."""
+        self.classifier_ = fitted(self.embed(train), labels_of(train), self.config, seed)
+        self.classes_ = self.classifier_.classes_
+        return self
+
+    def embed(self, cells: AnnData) -> np.ndarray:
+        """Return (n_cells, n_dimensions) vectors as they are."""
+        return cells.obsm[self.variant]
+
+    def predict_proba(self, cells: AnnData) -> np.ndarray:
+        """Return the classifier's probabilities."""
+        return self.classifier_.predict_proba(self.embed(cells))
+
+    def predict(self, cells: AnnData) -> np.ndarray:
+        """Return the classifier's labels."""
+        return self.classifier_.predict(self.embed(cells))

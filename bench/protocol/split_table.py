@@ -1,0 +1,228 @@
+"""Which cells are trained on and which are scored, as a table that any other tool reads, and back again.
+
+One row per cell, split, share of the training cells and seed, no comment lines: ``read.csv("splits.csv")`` in R.  The
+types of scored cells are left out unless they are asked for.  It holds what is needed to score predictions later: the
+data, how they were read, and the hash of their content.
+"""
+
+import gzip
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.core.errors import BenchError, listed, unknown
+from bench.datasets import Request
+from bench.models.contract import labels_of
+from bench.models.elsewhere.text_table import read as read_table
+from bench.models.registry import BASELINES
+from bench.protocol.labels import as_csv
+from bench.protocol.planning import planning
+from bench.protocol.sides import Sides, sides_of
+from bench.protocol.trial import Task
+from bench.protocol.trials import Grid
+
+COLUMNS = {
+    "cell": "name of the cell, as the data have it",
+    "unique_cell": "only where names repeat: the name that tells cells apart",
+    "role": "train or scored",
+    "cell_type": "type of a training cell; empty for scored cells unless asked for",
+    "split": "which split, see the page on the protocol",
+    "fraction": "share of the training cells that is asked for",
+    "seed": "of the draw; with all training cells nothing is drawn",
+    "dataset": "name or path of the data",
+    "dataset_hash": "16 hex digits over their checked content",
+    "options": "how they are read: options of bench split",
+}
+OPTIONS = ("label", "batch", "layer", "symbols", "drop", "subset")  # that the table carries
+TRAIN, SCORED = "train", "scored"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be split, and how."""
+
+    source: Request
+    splits: tuple[str, ...] = ()  # none: the data set's own
+    fractions: tuple[float, ...] = (1.0,)
+    seeds: tuple[int, ...] = (0,)
+    subset: str = "paired"
+
+    def tasks(self, experiment: str = "splits", tier: str = "quick") -> list[Task]:
+        """Return a trial per split, share and seed, of a control: nobody runs it, it stands for any other tool.
+
+        Raises
+        ------
+        BenchError
+            If any of them cannot be made; all that is wrong is said.
+        """
+        source = self.source
+        parts = {name: getattr(source, name) for name in ("label", "batch", "layer", "symbols")}
+        grid = Grid(
+            experiment,
+            tier,
+            source.name,
+            next(iter(BASELINES)),
+            fractions=list(self.fractions),
+            seeds=list(self.seeds),
+            drop=list(source.drop),
+            split=list(self.splits) or None,
+            subset=self.subset,
+            **parts,
+        )
+        with planning():  # then what cannot be made is no note but an error
+            return grid.tasks()
+
+    @property
+    def options(self) -> str:
+        """How the data are read, as options of ``bench split``."""
+        subset = () if self.subset == "paired" else ("--subset", self.subset)
+        of_file = [(f"--{name}", value) for name in OPTIONS[:4] if (value := getattr(self.source, name))]
+        return shlex.join([*sum(of_file, ()), *sum((("--drop", name) for name in self.source.drop), ()), *subset])
+
+
+def table_of(tasks: Iterable[Task], asked: Asked, *, with_truth: bool = False) -> pd.DataFrame:
+    """Return the table, see ``COLUMNS``, of what was asked for and the trials of it: training cells before scored ones.
+
+    The types of scored cells are left out unless asked for.
+    """
+    parts = [_part(task, asked, with_truth) for task in tasks]
+    found = pd.concat(parts, ignore_index=True)
+    return found if (found["unique_cell"] != found["cell"]).any() else found.drop(columns="unique_cell")
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return how many cells are trained on and scored, a row for each split, share and seed."""
+    by = ["split", "fraction", "seed"]
+    found = table.groupby([*by, "role"], sort=False).size().unstack("role")[[TRAIN, SCORED]]
+    return found.reset_index().rename_axis(columns=None)
+
+
+def check_name(path: Path) -> None:
+    """Raise a BenchError if a file of that name would be no CSV."""
+    if not path.name.lower().endswith((".csv", ".csv.gz")):
+        raise BenchError(f"{path.name} should end in .csv or .csv.gz: the table is written as CSV.")
+
+
+def content_of(table: pd.DataFrame, path: Path) -> bytes:
+    """Return the file as it is written, gzipped where its name ends so."""
+    content = as_csv(table)
+    return gzip.compress(content, 6, mtime=0) if path.suffix.lower() == ".gz" else content
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Return such a table.
+
+    Raises
+    ------
+    BenchError
+        If it is none, or cells of several data sets are in it.
+    """
+    table = read_table(path)
+    if missing := [name for name in COLUMNS if name not in table and name != "unique_cell"]:
+        raise BenchError(f"{path} is no table that bench split has written: it lacks {listed(missing)}.")
+    numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in ("fraction", "seed")}
+    for name, values in numbers.items():
+        if values.isna().any():
+            raise BenchError(f"{path}: {name} {table[name][values.isna()].iloc[0]!r} is no number; write it anew.")
+    for name in ("dataset", "dataset_hash", "options"):
+        if table[name].nunique() > 1:
+            raise BenchError(f"{path} joins splits of several data; score each with a table of its own ({name} varies).")
+    return table.assign(**numbers)
+
+
+def chosen(table: pd.DataFrame, path: Path, split: str | None, fraction: float | None, seed: int | None) -> pd.DataFrame:
+    """Return the rows of one split, share and seed.
+
+    Raises
+    ------
+    BenchError
+        If there are none, or several.
+    """
+    if fraction == 1:  # nothing is drawn then: the table has one seed, and a tool may have several of its own
+        seed = None
+    for name, value in {"split": split, "fraction": fraction, "seed": seed}.items():
+        if value is None:
+            continue
+        if not (found := table[table[name] == value]).empty:
+            table = found
+            continue
+        raise unknown(f"{name} in {path}", f"{value:g}" if name != "split" else value, _there(table, name))
+    several = {name: _there(table, name) for name in ("split", "fraction", "seed") if table[name].nunique() > 1}
+    if several:
+        there = "; ".join(f"{name} {listed(values, 6)}" for name, values in several.items())
+        options = " ".join(f"--{name} {shlex.quote(values[0])}" for name, values in several.items())
+        raise BenchError(f"{path} holds several: {there}. Say of which the predictions are, such as {options}.")
+    return table
+
+
+def asked_by(rows: pd.DataFrame, path: Path, data: str | None, seed: int | None) -> Asked:
+    """Return what the rows of `chosen` were made by.
+
+    Parameters
+    ----------
+    rows, path
+        The rows, and the file that they are from.
+    data
+        Where the data lie now, where the user says it.
+    seed
+        Where the user says it; else that of the rows.
+    """
+    first, options = rows.iloc[0], {}
+    words = shlex.split(first["options"])
+    for name, value in zip(words[::2], words[1::2], strict=False):
+        options.setdefault(name.removeprefix("--"), []).append(value)
+    if len(words) % 2 or set(options) - set(OPTIONS):
+        raise BenchError(f"{path}: options {first['options']!r} are not as bench split writes them; write it anew.")
+    drop = tuple(options.pop("drop", ()))
+    single = {name: values[-1] for name, values in options.items()}
+    subset = single.pop("subset", "paired")
+    source = Request(data or _located(first["dataset"], path), **single, drop=drop)
+    seed = int(first["seed"]) if seed is None else seed
+    return Asked(source, (first["split"],), (float(first["fraction"]),), (seed,), subset)
+
+
+def check_same(rows: pd.DataFrame, path: Path, task: Task, sides: Sides) -> None:
+    """Raise a BenchError unless the rows of a table are what the data give today."""
+    trial, there = task.trial, rows["dataset_hash"].iloc[0]
+    if there != trial.dataset_hash:
+        raise BenchError(
+            f"{path} was made of {rows['dataset'].iloc[0]} with the content {there}, and {trial.dataset} has "
+            f"{trial.dataset_hash} now: the file has changed, or it is another one; name the right one with --data, or "
+            "split it anew and predict again."
+        )
+    named = "unique_cell" if "unique_cell" in rows else "cell"
+    roles = {TRAIN: sides.train.obs_names, SCORED: sides.scored.obs_names}
+    found = {role: set(rows.loc[rows["role"] == role, named]) for role in roles}
+    odd = sum(len(found[role] ^ set(names)) for role, names in roles.items()) + (~rows["role"].isin(roles)).sum()
+    if odd:
+        raise BenchError(
+            f"{path}: {odd:,} cells have another role than the data give; rows were changed or left out. Write it anew "
+            "with bench split, and check which cells the tool was trained on."
+        )
+
+
+def _part(task: Task, asked: Asked, with_truth: bool) -> pd.DataFrame:
+    sides, trial = sides_of(task), task.trial
+    parts = []
+    for role, cells in ((TRAIN, sides.train), (SCORED, sides.scored)):
+        told = role == TRAIN or with_truth
+        names = replace(sides, scored=cells).names
+        types = labels_of(cells) if told else np.full(cells.n_obs, "")
+        parts.append(pd.DataFrame({"cell": names, "unique_cell": cells.obs_names, "role": role, "cell_type": types}))
+    shared = {"split": trial.split, "fraction": trial.fraction, "seed": trial.seed, "dataset": asked.source.name}
+    shared |= {"dataset_hash": trial.dataset_hash, "options": asked.options}
+    return pd.concat(parts, ignore_index=True).assign(**shared)
+
+
+def _there(table: pd.DataFrame, name: str) -> list[str]:
+    return [value if name == "split" else f"{value:g}" for value in sorted(table[name].unique())]
+
+
+def _located(name: str, path: Path) -> str:
+    """Return the path of data as the table names them: from here, or from where the table lies."""
+    beside = path.parent / name
+    return str(beside) if not Path(name).exists() and beside.exists() else name

@@ -1,0 +1,11 @@
+"""Which cells weights were pretrained on, as those that were made in this project can tell."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+def seen_by(weights: Path | str) -> np.ndarray | None:
+    """Return the identifiers (`bench.datasets.names.cell_ids`) of the cells that weights have seen; None if unknown."""
+    file = Path(weights).with_suffix(".cells.npy")
+    return np.load(file, mmap_mode="r", allow_pickle=False) if file.is_file() else None
