@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Folders that are named from here: kernels of the book run in another one.
 for _variable in ("BENCH_RESULTS", "BENCH_CACHE", "BENCH_MIRROR"):
-    if os.environ.get(_variable, "~")[0] not in "~/":
+    if (os.environ.get(_variable) or "~")[0] not in "~/":
         os.environ[_variable] = os.path.abspath(os.environ[_variable])
 
 # Paths of the first version, on the book's page of functions then: they lead to the rooms where the modules are now.

@@ -22,8 +22,8 @@ ELSEWHERE = {
     "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "records": "bench.protocol.command:records",
-    "score": "bench.protocol.other_tools:score",
-    "split": "bench.protocol.other_tools:split",
+    "score": "bench.protocol.elsewhere.command:score",
+    "split": "bench.protocol.elsewhere.command:split",
     "standin": "bench.protocol.command:standin",
     "weights": "bench.weights.command:weights",
 }

@@ -28,18 +28,18 @@ def answers(asked: list[list[str]]) -> dict[str, tuple[int, str]]:
 
 def keys(file: str) -> list[str]:
     """Return the keys of trials on a file, by a model of this project and one of the user's."""
-    return [task.trial.key for task in Grid("mine", "quick", file, MODELS).tasks()]
+    return [task.trial.key for task in Grid("audit", "quick", file, MODELS).tasks()]
 
 
-def recorded(file: str) -> dict[str, str]:
-    """Run a trial, record it, show it as in a notebook, and return what stands in its record."""
-    for task in Grid("mine", "quick", file, MODELS[:1]).tasks():
+def recorded(file: str) -> dict[str, list[str]]:
+    """Run a trial, record it, show all records as in a notebook, and return what stands in them."""
+    for task in Grid("audit", "quick", file, MODELS[:1]).tasks():
         runner.run_task(task).write()
-    runs = records.read("mine")
+    runs = records.read("audit")  # and what bench score has recorded
     figures.few_shot(runs, {}, ["accuracy"]).savefig("few_shot.png")
     figures.pareto(figures.complete_runs(runs))
     tables.show(tables.few_shot(runs, {}, ["accuracy", "macro_f1"]))
-    return runs.iloc[0][["origin", "commit", "status"]].to_dict()
+    return {name: sorted(runs[name].unique()) for name in ("model", "origin", "commit", "status")}
 
 
 if __name__ == "__main__":

@@ -177,6 +177,8 @@ def _pip_failure(requirement: str, log: str, hand: str) -> str:
             f"The wheel {requirement} on the package index is not the published file: sha256 {digests[1]}, expected "
             f"{digests[0]}. Nothing was kept. {hand}"
         )
+    if "No module named pip" in log:  # some tools make environments without it
+        return f"{requirement} is downloaded by pip, which is not installed: {sys.executable} -m ensurepip. {hand}"
     errors = [line for line in log.splitlines() if line.startswith("ERROR")] or log.strip().splitlines()[-1:]
     return f"pip cannot download {requirement} from the package index ({' '.join(errors) or 'no reason given'}). {hand}"
 

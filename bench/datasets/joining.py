@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError, listed
-from bench.datasets.vector_files import TO_CSV, Table, numbers_of
+from bench.datasets.vector_tables import TO_CSV, Table, numbers_of
 
 MOST = 5000  # names that are looked through for one that is spelt alike
 SPELLINGS: dict[str, Callable[[str], str]] = {

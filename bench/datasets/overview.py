@@ -156,10 +156,10 @@ def _likely(sizes: dict[str, int], wanted: tuple[str, ...]) -> str | None:
 
 
 def _widest(vectors: dict[str, str]) -> str | None:
-    """Return the array of obsm with most dimensions; pictures of cells have two."""
+    """Return the array of obsm with most dimensions, of usual names first; pictures of cells have two."""
     matrices = {name: shape.split(" x ") for name, shape in vectors.items()}
     sizes = {name: int(of[1].replace(",", "")) for name, of in matrices.items() if len(of) == 2}
-    return max(sizes, key=sizes.get, default=None)
+    return max(sizes, key=lambda name: (name.startswith("X_"), sizes[name]), default=None)
 
 
 def _command(name: str, asked: Request) -> str:

@@ -1,14 +1,10 @@
 """Files of vectors of cells, whatever has written them: .npy, .npz, .csv, .tsv, .txt and .parquet, with names or not.
 
-No pickle is loaded.  Names are the first column, the index, or an array of text; a first column of numbers names cells
-where the data set has such names, where it has no heading, or where it counts the rows.
+No pickle is loaded.
 """
 
 import csv
-import gzip
-from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -17,8 +13,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from bench.core.errors import BenchError, listed
+from bench.datasets.vector_tables import TO_CSV, Table, delimited, matrix, parquet
 
-TO_CSV = 'pd.DataFrame(vectors, index=adata.obs_names).to_csv("vectors.csv")'
 SPARSE = {"data", "indices", "indptr", "shape"}  # of what scipy.sparse.save_npz writes
 OTHERS = {  # what vectors come in that is not read, and what to do
     (".h5ad",): "write one array of it: pd.DataFrame(adata.obsm[KEY], index=adata.obs_names).to_csv('vectors.csv')",
@@ -27,14 +23,6 @@ OTHERS = {  # what vectors come in that is not read, and what to do
     (".rds", ".rdata", ".rda"): "in R: write.csv(vectors, 'vectors.csv'), with cells as rows",
     (".h5", ".hdf5", ".zarr", ".feather", ".mtx", ".json", ".safetensors", ".loom", ".mat"): TO_CSV,
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a file of vectors holds."""
-
-    values: np.ndarray  # (n_rows, n_dimensions) float32
-    names: pd.Index | None  # of the cells, as text; None where the file names none
 
 
 def is_vectors(name: str) -> bool:
@@ -92,37 +80,6 @@ def read(path: Path, known: pd.Index) -> Table:
         raise BenchError(f"{path.name} cannot be read: {reason}. {TO_CSV} writes a file that can.") from error
 
 
-def matrix(values, what: str) -> np.ndarray:
-    """Return cells x dimensions as float32, whatever anndata, pandas, SciPy or NumPy hold them in.
-
-    Raises
-    ------
-    BenchError
-        If they are not numbers, or have another shape.
-    """
-    if isinstance(values, pd.DataFrame):
-        return _numbers(values, what)
-    values = values.toarray() if sp.issparse(values) else values
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise BenchError(f"{what} holds {kind}, expected numbers, cells x dimensions.")
-    if values.ndim != 2:
-        raise BenchError(f"{what} is of shape {values.shape}, expected cells x dimensions; reshape it.")
-    with np.errstate(over="ignore"):  # infinite, which is refused
-        return values.astype(np.float32)
-
-
-def _numbers(frame: pd.DataFrame, what: str) -> np.ndarray:
-    for name, column in frame.items():
-        if column.dtype.kind not in "fiu":
-            some = next((value for value in column.dropna() if not _is_number(value)), column.iloc[0])
-            raise BenchError(
-                f"{what}: column {str(name)!r} holds {some!r}, expected a number; leave the column out "
-                "(names of cells come first, in a column or an index)."
-            )
-    return matrix(frame.to_numpy(np.float64, na_value=np.nan), what)
-
-
 def _npy(path: Path, known: pd.Index) -> Table:
     return Table(matrix(np.load(path, allow_pickle=False), path.name), None)
 
@@ -142,7 +99,7 @@ def _npz(path: Path, known: pd.Index) -> Table:
     if set(arrays) >= SPARSE:
         form = {"csc": sp.csc_matrix}.get(_text(arrays.get("format", np.array("csr"))), sp.csr_matrix)
         parts = [arrays.pop(part) for part in ("data", "indices", "indptr")]
-        arrays["matrix"] = form(tuple(parts), shape=tuple(arrays.pop("shape"))).toarray()
+        arrays["matrix"] = matrix(form(tuple(parts), shape=tuple(arrays.pop("shape"))), path.name)
         arrays.pop("format", None)
     found = {name: array for name, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub"}
     if len(found) != 1:
@@ -161,95 +118,9 @@ def _text(value) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _delimited(path: Path, known: pd.Index) -> Table:
-    """Read text with or without a heading, R's too, which has no heading above names."""
-    opener = gzip.open if path.open("rb").read(2) == b"\x1f\x8b" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        lines = list(islice((line for line in file if line.strip()), 2))
-    if not lines:
-        raise BenchError(f"{path.name} is empty.")
-    separator = max("\t;,", key=lines[0].count)
-    separator = separator if separator in lines[0] else " "
-    heading, *below = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-    if below and len(below[0]) == len(heading) + 1:
-        heading = ["", *heading]
-    elif not _is_heading(heading[1:] or heading):
-        heading = []
-    if heading and (n := sum(name in known for name in heading)):
-        raise BenchError(f"{path.name} has cells as columns ({n:,} of its headings are cells); write it transposed.")
-    frame = pd.read_csv(
-        path,
-        sep=separator if separator != " " else r"\s+",
-        header=None,
-        skiprows=int(bool(heading)),
-        index_col=False,
-        converters={0: str},  # a cell may be called NA
-        decimal="," if separator == ";" and "," in lines[-1] else ".",  # as R's write.csv2 has it
-        float_precision="round_trip",
-        low_memory=False,
-        encoding="utf-8-sig",
-        compression="gzip" if opener is gzip.open else None,
-        skipinitialspace=True,
-    )
-    if heading:
-        if len(heading) != frame.shape[1]:
-            raise BenchError(f"{path.name} has {len(heading)} headings and {frame.shape[1]} columns; write it again.")
-        frame.columns = heading
-    return _table(frame, known, path.name)
-
-
-def _is_heading(fields: list[str]) -> bool:
-    """Return whether a row of text is one of names, or of the numbers of columns, and not of values."""
-    return not all(map(_is_number, fields)) or _count(fields)
-
-
-def _parquet(path: Path, known: pd.Index) -> Table:
-    try:
-        frame = pd.read_parquet(path)
-    except ImportError as error:
-        raise BenchError(
-            f"{path.name}: this Python cannot read Parquet; pip install pyarrow, then run the same command again "
-            "(or write the vectors as .csv)."
-        ) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        return Table(matrix(frame, path.name), frame.index.astype(str))
-    return _table(frame, known, path.name)
-
-
-def _table(frame: pd.DataFrame, known: pd.Index, what: str) -> Table:
-    """Return vectors of a table whose first column may name cells."""
-    first = frame.iloc[:, 0].astype(str).str.strip()
-    unnamed = str(frame.columns[0]).startswith("Unnamed") or frame.columns[0] == ""
-    if unnamed or not first.map(_is_number).all() or first.isin(known).any() or _count(first):
-        return Table(matrix(frame.iloc[:, 1:], what), pd.Index(first))
-    return Table(matrix(frame.astype({frame.columns[0]: float}), what), None)
-
-
-def _is_number(text) -> bool:
-    try:
-        float(text)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _count(names) -> bool:
-    """Return whether these are all numbers from 0 or 1 on, in whatever order."""
-    return numbers_of(pd.Index(names)) is not None
-
-
-def numbers_of(names: pd.Index) -> np.ndarray | None:
-    """Return the rows that names mean, (n,), where they are all numbers from 0 or from 1 on; None if they are not."""
-    if not names.str.fullmatch(r"\d{1,12}").all():
-        return None
-    rows = names.astype(np.int64).to_numpy()
-    start = rows.min(initial=1)
-    return rows - start if start < 2 and np.array_equal(np.sort(rows), np.arange(start, start + len(rows))) else None
-
-
 READERS = {
     ".npy": _npy,
     ".npz": _npz,
-    **dict.fromkeys((".csv", ".tsv", ".txt"), _delimited),
-    **dict.fromkeys((".parquet", ".pq"), _parquet),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), delimited),
+    **dict.fromkeys((".parquet", ".pq"), parquet),
 }

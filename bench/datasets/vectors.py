@@ -26,7 +26,8 @@ from bench.datasets.opened import opened
 from bench.datasets.reading import resolved
 from bench.datasets.request import Request, is_file
 from bench.datasets.sources import sha256_of
-from bench.datasets.vector_files import is_vectors, matrix, read
+from bench.datasets.vector_files import is_vectors, read
+from bench.datasets.vector_tables import matrix
 
 FILE = "name a file of vectors behind the @, with the names of cells first, such as embedding@vectors.csv"
 

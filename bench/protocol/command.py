@@ -64,9 +64,12 @@ def predictions(key: str | None, out: str, probabilities: bool, overwrite: bool)
     else:
         labels.write(labels.as_csv(table), Path(out).expanduser(), overwrite=overwrite)
     scored = trial["query"] or f"{trial['dataset']}, split {trial['split']}"
+    by = f"{trial['variant']}, made elsewhere" if trial["predictions_hash"] else trial["model"]
+    kept = "probabilities are good to three digits, for they are kept in half precision"
+    kept = kept if "confidence" in table else "labels alone were given, without probabilities"
     click.echo(
-        f"{len(table):,} cells of {scored}, labelled by {trial['model']} trained on {trial['dataset']} "
-        f"(trial {trial['key']}); probabilities are good to three digits, for they are kept in half precision",
+        f"{len(table):,} cells of {scored}, labelled by {by} trained on {trial['dataset']} "
+        f"(trial {trial['key']}); {kept}",
         err=True,
     )
     if "unique_cell" in table:
@@ -78,7 +81,8 @@ def _list_predictions() -> None:
 
     found = labels.trials()
     if found.empty:
-        raise BenchError(f"No trial has predictions yet; run a chapter, such as: {to_run('few_shot_pbmc')}")
+        run = to_run("few_shot_pbmc")
+        raise BenchError(f"No trial has predictions yet; record those of a tool with bench score, or run: {run}")
     if (own := found["origin"] == "own").any():  # hundreds of committed ones would hide them
         if is_checkout():
             click.echo(f"{(~own).sum()} committed trials have predictions, too; yours:", err=True)
@@ -101,9 +105,10 @@ def standin(only_plan: bool, hours: float | None) -> None:
     from bench.core.forked import nursery
     from bench.protocol.engine import WARM
     from bench.protocol.place import tell
-    from bench.protocol.standin import ending_in, run
+    from bench.protocol.standin import ending_in, run, steps
 
     tell()
+    steps()  # says now if there are none, before a process has imported what trials need
     if only_plan:
         return _show_plan()
     with nursery(WARM), ending_in(hours, click.echo):  # a process for each trial, which imports nothing again

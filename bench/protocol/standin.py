@@ -108,9 +108,8 @@ def run(say: Callable[[str], None]) -> None:
     BenchError
         If results cannot be written, or weights or data cannot be had.  A trial that fails is a record.
     """
-    order = steps()
     records.check_writable()
-    for number, step in enumerate(order, start=1):
+    for number, step in enumerate(steps(), start=1):
         to_do = left(step, recorded())
         if _taken_over(to_do):
             to_do = left(step, recorded())

@@ -17,12 +17,12 @@ from bench.datasets.splits import SUBSETS, check_name
 from bench.datasets.twins import warnings
 from bench.models import describe
 from bench.models.registry import Spec
-from bench.protocol.given import Given, given, undeclared
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
 from bench.protocol.planning import LEFT_OUT, is_planning
 from bench.protocol.possible import Draws, check_model, possible_splits
 from bench.protocol.trial import Task, Trial, here, of_model
+from bench.protocol.vectors import Given, given, undeclared
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="BENCH_CASES names no
 FILE = str(CASES / "embedding_in_obsm.h5ad")
 
 
+@pytest.mark.slow  # the whole grid of C
 def test_the_probe_of_an_embedding_has_the_right_accuracy_wherever_it_lies(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
     cells = read_h5ad(FILE)

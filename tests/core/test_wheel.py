@@ -27,7 +27,6 @@ FIRST = {  # what is asked, with nothing recorded yet: the exit code and some of
     "list": (0, f"none: chapters {CLONE}"),
     "data hao": (0, "Hao PBMC (sample): 1,336 cells"),
     "data my.h5ad": (0, "bench split my.h5ad --out splits.csv"),
-    "check knn --data my.h5ad": (0, "all promises kept"),
     "check my_module:NearestCentroid --data my.h5ad": (0, "all promises kept"),
     "weights nonsense": (2, "Unknown weights 'nonsense'"),
     "weights tiny.safetensors": (0, "3 layers, 2 heads, width 16"),
@@ -42,12 +41,14 @@ FIRST = {  # what is asked, with nothing recorded yet: the exit code and some of
     "run chapters/few_shot_pbmc.md": (2, f"bench: No file chapters/few_shot_pbmc.md, and chapters {CLONE}"),
     "standin --plan": (2, f"bench: The chapters of the stand-in tier {CLONE}"),
     "standin": (2, f"bench: The chapters of the stand-in tier {CLONE}"),
+    "split my.h5ad --out splits.csv": (0, "then: bench score predictions.csv --splits splits.csv"),
+    "score predicted.csv --splits splits.csv --name MyTool": (0, "it is listed by: bench records audit\n"),
 }
-THEN = {  # with a trial recorded
+THEN = {  # with these predictions and a trial recorded
     "records": (0, "own records: {data}/scfm-bench/results, or where BENCH_RESULTS says\n"),
-    "records mine --commit": (2, f"bench: Committed records {CLONE}"),
-    "predictions": (0, "mine quick my.h5ad random"),
-    "list": (0, "  mine                      quick 1"),
+    "records audit --commit": (2, f"bench: Committed records {CLONE}"),
+    "predictions": (0, "audit quick my.h5ad random"),
+    "list": (0, "  audit                     quick 2"),
 }
 
 pytestmark = [
@@ -83,6 +84,7 @@ def folder(tmp_path_factory, small, tiny_scgpt) -> Path:
     folder = tmp_path_factory.mktemp("mine")
     obs, var = small.obs[["cell_type"]], pd.DataFrame(index=small.var_names)
     AnnData(small.X, obs=obs, var=var).write_h5ad(folder / "my.h5ad")
+    obs.rename_axis("cell").to_csv(folder / "predicted.csv")
     shutil.copy(ROOT / "chapters" / "nearest_centroid.py", folder / "my_module.py")
     shutil.copy(tiny_scgpt(), folder / "tiny.safetensors")
     (folder / "golden").mkdir()
@@ -129,7 +131,8 @@ def compare(answer: list, code: int, said: str) -> None:
 
 def test_a_record_names_the_version_and_the_keys_are_those_of_a_clone(found, venv, folder, monkeypatch):
     assert found["bench"].startswith(str(venv))
-    assert found["record"] == {"origin": "own", "commit": f"v{__version__}", "status": "ok"}
+    record = {"model": ["elsewhere", "knn"], "origin": ["own"], "commit": [f"v{__version__}"], "status": ["ok"]}
+    assert found["record"] == record
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     assert found["keys"] == installed.keys("my.h5ad")

@@ -5,6 +5,7 @@ import inspect
 import sys
 import threading
 import types
+import venv
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -318,6 +319,14 @@ def test_wheel_that_the_index_lacks_is_a_sentence(wheel):
     absent = Source("probe.whl", "MIT", sha256="0" * 64, wheel="scfm-bench-probe==9.9")
     with pytest.raises(BenchError, match=r"pip cannot download scfm-bench-probe==9\.9 .*No matching.*BENCH_MIRROR"):
         fetch(absent)
+
+
+def test_without_pip_the_command_that_brings_it_is_named(wheel, tmp_path, monkeypatch):
+    venv.create(tmp_path / "venv")  # as other tools make them
+    python = str(tmp_path / "venv" / "bin" / "python")
+    monkeypatch.setattr(sys, "executable", python)
+    with pytest.raises(BenchError, match=f"pip, which is not installed: {python} -m ensurepip. .*BENCH_MIRROR"):
+        fetch(wheel)
 
 
 DRIVE = Source("file.bin", "MIT", sha256=SHA256, drive_folder="folder-id")

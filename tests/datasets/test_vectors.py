@@ -64,6 +64,8 @@ WRITERS = {  # kinds of files with the names of cells
     "no_heading.csv": lambda table, file: table.to_csv(file, header=False),
     "numbered.CSV": lambda table, file: table.set_axis(range(N_DIMENSIONS), axis=1).to_csv(file),
     "named.csv": lambda table, file: table.rename_axis("barcode").to_csv(file, lineterminator="\r\n"),
+    "counted.csv": lambda table, file: table.rename_axis("cell").reset_index().to_csv(file),
+    "names_last.csv": lambda table, file: table.reset_index().iloc[:, [*range(1, 7), 0]].to_csv(file, index=False),
     "excel.csv": lambda table, file: table.to_csv(file, encoding="utf-8-sig"),
     "a.npz": lambda table, file: np.savez(file, labels=np.repeat("T", N_CELLS), n=table.index.to_numpy(str), e=table),
     "bytes.npz": lambda table, file: np.savez(file, cells=table.index.to_numpy("S"), emb=table.to_numpy(np.float64)),

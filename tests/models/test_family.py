@@ -72,7 +72,7 @@ def golden(folder: Path) -> Path:
 
 
 def test_it_is_listed_and_named_in_help(one_line):
-    assert "pocket            pocket.annotator:Pocket" in bench("list")
+    assert "pocket              pocket.annotator:Pocket" in bench("list")
     for command in ("pretrain", "weights"):
         assert "scbert, scgpt, pocket" in bench(command, "--help")
 
@@ -85,11 +85,14 @@ def test_it_is_pretrained_and_fine_tuned(one_line, weights, own_results):
     assert card["losses"][-1] < card["losses"][0]
     assert f"squared error {card['curve'][-1]['loss']:.3f}" in said
     assert np.load(file.with_suffix(".cells.npy")).shape == (1068,)  # none of the cells that are scored
-    run(Grid("family", "quick", "hao", ["majority", "pocket"], overrides={"pocket": {"weights": str(file)}}))
+    models = ["majority", "pocket", "pocket@probe", "pocket@random_probe"]
+    overrides = {"pocket": {"weights": str(file), "classifier": "knn"}}
+    run(Grid("family", "quick", "hao", models, overrides=overrides))
     table = records.read("family", committed=False)
     assert set(table["status"]) == {"ok"}, set(table["status"])
-    accuracy = table[table["metric"] == "accuracy"].set_index("model")["value"]
-    assert accuracy["pocket"] > accuracy["majority"] + 0.2
+    accuracy = table[table["metric"] == "accuracy"].set_index(["model", "variant"])["value"]
+    for variant in ("pretrained", "probe", "random_probe"):
+        assert accuracy["pocket", variant] > accuracy["majority", "default"] + 0.2, variant
     audit = table.loc[table["model"] == "pocket", "weights"].iloc[0]
     assert audit == f"4 of 4 tensors, sha256 {read(file).sha256[:16]}"
 

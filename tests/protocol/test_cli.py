@@ -13,6 +13,7 @@ from nbclient.exceptions import DeadKernelError
 from bench.cli import main
 from bench.datasets import DATASETS
 from bench.models import MODELS
+from bench.models.registry import KINDS
 from bench.protocol import records
 from bench.protocol.notebooks import chapters
 from bench.protocol.runner import run
@@ -21,7 +22,7 @@ from bench.protocol.trials import Grid
 pytestmark = pytest.mark.usefixtures("warm")
 
 COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "standin", "verify", "records", "cache")
-COMMANDS += ("predictions",)
+COMMANDS += ("predictions", "score", "split")
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,16 @@ def test_list_names_data_sets_models_chapters_and_records():
     assert result.exit_code == 0
     for name in (*DATASETS, *MODELS, *chapters()):
         assert f"  {name} " in result.output
+
+
+def test_list_has_a_heading_for_each_kind_of_model():
+    lines = bench("list").output.splitlines()
+    kinds = {line.removeprefix("Models: "): number for number, line in enumerate(lines) if line.startswith("Models: ")}
+    expected = {kind: models for kind, models in KINDS.items() if models}
+    assert list(kinds)[: len(expected)] == list(expected)
+    for kind, models in expected.items():
+        below = lines[kinds[kind] + 1 :][: len(models)]
+        assert [line.split()[0] for line in below] == list(models)
 
 
 def test_list_imports_nothing_heavy():

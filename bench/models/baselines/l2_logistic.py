@@ -2,7 +2,7 @@
 
 Source: scikit-learn's `LogisticRegression` (L-BFGS, intercept not penalised) on log2(1 + CP10K), sparse; linear models
 of this kind are among the best in Abdelaal et al. 2019, Genome Biology 20:194.
-Deviation: a tolerance of 1e-2 in place of 1e-4, with which L-BFGS takes several times as long for the same labels.
+Deviation: a tolerance of 1e-2 in place of 1e-4, with which L-BFGS takes four times as long to say the same.
 """
 
 import warnings

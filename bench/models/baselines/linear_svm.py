@@ -1,6 +1,6 @@
 """Linear support vector machine on normalised expression, one problem per type, with one temperature for all.
 
-Source: scikit-learn's `LinearSVC` (liblinear, squared hinge loss, intercept penalised) on log2(1 + CP10K), sparse; the
+Source: scikit-learn's `LinearSVC` (liblinear, squared hinge loss, dual, intercept penalised) on log2(1 + CP10K); the
 best of the 22 annotators compared by Abdelaal et al. 2019, Genome Biology 20:194.  Probabilities by temperature scaling
 (Guo et al. 2017, arXiv:1706.04599) of the decision values: one number, so that the label stays that of the largest
 decision value, and types of one cell need no sigmoid of their own.
@@ -63,7 +63,8 @@ class LinearSVM(Tuned):
         """Return the fitted machine, which predicts but has no probabilities."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return LinearSVC(C=setting["C"], max_iter=self.config.max_iter, random_state=self.seed_).fit(X, y)
+            machine = LinearSVC(C=setting["C"], dual=True, max_iter=self.config.max_iter, random_state=self.seed_)
+            return machine.fit(X, y)
 
     def final(self, X, y: np.ndarray, setting: Setting) -> Tempered:
         """Return the fitted machine with its temperature."""

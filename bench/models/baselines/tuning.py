@@ -61,9 +61,9 @@ class Chosen:
 
     def diagnostics(self) -> dict[str, float]:
         """Return figures for the records: every number of the setting, and the cost."""
-        chosen = {f"chosen_{name}": float(value) for name, value in self.setting.items() if isinstance(value, Real)}
+        numbers = {f"chosen_{name}": float(value) for name, value in self.setting.items() if isinstance(value, Real)}
         cost = {"tuning_cells": float(self.n_cells), "tuning_fits": float(self.n_fits), "tuning_s": self.seconds}
-        return chosen | cost
+        return numbers | cost
 
 
 def as_given(X, y: np.ndarray) -> Transformer:
@@ -105,7 +105,8 @@ def chosen(
     """
     if not 0 < len(settings) <= MOST_SETTINGS:
         raise BenchError(
-            f"{len(settings)} settings are to be tried; the budget of a baseline is 1 to {MOST_SETTINGS}: give fewer."
+            f"{len(settings)} settings are to be tried; the budget of a baseline is {MOST_SETTINGS}: give it 1 to "
+            f"{MOST_SETTINGS}, where those of several lists are multiplied."
         )
     cells = drawn(y, seed)
     counts = np.unique(y[cells], return_counts=True)[1]

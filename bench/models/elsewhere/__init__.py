@@ -1,1 +1,1 @@
-"""Results that were made with other tools, through the same protocol as all."""
+"""Results that were made with other tools: embeddings and predictions."""

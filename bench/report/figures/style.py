@@ -13,6 +13,8 @@ from zlib import crc32
 import matplotlib.pyplot as plt
 import seaborn as sns
 
+from bench.models.registry import ELSEWHERE
+
 MODELS = {  # name -> label, colour, marker
     "l1_logistic": ("L1 logistic regression", "#0072B2", "o"),
     "scbert": ("scBERT", "#D55E00", "s"),
@@ -30,8 +32,6 @@ MODELS = {  # name -> label, colour, marker
     "mlp": ("multilayer perceptron", "#6699CC", "p"),
     "streaming_logistic": ("streaming logistic regression", "#004488", ">"),
     "scanvi": ("scANVI", "#EE7733", "H"),
-    "embedding": ("embedding", "#225555", "8"),
-    "elsewhere": ("made elsewhere", "#663333", "v"),
     "mode_per_cell": ("most common bin of the cell", "#999933", "v"),
     "mode_per_gene": ("most common bin of the gene", "#44AA99", "^"),
     "gene_depth_regression": ("regression on gene and depth", "#332288", "h"),
@@ -126,11 +126,13 @@ def label_of(model: str) -> str:
 
 
 def series_of(model: str, variant: str) -> str:
-    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec`` or ``embedding X_pca``."""
-    if model in NAMED:
-        return f"{label_of(model)} {variant}"
+    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec``; of another tool its own."""
+    if model == ELSEWHERE and variant:
+        return variant
     if variant in PLAIN:
         return label_of(model)
+    if model in NAMED:
+        return f"{label_of(model)} {variant}"
     return f"{label_of(model)}, {VARIANTS[variant][0] if variant in VARIANTS else variant.replace('_', ' ')}"
 
 

@@ -1,25 +1,25 @@
-"""Cell types by fine-tuning: what the loop of the project needs to know of this model."""
+"""Cell types by fine-tuning, or by a probe: what the loop of the project needs to know of this model."""
 
 import json
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
 from bench.core.errors import BenchError
+from bench.models.classifiers import ClassifierConfig
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells, told
+from bench.models.probe import PROBES, RANDOM
 from bench.preprocess import gene_tokens
-from bench.training.finetune import over_cells
 from bench.training.schedule import Schedule
 from bench.weights import load_into, read, resolve
 from pocket.network import PocketNetwork
 
 
 @dataclass(frozen=True)
-class PocketConfig:
-    """Hyper-parameters of fine-tuning; the sizes are those of the weights."""
+class PocketConfig(ClassifierConfig):
+    """Hyper-parameters of fine-tuning, and of a probe's classifier; the sizes are those of the weights."""
 
     epochs: int = 20
     batch_size: int = 32
@@ -32,28 +32,32 @@ class Pocket(FineTuned):
     """Annotator by a network of one hidden layer."""
 
     Config = PocketConfig
-    variants = ("pretrained", "no_pretraining")
+    variants = ("pretrained", "no_pretraining", *PROBES)
     recipes = ("clean",)  # validation cells come from the training cells
     leaking_recipes = ()
 
-    def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
-        """Fine-tune the weights on the training cells."""
+    def begin(self, cells: AnnData, seed: int) -> None:
+        """Read the weights."""
         if not self.weights:
             raise BenchError("pocket needs weights: set the override 'weights' to pocket_quick, or to a file.")
         self._checkpoint = read(resolve(self.weights))
-        return super().fit(train, seed=seed, validation=validation)
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return the (n_cells, n_genes) levels of expression of the weights' genes."""
         genes = json.loads(told(self._checkpoint, "genes", "pocket", " --genes GENES.txt"))
         return gene_tokens(cells.X, cells.var_names.tolist(), cells.uns["bench"]["values"], genes, "all")
 
-    def build(self, n_classes: int, seed: int) -> PocketNetwork:
-        """Return the network, with every tensor of the weights used or none, and a fresh classifier."""
+    def untrained(self, seed: int) -> PocketNetwork:
+        """Return the network, with every tensor of the weights used or none."""
         dim, n_genes = self._checkpoint.tensors["encoder.weight"].shape
         network = PocketNetwork(n_genes, dim, seed=seed)
-        if self.variant == "pretrained":
+        if self.variant not in ("no_pretraining", RANDOM):
             self.audit_ = str(load_into(network, self._checkpoint))
+        return network
+
+    def build(self, n_classes: int, seed: int) -> PocketNetwork:
+        """Return the network with a fresh classifier."""
+        network = self.untrained(seed)
         network.classify_into(n_classes, seed=seed)
         return network
 
@@ -64,9 +68,10 @@ class Pocket(FineTuned):
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_classes) probabilities; cells that the weights were pretrained on are refused."""
-        refuse_pretrained_cells(self._checkpoint, cells)
+        if self.variant != RANDOM:
+            refuse_pretrained_cells(self._checkpoint, cells)
         return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, dim) embeddings."""
-        return over_cells(self.network_, self.network_.encode, self.cells(cells), self.schedule()).numpy()
+        return self.vectors(cells, self.network_.encode, len(self._checkpoint.tensors["encoder.weight"]))

@@ -9,7 +9,7 @@ from bench.models.baselines.columns import Columns, most_variable
 from bench.models.contract import labels_of, without_labels
 from bench.preprocess import features
 
-QUICK = BoostedTreesConfig(tuned=False, n_genes=40, rounds=10)
+QUICK = BoostedTreesConfig(tuned=False, n_genes=40, rounds=5)
 
 
 def test_genes_are_those_that_differ_most_between_the_types_of_the_training_cells(sides):

@@ -22,8 +22,8 @@ from bench.models.registry import BASELINES, find
 from bench.preprocess import features
 
 TUNED = [name for name in BASELINES if issubclass(find(name), Tuned)]
-SMALL = {"celltypist_recipe": {"max_iter": 50}, "boosted_trees": {"rounds": 10}, "mlp": {"n_genes": 500, "epochs": 20}}
-SMALL |= {"streaming_logistic": {"block": 100}}
+SMALL = {"celltypist_recipe": {"max_iter": 50}, "streaming_logistic": {"block": 100}}
+SMALL |= {"boosted_trees": {"n_genes": 50}, "mlp": {"n_genes": 200, "epochs": 10}}
 every_baseline = pytest.mark.parametrize("name", TUNED)
 
 

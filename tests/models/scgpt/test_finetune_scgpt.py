@@ -417,7 +417,7 @@ def test_ctrl_c_in_the_third_epoch_leaves_the_best_epoch_so_far(model, sides, mo
         ("scgpt@no_pretraining", {"heads": 3}, r"dim=16 should be a multiple of heads=3"),
         ("scgpt@scratch_tuned", {"layers": -1}, r"Sizes of a network should be 1 or more, or 0 .*'depth': -1"),
         ("scgpt", {"dim": 64, "layers": 2}, r"Other sizes .*'depth': 2, 'dim': 64.* from scratch only: scgpt@no_pret"),
-        ("scgpt", {"dimension": 64}, r"hyper-parameter of scgpt 'dimension'.*Valid: batch_size.*dim,"),
+        ("scgpt", {"dimension": 64}, r"hyper-parameter of scgpt 'dimension'.*Valid: .*batch_size.*dim,"),
         ("scgpt@pretraned", {}, r"variant of scgpt 'pretraned'\. Did you mean 'pretrained'"),
         ("scgpt", {"recipe": "fair"}, r"recipe of scgpt 'fair'\. Valid: clean, published"),
         ("scgpt", {"trainable": "last"}, r"Unknown trainable 'last'\..*all, head, last_layer"),
