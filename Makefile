@@ -7,7 +7,7 @@ READY := .venv/ready-$(shell { $(PYTHON) -VV; cat requirements.lock pyproject.to
 WEIGHTS := scgpt_quick scbert_quick scbert_quick_no_gene2vec
 EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
 EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
-EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors embeddings
+EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors baselines embeddings
 unexport PYTHONDONTWRITEBYTECODE # what pip has not compiled is compiled where it is first imported: once, not in every process
 
 .PHONY: book test faults standin figure lock clean

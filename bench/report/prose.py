@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.report.figures.runs import runs_of
 from bench.report.figures.sources import DATA, SETTINGS
-from bench.report.figures.style import PLAIN
+from bench.report.figures.style import PLAIN, is_control
 
 DASH = "–"
 ONE_MEAN = ["tier", *DATA, "model", "variant", *SETTINGS, "fraction"]  # runs of one mean differ in none of them
@@ -30,7 +31,8 @@ def say(name: str, value: Any) -> None:
     from myst_nb import glue
 
     plain = value.item() if isinstance(value, np.generic) else value  # NumPy's numbers print their type
-    glue(name, DASH if isinstance(plain, float) and np.isnan(plain) else plain, display=False)
+    unknown = plain is None or (isinstance(plain, float) and np.isnan(plain))
+    glue(name, DASH if unknown else plain, display=False)
 
 
 def rows_of(table: pd.DataFrame, **where) -> pd.DataFrame:
@@ -69,6 +71,19 @@ def lowest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
 def highest_of(runs: pd.DataFrame, metric: str = "accuracy", **where) -> float:
     """Return the highest value of a metric among the runs for which each given column has the given value."""
     return float(values_of(runs, metric, **where).max())
+
+
+def ranked(runs: pd.DataFrame) -> pd.Series:
+    """Return the mean of one metric by the name that readers see a model called, best first, controls left out.
+
+    Parameters
+    ----------
+    runs
+        Records of one tier, data set, split, share of the training cells and metric; higher is better.
+    """
+    rows = runs_of(runs)
+    means = rows[~rows["series"].map(is_control)].groupby("series")["value"].mean()
+    return means.sort_values(ascending=False, kind="stable")
 
 
 def _found(runs: pd.DataFrame, metric: str, where: dict) -> pd.DataFrame:
