@@ -40,8 +40,9 @@ KINDS = {  # what they are -> name -> import path
 }
 # of this project, which vouches for their versions
 MODELS = {name: path for models in KINDS.values() for name, path in models.items()}
-ELSEWHERE = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
+JUDGES = {"embedding": "bench.models.elsewhere.embedding:Embedding"}  # judges what other tools have made
 OTHERS = "of other packages"  # the kind of all others
+ELSEWHERE = "elsewhere"  # what records call predictions of other tools, which nobody runs; the variant is the tool
 OPTIONS = ("recipe", "weights", "device")  # what an override may set besides hyper-parameters
 
 
@@ -103,14 +104,14 @@ def known() -> dict[str, str]:
 
     points = {point.name: point.value for point in entry_points(group="bench.models")}
     of_families = {name: path for family in families().values() for name, path in family.annotators.items()}
-    own = MODELS | ELSEWHERE
+    own = MODELS | JUDGES
     return own | {name: path for name, path in (of_families | points).items() if name not in own}
 
 
 def by_kind() -> dict[str, dict[str, str]]:
     """Return the import path of every model that has a name, by kind; those of other packages last."""
-    others = {name: path for name, path in known().items() if name not in MODELS | ELSEWHERE}
-    kinds = KINDS | {"results made elsewhere": ELSEWHERE, OTHERS: others}
+    others = {name: path for name, path in known().items() if name not in MODELS | JUDGES}
+    kinds = KINDS | {"results made elsewhere": JUDGES, OTHERS: others}
     return {kind: models for kind, models in kinds.items() if models}
 
 
@@ -133,6 +134,11 @@ def find(name: str) -> type:
     BenchError
         If there is no such model, or it lacks ``fit`` or ``predict_proba``.
     """
+    if name == ELSEWHERE:
+        raise BenchError(
+            f"What is recorded of {name} stands in every chapter that shows its experiment; leave it out of models. "
+            "Predictions that another tool has made are recorded with bench score."
+        )
     path = name if ":" in name else known().get(name, name)  # looking names up takes time
     module, colon, _ = path.partition(":")
     if not (module and colon):

@@ -48,17 +48,18 @@ def predictions_of(answers: Answers, sides: Sides, others: pd.Index, choices: Ch
         If cells do not fit, see `bench.protocol.joining`, or types have other names than in the data.
     """
     place, notes = joined(answers.cells, _table(answers), sides, others, choices.missing)
-    known, truth = set(labels_of(sides.train)), sides.truth
+    known, truth = set(labels_of(sides.train).tolist()), sides.truth
+    there = set(truth.tolist())
     found = answers.probabilities
     values = None if found is None else np.where(place[:, None] < 0, np.nan, found.to_numpy(float)[place])
     label = _labels(answers, place, values)
-    label, respelt = _spelt(label, known | set(truth))
+    label, respelt = _spelt(label, known | there)
     nothing = np.array([key_of(name) in MISSING for name in label]) & ~np.isin(label, list(known))
     refused = rejected(label, choices.rejects, sorted(known)) & ~nothing
     predicted = np.where(nothing | refused, ABSTAINED, label)
-    _check_named_alike(predicted, set(truth), known)
-    notes += respelt + _on_abstentions(label, nothing & (place >= 0), refused) + _on_unknown(predicted, known, set(truth))
-    given = set(predicted) - {ABSTAINED}
+    _check_named_alike(predicted, there, known)
+    notes += respelt + _on_abstentions(label, nothing & (place >= 0), refused) + _on_unknown(predicted, known, there)
+    given = set(predicted.tolist()) - {ABSTAINED}
     batch = sides.scored.obs["batch"].astype(str).to_numpy() if "batch" in sides.scored.obs else None
     if values is None:
         return Predictions(truth, None, np.array(sorted(given | known)), predicted, batch), notes
@@ -87,7 +88,7 @@ def _labels(answers: Answers, place: np.ndarray, values: np.ndarray | None) -> n
 
 def _spelt(label: np.ndarray, types: set[str]) -> tuple[np.ndarray, list[str]]:
     """Return labels as the data spell them, where case or blanks alone differ."""
-    alike = named_alike(set(label) - types, types)
+    alike = named_alike(set(label.tolist()) - types, types)
     if not alike:
         return label, []
     shown = listed((f"{name!r} as {to!r}" for name, to in sorted(alike.items())), 4)
@@ -95,7 +96,7 @@ def _spelt(label: np.ndarray, types: set[str]) -> tuple[np.ndarray, list[str]]:
 
 
 def _on_abstentions(label: np.ndarray, nothing: np.ndarray, refused: np.ndarray) -> list[str]:
-    counts = Counter(label[refused]) | Counter({"no label": int(nothing.sum())})
+    counts = Counter(label[refused].tolist()) | Counter({"no label": int(nothing.sum())})
     shown = listed(f"{name} {n:,}" for name, n in counts.items() if n)
     return [f"cells that are given no type, which is wrong in accuracy: {shown}"] if shown else []
 
@@ -111,13 +112,15 @@ def _on_unknown(predicted: np.ndarray, known: set[str], truth: set[str]) -> list
         notes.append(f"{sum(odd.values()):,} cells are given types that the data do not have, which is wrong: {shown}")
     if taught:
         shown = listed((f"{name!r} {n:,}" for name, n in taught.items()), 5)
-        notes.append(f"{sum(taught.values()):,} cells are given types that no training cell has, yet scored ones: {shown}")
+        notes.append(
+            f"{sum(taught.values()):,} cells are given types that no training cell has, yet scored ones: {shown}"
+        )
     return notes
 
 
 def _check_named_alike(predicted: np.ndarray, truth: set[str], known: set[str]) -> None:
     """Refuse where no prediction can be right because types have other names."""
-    given = set(predicted) - {ABSTAINED}
+    given = set(predicted.tolist()) - {ABSTAINED}
     if not given or given & truth or (given <= known and known & truth):
         return
     near = {name: get_close_matches(name, sorted(truth), n=1, cutoff=0.3) for name in sorted(given)}

@@ -64,9 +64,12 @@ def predictions(key: str | None, out: str, probabilities: bool, overwrite: bool)
     else:
         labels.write(labels.as_csv(table), Path(out).expanduser(), overwrite=overwrite)
     scored = trial["query"] or f"{trial['dataset']}, split {trial['split']}"
+    by = f"{trial['variant']}, made elsewhere" if trial["predictions_hash"] else trial["model"]
+    kept = "probabilities are good to three digits, for they are kept in half precision"
+    kept = kept if "confidence" in table else "labels alone were given, without probabilities"
     click.echo(
-        f"{len(table):,} cells of {scored}, labelled by {trial['model']} trained on {trial['dataset']} "
-        f"(trial {trial['key']}); probabilities are good to three digits, for they are kept in half precision",
+        f"{len(table):,} cells of {scored}, labelled by {by} trained on {trial['dataset']} "
+        f"(trial {trial['key']}); {kept}",
         err=True,
     )
     if "unique_cell" in table:

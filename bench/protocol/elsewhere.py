@@ -14,8 +14,10 @@ import pandas as pd
 from bench.core.atomic import set_aside
 from bench.core.errors import BenchError, listed
 from bench.core.provenance import Cost
-from bench.datasets import described, loaded
-from bench.models.elsewhere.predictions import MODEL, Answers
+from bench.datasets import DATASETS, Request, described, loaded, tables
+from bench.datasets.opened import opened
+from bench.models.elsewhere.predictions import Answers
+from bench.models.registry import ELSEWHERE
 from bench.protocol import records
 from bench.protocol.answered import Choices, predictions_of
 from bench.protocol.engine import Result
@@ -49,11 +51,13 @@ def result_of(task: Task, sides: Sides, answers: Answers, choices: Choices) -> R
     BenchError
         If the file does not fit the cells or their types.
     """
-    others = loaded(task.source, silent=True).obs_names
+    others = _names(task.source)
     said, notes = predictions_of(answers, sides, others, choices)
     if said.probabilities is not None and (share := contradicted(said)):
         n = round(share * len(said.truth))
         notes.append(f"{n:,} labels are not the most probable type; labels are scored, probabilities are calibrated")
+    if (said.predicted == said.truth).all():
+        notes.append("every label is the true one: is it the column of predictions?")
     trial = _trial(task.trial, choices.name, sides.scored.obs_names, said)
     shared = _shared(task, trial, sides, choices)
     rows = [{"metric": m, "class": c, "value": v} for m, c, v in score(said, described(task.source).hard_pair)]
@@ -65,13 +69,15 @@ def result_of(task: Task, sides: Sides, answers: Answers, choices: Choices) -> R
 def others_of(row: dict[str, Any]) -> pd.DataFrame:
     """Return records of the same tool, cells, share and seed that were made of other predictions, a row for each.
 
-    A mean over seeds would count one of them twice.
+    A mean over seeds would count one of them twice.  Committed ones are looked for as if there were no own ones: these
+    may be put aside.
     """
-    known = records.read()
+    sides = [records.read(own=False), records.read(committed=False)]
+    known = pd.concat([side for side in sides if len(side)] or sides, ignore_index=True)
     known = known[known["status"].eq("ok") & known["predictions_hash"].ne(row["predictions_hash"])]
     for name in RUN:
         known = known[known[name] == row[name]]
-    return known.drop_duplicates(["experiment", "key"])
+    return known.drop_duplicates(["experiment", "key"])  # a committed one first
 
 
 def recorded_seen(row: dict[str, Any]) -> str | None:
@@ -79,7 +85,9 @@ def recorded_seen(row: dict[str, Any]) -> str | None:
     if not records.is_done(row["experiment"], row["tier"], row["key"]):
         return None
     known = records.read(row["experiment"], committed=False)
-    return known.loc[(known["key"] == row["key"]) & (known["tier"] == row["tier"]), "pretrained_on_scored_cells"].iloc[0]
+    return known.loc[(known["key"] == row["key"]) & (known["tier"] == row["tier"]), "pretrained_on_scored_cells"].iloc[
+        0
+    ]
 
 
 def put_aside(experiment: str, tier: str, key: str) -> None:
@@ -95,7 +103,9 @@ def check_replaceable(others: pd.DataFrame, name: str, *, replace: bool) -> None
         return
     shown = listed((f"{row.key} of {row.experiment} ({row.tier})" for row in others.itertuples()), 3)
     if (others["origin"] == "committed").any():
-        raise BenchError(f"{name!r} is recorded with other predictions, which are committed: {shown}; give another --name.")
+        raise BenchError(
+            f"{name!r} is recorded with other predictions, which are committed: {shown}; give another --name."
+        )
     if not replace:
         raise BenchError(
             f"{name!r} is recorded with other predictions of the same split, fraction and seed: {shown}. Put these in "
@@ -103,8 +113,17 @@ def check_replaceable(others: pd.DataFrame, name: str, *, replace: bool) -> None
         )
 
 
+def _names(source: Request) -> pd.Index:
+    """Return the names of all cells of the data, of a file also those whose types are left out."""
+    names = loaded(source, silent=True).obs_names
+    if not source.drop or source.name in DATASETS:
+        return names
+    with opened(source.name) as file:
+        return names.union(tables.index(file["obs"]), sort=False)
+
+
 def _trial(of: Trial, name: str, cells: pd.Index, said: Predictions) -> Trial:
-    model = {"model": MODEL, "variant": name, "recipe": "default", "hyperparameters": "{}", "weights_hash": ""}
+    model = {"model": ELSEWHERE, "variant": name, "recipe": "default", "hyperparameters": "{}", "weights_hash": ""}
     return replace(of, **model, protocol=f"{PROTOCOL}.{VERSION}", predictions_hash=_hash(cells, said))
 
 

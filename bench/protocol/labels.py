@@ -61,8 +61,9 @@ def labels_of(trial: pd.Series, *, probabilities: bool = False) -> pd.DataFrame:
 
     Returns
     -------
-    Columns ``cell``, ``predicted``, ``confidence`` (0-1) and ``truth``, the latter two where they are known; where names
-    of cells repeat in the file also ``unique_cell``.  Probabilities have three digits: they are kept in half precision.
+    Columns ``cell``, ``predicted``, ``confidence`` (0-1) and ``truth``, the latter two where they are known; where
+    names of cells repeat in the file also ``unique_cell``.  Probabilities have three digits: they are kept in half
+    precision.
     """
     place = trial["experiment"], trial["tier"], trial["key"]
     (cells, said), names = records.read_predictions(*place), records.names_of_cells(*place)

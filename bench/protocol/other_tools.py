@@ -22,7 +22,9 @@ SPLIT = "random, authors, held_out:GROUP or held_out:* for each in turn; the dat
 @click.option("--with-truth", is_flag=True, help="Write the types of scored cells, too.")
 @click.option("--out", required=True, metavar="FILE", help="Where to write: splits.csv, or splits.csv.gz.")
 @click.option("--overwrite", is_flag=True, help="Write FILE also where it is there already.")
-def split(data: str, splits, fractions: str, seeds: str, subset: str, with_truth: bool, out: str, overwrite: bool, **of):
+def split(
+    data: str, splits, fractions: str, seeds: str, subset: str, with_truth: bool, out: str, overwrite: bool, **of
+):
     """Write which cells of DATA are trained on and which are scored, as a table for other tools.
 
     A row per cell, split, fraction and seed; read.csv in R and read_csv in pandas read it without an option. Predict
@@ -45,13 +47,13 @@ def split(data: str, splits, fractions: str, seeds: str, subset: str, with_truth
     with faults.noted():
         tasks = asked.tasks()
     faults.raised()
-    table = split_table.table_of(tasks, asked, with_truth=with_truth)
+    table, sizes = split_table.table_of(tasks, asked, with_truth=with_truth)
     content = split_table.content_of(table, path)
     labels.write(content, path, overwrite=overwrite)
-    click.echo(split_table.summary(table).to_string(index=False))
+    click.echo(sizes.to_string(index=False))
     click.echo(f"written: {path}, {len(table):,} rows, {len(content) / 1e6:,.1f} MB")
     if len(content) > 50e6 and path.suffix != ".gz":
-        click.echo("a name that ends in .csv.gz makes it some twenty times smaller, and R and pandas read that, too")
+        click.echo("a name that ends in .csv.gz makes it some ten times smaller, and R and pandas read that, too")
     click.echo(f"predict the cells whose role is scored, then: bench score predictions.csv --splits {shlex.quote(out)}")
 
 
@@ -68,9 +70,21 @@ def split(data: str, splits, fractions: str, seeds: str, subset: str, with_truth
 @click.option("--label-column", metavar="NAME", help="Column with the predicted types, likewise.")
 @click.option("--probabilities", metavar="FILE", help="Another file with a column per type, such as CellTypist's.")
 @click.option("--rejects", multiple=True, metavar="WORD", help="A label that means no type, besides Unassigned.")
-@click.option("--missing", type=click.Choice(["refuse", "abstain"]), default="refuse", show_default=True, help="What becomes of scored cells that the file lacks.")
+@click.option(
+    "--missing",
+    type=click.Choice(["refuse", "abstain"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of scored cells that the file lacks.",
+)
 @click.option("--name", help="What figures call the tool; the name of the file unless given.")
-@click.option("--seen", type=click.Choice(["yes", "no", "unknown"]), default="unknown", show_default=True, help="Has the tool been trained on scored cells before?")
+@click.option(
+    "--seen",
+    type=click.Choice(["yes", "no", "unknown"]),
+    default="unknown",
+    show_default=True,
+    help="Has the tool been trained on scored cells before?",
+)
 @click.option("--experiment", default="audit", show_default=True, help="Beside which chapter's models it stands.")
 @click.option("--tier", default="quick", show_default=True, help="quick, standin or paper: beside which runs.")
 @click.option("--replace", is_flag=True, help="Put it in the place of other predictions of that name.")
@@ -88,9 +102,10 @@ def score(predictions: str, **options) -> None:
 
 
 def _numbers(name: str, text: str, kind: type, faults: Faults) -> tuple:
-    """Return numbers that are written with commas or as a list."""
+    """Return numbers that are written with commas, with blanks, or as a list."""
     try:
         return tuple(kind(part) for part in re.split(r"[,\s]+", text.strip("[]() ")))
     except ValueError:
-        faults.add(f"--{name} {text!r} should be {'whole ' if kind is int else ''}numbers, such as 0{',1' if kind is int else '.1,1.0'}.")
+        example = "whole numbers, such as 0,1,2" if kind is int else "numbers, such as 0.1,1.0"
+        faults.add(f"--{name} {text!r} should be {example}.")
         return ()

@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def scored(path: Path, options: Mapping[str, Any]) -> list[str]:
     tasks = asked.tasks(options["experiment"], options["tier"])
     if len(tasks) > 1:
         splits = listed((task.trial.split for task in tasks), 5)
-        raise BenchError(f"Predictions are of one split a file, and {asked.splits[0]} is {splits}; name one with --split.")
+        raise BenchError(
+            f"Predictions are of one split a file, and {asked.splits[0]} is {splits}; name one with --split."
+        )
     (task,) = tasks
     sides = sides_of(task)
     if rows is not None:
@@ -109,13 +112,14 @@ def _check_tier(tier: str, asked: Asked) -> None:
 def _answers(path: Path, options: Mapping[str, Any], task: Task, sides: Sides) -> files.Answers:
     """Return what the files say, read by names of cells and types."""
     adata = loaded(task.source, silent=True)
-    cells = {*adata.obs_names, *(adata.obs[ORIGINAL] if ORIGINAL in adata.obs else ()), *sides.scored.obs_names}
+    cells = {*adata.obs_names, *adata.obs.get(ORIGINAL, ()), *sides.scored.obs_names}
     types = np.union1d(labels_of(sides.train), sides.truth if is_labelled(sides.scored) else []).tolist()
-    found = files.read(path, cells, types, options["cell_column"], options["label_column"])
+    known = files.Known(cells, types, task.reading["label"])
+    found = files.read(path, known, options["cell_column"], options["label_column"])
     if not options["probabilities"]:
         return found
     other = Path(options["probabilities"]).expanduser()
-    return files.with_probabilities(found, files.read(other, cells, types, None, None), other)
+    return files.with_probabilities(found, files.read(other, known), other)
 
 
 def _scores(result: Result) -> str:
@@ -144,8 +148,9 @@ def _recorded(result: Result, replace: bool) -> str:
         elsewhere.put_aside(*place)
     result.write()
     instead = [f"{other.key} of {other.experiment}" for other in others.itertuples()]
-    told = f", in the place of {listed(instead, 3)}, which stays beside as .aside" if instead else ""
-    return f"recorded as elsewhere@{row['variant']}, key {row['key']}: {records.path_of(*place)}{told}"
+    told = f"; has the tool seen scored cells before: {row['pretrained_on_scored_cells']}"
+    told += f"; in the place of {listed(instead, 3)}, which stays beside as .aside" if instead else ""
+    return f"recorded as {row['model']}@{row['variant']}, key {row['key']}: {records.path_of(*place)}{told}"
 
 
 def _next(result: Result, asked: Asked) -> list[str]:
@@ -153,8 +158,9 @@ def _next(result: Result, asked: Asked) -> list[str]:
     row = result.rows[0]
     labels = f"its labels: bench predictions {row['key'][:8]}"
     if row["experiment"] not in chapters():
-        near = f"; no chapter is called {row['experiment']}, and none shows it" if chapters() else ""
-        return [f"bench records {row['experiment']} lists it{near}", labels]
+        near = get_close_matches(row["experiment"], chapters(), n=1)
+        hint = f"; no chapter of that name shows it{f', did you mean {near[0]}?' if near else ''}" if chapters() else ""
+        return [f"it is listed by: bench records {row['experiment']}{hint}", labels]
     source = asked.source
     wanted = {"tier": row["tier"], "dataset": source.name, "split": row["split"]}
     wanted |= {name: getattr(source, name) for name in ("label", "batch", "layer", "symbols")}

@@ -84,26 +84,26 @@ class Asked:
         return shlex.join([*sum(of_file, ()), *sum((("--drop", name) for name in self.source.drop), ()), *subset])
 
 
-def table_of(tasks: Iterable[Task], asked: Asked, *, with_truth: bool = False) -> pd.DataFrame:
-    """Return the table, see ``COLUMNS``, of what was asked for and the trials of it: training cells before scored ones.
+def table_of(tasks: Iterable[Task], asked: Asked, *, with_truth: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table of the trials of what was asked for, see ``COLUMNS``, and how many cells each of them has.
 
-    The types of scored cells are left out unless asked for.
+    Training cells come before scored ones, whose types are left out unless asked for.  Where every type keeps one cell,
+    more cells are trained on than the share that is asked for: ``of`` says of how many.
     """
-    parts = [_part(task, asked, with_truth) for task in tasks]
+    parts, sizes = [], []
+    for task in tasks:
+        sides, drawn = sides_of(task), {name: getattr(task.trial, name) for name in ("split", "fraction", "seed")}
+        shared = {"dataset": asked.source.name, "dataset_hash": task.trial.dataset_hash, "options": asked.options}
+        parts.append(_cells(sides, with_truth).assign(**drawn, **shared))
+        sizes.append(drawn | {TRAIN: sides.train.n_obs, "of": sides.n_trainable, SCORED: sides.scored.n_obs})
     found = pd.concat(parts, ignore_index=True)
-    return found if (found["unique_cell"] != found["cell"]).any() else found.drop(columns="unique_cell")
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how many cells are trained on and scored, a row for each split, share and seed."""
-    by = ["split", "fraction", "seed"]
-    found = table.groupby([*by, "role"], sort=False).size().unstack("role")[[TRAIN, SCORED]]
-    return found.reset_index().rename_axis(columns=None)
+    repeats = (found["unique_cell"] != found["cell"]).any()
+    return found if repeats else found.drop(columns="unique_cell"), pd.DataFrame(sizes)
 
 
 def check_name(path: Path) -> None:
     """Raise a BenchError if a file of that name would be no CSV."""
-    if not path.name.lower().endswith((".csv", ".csv.gz")):
+    if not path.is_dir() and not path.name.lower().endswith((".csv", ".csv.gz")):
         raise BenchError(f"{path.name} should end in .csv or .csv.gz: the table is written as CSV.")
 
 
@@ -130,11 +130,15 @@ def read(path: Path) -> pd.DataFrame:
             raise BenchError(f"{path}: {name} {table[name][values.isna()].iloc[0]!r} is no number; write it anew.")
     for name in ("dataset", "dataset_hash", "options"):
         if table[name].nunique() > 1:
-            raise BenchError(f"{path} joins splits of several data; score each with a table of its own ({name} varies).")
+            raise BenchError(
+                f"{path} joins splits of several data; score each with a table of its own ({name} varies)."
+            )
     return table.assign(**numbers)
 
 
-def chosen(table: pd.DataFrame, path: Path, split: str | None, fraction: float | None, seed: int | None) -> pd.DataFrame:
+def chosen(
+    table: pd.DataFrame, path: Path, split: str | None, fraction: float | None, seed: int | None
+) -> pd.DataFrame:
     """Return the rows of one split, share and seed.
 
     Raises
@@ -142,11 +146,9 @@ def chosen(table: pd.DataFrame, path: Path, split: str | None, fraction: float |
     BenchError
         If there are none, or several.
     """
-    if fraction == 1:  # nothing is drawn then: the table has one seed, and a tool may have several of its own
-        seed = None
     for name, value in {"split": split, "fraction": fraction, "seed": seed}.items():
-        if value is None:
-            continue
+        if value is None or (name == "seed" and table["fraction"].eq(1).all()):
+            continue  # with all cells nothing is drawn: the table has one seed, and a tool may have several of its own
         if not (found := table[table[name] == value]).empty:
             table = found
             continue
@@ -197,7 +199,10 @@ def check_same(rows: pd.DataFrame, path: Path, task: Task, sides: Sides) -> None
     named = "unique_cell" if "unique_cell" in rows else "cell"
     roles = {TRAIN: sides.train.obs_names, SCORED: sides.scored.obs_names}
     found = {role: set(rows.loc[rows["role"] == role, named]) for role in roles}
-    odd = sum(len(found[role] ^ set(names)) for role, names in roles.items()) + (~rows["role"].isin(roles)).sum()
+    odd = (
+        sum(len(found[role] ^ set(names.str.strip())) for role, names in roles.items())
+        + (~rows["role"].isin(roles)).sum()
+    )
     if odd:
         raise BenchError(
             f"{path}: {odd:,} cells have another role than the data give; rows were changed or left out. Write it anew "
@@ -205,17 +210,15 @@ def check_same(rows: pd.DataFrame, path: Path, task: Task, sides: Sides) -> None
         )
 
 
-def _part(task: Task, asked: Asked, with_truth: bool) -> pd.DataFrame:
-    sides, trial = sides_of(task), task.trial
+def _cells(sides: Sides, with_truth: bool) -> pd.DataFrame:
+    """Return name, role and type of the cells of a trial."""
     parts = []
     for role, cells in ((TRAIN, sides.train), (SCORED, sides.scored)):
         told = role == TRAIN or with_truth
         names = replace(sides, scored=cells).names
         types = labels_of(cells) if told else np.full(cells.n_obs, "")
         parts.append(pd.DataFrame({"cell": names, "unique_cell": cells.obs_names, "role": role, "cell_type": types}))
-    shared = {"split": trial.split, "fraction": trial.fraction, "seed": trial.seed, "dataset": asked.source.name}
-    shared |= {"dataset_hash": trial.dataset_hash, "options": asked.options}
-    return pd.concat(parts, ignore_index=True).assign(**shared)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _there(table: pd.DataFrame, name: str) -> list[str]:

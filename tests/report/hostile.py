@@ -52,6 +52,10 @@ def write_all(experiment: str) -> int:
     _write(some.assign(model="few:Few", hyperparameters="{}", fraction=0.01, train_share=0.137, n_train=70))
     _write(some.assign(model="few:Few", hyperparameters="{}", fraction=0.05, train_share=0.137, n_train=70))
     _write(some.assign(model="nan:NaN", hyperparameters="no JSON", value=np.nan, seconds=np.nan, peak_memory_mb=np.nan))
+    elsewhere = {"model": "elsewhere", "hyperparameters": "{}", "predictions_hash": "9" * 16}
+    elsewhere |= {"seconds": np.nan, "peak_memory_mb": np.nan, "threads": np.nan, "device": "", "processor": ""}
+    _write(some.assign(variant="Labels of SingleR", **elsewhere))
+    _write(some.assign(variant="scBERT", **elsewhere))
     _write(some.assign(model="all:Failed", hyperparameters="{}", **FAILED))
     partly = some.assign(model="some:Failed", hyperparameters="{}")
     _write(partly[partly["split"] != partly["split"].max()])

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.datasets.contract import CONTRACT
 from bench.protocol import notebooks, records
+from bench.protocol.split_table import COLUMNS as OF_SPLITS
 from bench.protocol.trial import Trial
 from bench.protocol.trials import Grid
 from bench.report.book.reference import fields
@@ -111,7 +112,7 @@ def outputs(chapter: str) -> list[str]:
 @pytest.mark.slow
 def test_the_page_on_formats_shows_every_column_and_every_promise_and_refuses_what_is_spoilt():
     shown = outputs("formats")
-    contract, refusals, trial, columns, predictions = shown
+    contract, refusals, trial, columns, predictions, splits = shown
     for name in CONTRACT:
         assert f"<td>{name}</td>" in contract
     assert "accepted" not in refusals
@@ -124,6 +125,7 @@ def test_the_page_on_formats_shows_every_column_and_every_promise_and_refuses_wh
     for name, example in {"label": "cell_type", "sees_scored_cells": "no", "processor": "–", "query": "–"}.items():
         assert re.search(rf"<td>{name}</td>\s*<td>[^<]*</td>\s*<td>{example}</td>", columns), name
     assert predictions.count("float16") == 1
+    assert all(f"<td>{name}</td>" in splits for name in OF_SPLITS)
 
 
 def test_the_page_on_the_command_line_prints_the_help_of_every_command():

@@ -5,7 +5,7 @@ Seurat's ``prediction.score.TYPE`` have them; a row per cell and type; what ``be
 holds what is found by its values: names of cells, and names of types.  What could be meant in two ways is refused.
 """
 
-import re
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,21 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError, listed, unknown
-from bench.datasets.labels import MISSING, key_of
 from bench.datasets.spelling import named_alike
-from bench.models.answers import REJECTIONS
+from bench.models.elsewhere.columns import normalised, numbers_of, of_probabilities, share_of_types
 from bench.models.elsewhere.text_table import read as read_table
-from bench.statistics.predictions import SUM_TOLERANCE
 
-MODEL = "elsewhere"  # what records call the model; its variant is the name of the tool
 USUAL = ("predicted_labels", "predicted.id", "predicted")  # of CellTypist, of Seurat, of `bench predictions`
-PREFIX = re.compile(r"^(probability of |prediction[._]score[._]|prob(ability)?[._ ]|scores?[._ ])", re.IGNORECASE)
-NO_TYPES = {"max", "confidence", "score", "conf_score", "delta.next", "probability", "prob"}  # numbers of other kinds
 MOST = 0.5  # share of values that are types, from which on a column is one of labels
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is in the data."""
+
+    cells: set[str]  # names
+    types: list[str]
+    truth: str = ""  # column of obs that holds the types
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,15 @@ class Answers:
     notes: tuple[str, ...] = ()  # what was recognised, chosen or changed
 
 
-def read(
-    path: Path, cells: Collection[str], types: Sequence[str], cell_column: str | None, label_column: str | None
-) -> Answers:
+def read(path: Path, known: Known, cell_column: str | None = None, label_column: str | None = None) -> Answers:
     """Return what a file says.
 
     Parameters
     ----------
     path
         See `bench.models.elsewhere.text_table`.
-    cells, types
-        Names of the cells and types that there are, by which columns are recognised.
+    known
+        What there is in the data, by which columns are recognised.
     cell_column, label_column
         Columns that the user names; None to recognise them.
 
@@ -56,15 +58,13 @@ def read(
     BenchError
         If it is no such table, or it cannot be told which column holds what.
     """
-    table = read_table(path, cells)
+    table = read_table(path, known.cells)
     for name in filter(None, (cell_column, label_column)):
         if name not in table:
             raise unknown(f"column of {path}", name, table.columns)
-    cell = _cell_column(table, cells, cell_column)
-    found = _long(table, cell, types) if label_column is None else None
-    if found is None:
-        found = _wide(table, cell, types, label_column, path)
-    return found
+    cell = _cell_column(table, known.cells, cell_column)
+    long = _long(table, cell, known.types) if label_column is None else None
+    return _wide(table, cell, known, label_column, path) if long is None else long
 
 
 def with_probabilities(labels: Answers, matrix: Answers, path: Path) -> Answers:
@@ -84,29 +84,30 @@ def with_probabilities(labels: Answers, matrix: Answers, path: Path) -> Answers:
     if index.has_duplicates:
         raise BenchError(f"{path}: {index[index.duplicated()][0]!r} stands several times; leave one row of each cell.")
     places = index.get_indexer(labels.cells)
-    if n := int((places < 0).sum()):
+    if lacking := labels.cells[places < 0].tolist():
         raise BenchError(
-            f"{path} lacks {n:,} of {len(places):,} cells that have a label, such as {labels.cells[places < 0][0]!r}; "
-            "give the two files that one run has written."
+            f"{path} lacks {len(lacking):,} of {len(places):,} cells that have a label, such as {lacking[0]!r}; give "
+            "the two files that one run has written."
         )
     found = matrix.probabilities.iloc[places].reset_index(drop=True)
-    return Answers(labels.cells, labels.labels, found, (*labels.notes, *matrix.notes))
+    notes = [f"{path.name}: {note}" for note in matrix.notes]
+    return Answers(labels.cells, labels.labels, found, (*labels.notes, *notes))
 
 
 def _cell_column(table: pd.DataFrame, cells: Collection[str], named: str | None) -> str:
-    """Return the column with most names of cells, the first of equal ones."""
+    """Return the column with most different names of cells, the first of equal ones."""
     if named is not None:
         return named
-    known = pd.Index(cells)
-    hits = [pd.Index(table[name]).isin(known).sum() for name in table]
-    return table.columns[int(np.argmax(hits))]
+    return max(table, key=lambda name: len(cells & set(table[name])))
 
 
 def _long(table: pd.DataFrame, cell: str, types: Sequence[str]) -> Answers | None:
     """Return a table with a row per cell and type as one with a row per cell, or nothing where it is none."""
     per_cell = table[cell].value_counts()
-    numbers = {name: values for name in table if name != cell and (values := _numbers(table[name])) is not None}
-    texts = [name for name in table if name != cell and name not in numbers and _share_of(table[name], types) >= MOST]
+    numbers = {name: values for name in table if name != cell and (values := numbers_of(table[name])) is not None}
+    texts = [
+        name for name in table if name != cell and name not in numbers and share_of_types(table[name], types) >= MOST
+    ]
     usual = [name for name in numbers if name.casefold() in ("probability", "prob", "p", "score", "value")]
     numbers = {name: numbers[name] for name in usual or numbers}
     if per_cell.median() < 2 or len(texts) != 1 or len(numbers) != 1 or table.duplicated([cell, texts[0]]).any():
@@ -114,78 +115,43 @@ def _long(table: pd.DataFrame, cell: str, types: Sequence[str]) -> Answers | Non
     (number,) = numbers
     rows = table[[cell]].assign(type=_known_as(table[texts[0]], types), number=numbers[number])
     wide = rows.pivot_table(index=cell, columns="type", values="number", sort=False, dropna=False).fillna(0.0)
-    found, notes = _normalised(wide.reset_index(drop=True))
+    found, notes = normalised(wide.reset_index(drop=True))
     told = f"a row per cell and type: {texts[0]!r} and {number!r} are read as probabilities"
     return Answers(wide.index.to_numpy(str), None, found, (told, *notes))
 
 
-def _wide(table: pd.DataFrame, cell: str, types: Sequence[str], named: str | None, path: Path) -> Answers:
-    columns, notes = _probability_columns(table.drop(columns=[cell, *filter(None, [named])]), types)
+def _wide(table: pd.DataFrame, cell: str, known: Known, named: str | None, path: Path) -> Answers:
+    """Return a table with a row per cell."""
+    columns, notes = of_probabilities(table.drop(columns=[cell, *filter(None, [named])]), known.types)
     rest = [name for name in table if name not in (cell, *columns)]
-    label = named or _label_column(table, rest, types, bool(columns), path)
+    label = named or _label_column(table, rest, known, bool(columns), path)
     if label is None and not columns:
-        raise BenchError(_no_labels(path, table, cell, types))
-    found, more = _normalised(pd.DataFrame({to: _numbers(table[name]) for name, to in columns.items()}))
-    others = [name for name in rest if name != label and _share_of(table[name], types) >= MOST]
-    if label and others:
-        more.append(f"labels are those of {label!r}; {listed(map(repr, others))} hold types as well: --label-column")
+        raise BenchError(_no_labels(path, table, cell, known.types))
+    if label and not named and len(rest) > 1:
+        holding = [name for name in rest if name != label and share_of_types(table[name], known.types) >= MOST]
+        more = f"; {listed(map(repr, holding))} hold types, too: --label-column takes another one" if holding else ""
+        notes.append(f"labels are those of column {label!r}{more}")
+    found, divided = normalised(pd.DataFrame({to: numbers_of(table[name]) for name, to in columns.items()}))
     labels = None if label is None else table[label].to_numpy(str)
-    return Answers(table[cell].to_numpy(str), labels, found if columns else None, (*notes, *(more if columns else [])))
+    return Answers(table[cell].to_numpy(str), labels, found if columns else None, (*notes, *divided))
 
 
-def _probability_columns(table: pd.DataFrame, types: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the columns that hold probabilities with the types that they are of, and what is said of others."""
-    numbers = {name: values for name in table if (values := _numbers(table[name])) is not None}
-    named = _types_of(numbers, types)
-    others = {name: PREFIX.sub("", name) for name in numbers if name not in named}
-    others = {name: to for name, to in others.items() if to.casefold() not in NO_TYPES}
-    if len(named) < 2:
-        return {}, []
-    everything, pure = named | others, len(numbers) == table.shape[1]
-    if others and not _sums_to_one(numbers, named) and (pure or _sums_to_one(numbers, everything)):
-        return everything, [f"{len(others)} columns are of types that no cell here has: {listed(others.values(), 5)}"]
-    return named, [f"columns that are not used: {listed(others, 5)}"] if others else []
-
-
-def _types_of(names: Collection[str], types: Sequence[str]) -> dict[str, str]:
-    """Return the columns that are named after a type, as R may have changed the name."""
-    bare = {name: PREFIX.sub("", name) if name not in types else name for name in names}
-    alike, mangled = named_alike(bare.values(), types), {_mangled(name): name for name in types}
-    if len(mangled) < len(types):  # two types that R spells alike
-        mangled = {}
-    found = {name: to if to in types else alike.get(to) or mangled.get(_mangled(to)) for name, to in bare.items()}
-    found = {name: to for name, to in found.items() if to}
-    if len(set(found.values())) < len(found):
-        twice = sorted({to for to in found.values() if list(found.values()).count(to) > 1})
-        raise BenchError(f"Several columns are of type {twice[0]!r}; leave out all but one.")
-    return found
-
-
-def _mangled(name: str) -> str:
-    """Return a name without what R's make.names and spreadsheets change."""
-    return re.sub(r"[^0-9a-z]+", ".", name.casefold()).strip(".").removeprefix("x")
-
-
-def _label_column(table: pd.DataFrame, rest: list[str], types: Sequence[str], has_numbers: bool, path: Path):
+def _label_column(table: pd.DataFrame, rest: list[str], known: Known, has_numbers: bool, path: Path) -> str | None:
     """Return the one column that holds labels, or None where the most probable type is meant."""
     usual = [name for name in rest if name in USUAL]
-    holding = usual[:1] if len(usual) == 1 else [name for name in rest if _share_of(table[name], types) >= MOST]
+    holding = usual if len(usual) == 1 else [name for name in rest if share_of_types(table[name], known.types) >= MOST]
     if len(holding) > 1:
+        option = f"--label-column {shlex.quote(holding[-1])}"
+        raise BenchError(f"{path}: columns {listed(map(repr, holding))} hold types; say which, such as {option}.")
+    if holding == [known.truth] and len(rest) > 1:
+        option = f"--label-column {shlex.quote(known.truth)}"
         raise BenchError(
-            f"{path}: columns {listed(map(repr, holding))} hold types; say which with --label-column {holding[0]!r}."
+            f"{path}: only column {known.truth!r} holds types, and the true ones of the data have that name; name the "
+            f"column of predictions, {option} if it is this one."
         )
     if holding or has_numbers or len(rest) != 1:
         return holding[0] if holding else None
     return rest[0]
-
-
-def _share_of(column: pd.Series, types: Sequence[str]) -> float:
-    """Return the share of a column's values that are types or say that there is none; 0 without any type."""
-    counts = column.map(key_of).value_counts()
-    known = {key_of(name) for name in types}
-    if not known & set(counts.index):
-        return 0.0
-    return float(counts[counts.index.isin(known | MISSING | REJECTIONS)].sum() / counts.sum())
 
 
 def _no_labels(path: Path, table: pd.DataFrame, cell: str, types: Sequence[str]) -> str:
@@ -199,43 +165,3 @@ def _no_labels(path: Path, table: pd.DataFrame, cell: str, types: Sequence[str])
 def _known_as(labels: pd.Series, types: Sequence[str]) -> pd.Series:
     """Return labels as the data spell them, where case or blanks alone differ."""
     return labels.replace(named_alike(set(labels) - set(types), types))
-
-
-def _numbers(column: pd.Series) -> np.ndarray | None:
-    """Return a column of numbers, also with a decimal comma; nan where it says so.  None of text."""
-    text = column.mask(column.str.casefold().isin(MISSING))
-    if text.isna().all():
-        return None
-    for form in (text, text.str.replace(",", ".", regex=False)):
-        values = pd.to_numeric(form, errors="coerce")
-        if values.notna().equals(text.notna()):
-            return values.to_numpy(float)
-    return None
-
-
-def _sums_to_one(numbers: dict[str, np.ndarray], names: Collection[str]) -> bool:
-    totals = np.sum([numbers[name] for name in names], axis=0)
-    return bool((np.abs(totals[np.isfinite(totals)] - 1) <= SUM_TOLERANCE).all())
-
-
-def _normalised(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return probabilities that sum to one; rows without any become nan.  What was done is said."""
-    values = table.to_numpy(float)
-    if not values.size:
-        return table, []
-    empty = np.isnan(values).all(axis=1)
-    if (bad := ~np.isfinite(values[~empty])).any():
-        raise BenchError(f"{int(bad.any(axis=1).sum())} cells have probabilities of which some are missing or infinite.")
-    if values[~empty].size and values[~empty].min() < 0:
-        raise BenchError(
-            f"The lowest probability is {values[~empty].min():.3g}; expected numbers from 0 on: apply softmax to scores "
-            "of a decision, or give labels alone."
-        )
-    totals = values.sum(axis=1, keepdims=True)
-    empty |= totals[:, 0] == 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = np.where(empty[:, None], np.nan, values / totals)
-    notes = []
-    if n := int((np.abs(totals[~empty, 0] - 1) > SUM_TOLERANCE).sum()):
-        notes.append(f"probabilities of {n:,} of {len(values):,} rows do not sum to one and are divided by their sum")
-    return pd.DataFrame(scaled, columns=table.columns), notes

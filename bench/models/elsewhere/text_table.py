@@ -6,6 +6,7 @@ Nothing is taken for a number here: names of cells and types may be ``007`` or `
 import csv
 import gzip
 import io
+import sys
 import zlib
 from collections.abc import Collection
 from pathlib import Path
@@ -67,10 +68,14 @@ def _content(path: Path) -> bytes:
         raise BenchError(f"{path} is an address; download the file and give its path.")
     if path.is_dir():
         tables = sorted(file.name for file in path.glob("*.csv*"))
-        raise BenchError(f"{path} is a folder, expected a table; {f'it holds {listed(tables, 5)}' if tables else SAVE}.")
+        raise BenchError(
+            f"{path} is a folder, expected a table; {f'it holds {listed(tables, 5)}' if tables else SAVE}."
+        )
     if not path.exists():
         there = path.parent if path.parent.is_dir() else Path()
-        raise unknown(f"file in {path.parent}", path.name, [file.name for file in there.glob("*.[ctp][sxa][vtr]*")][:20])
+        raise unknown(
+            f"file in {path.parent}", path.name, [file.name for file in there.glob("*.[ctp][sxa][vtr]*")][:20]
+        )
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
@@ -109,7 +114,8 @@ def _rows(text: str, path: Path) -> list[list[str]]:
         )
     separator = max(plain or fitting, key=(plain or fitting).get)
     try:
-        rows = [[field.strip() for field in row] for row in _reader(io.StringIO(text, newline=""), separator)]
+        found = _reader(io.StringIO(text, newline=""), separator)
+        rows = [[sys.intern(field.strip()) for field in row] for row in found]  # a million rows repeat their values
     except csv.Error as error:
         raise BenchError(f"{path} cannot be read as a table ({error}); is a quotation mark left open?") from error
     return [row for row in rows if any(row)]

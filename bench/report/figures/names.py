@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 
 from bench.core.keys import digest
-from bench.report.figures.style import MODELS, is_known, label_of, series_of
+from bench.report.figures.style import ELSEWHERE, MODELS, PLAIN, is_known, label_of, series_of
 
 LONGEST = 60  # characters of one part of a name
 
@@ -36,7 +36,8 @@ def names_of(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Return what readers see each (model, variant) called.
 
     A model from outside goes by its class; where two classes have one name, or a class has that of a model of this
-    project, the modules that they are from are added.
+    project, the modules that they are from are added.  Predictions that another tool has made go by the name that they
+    were given.
     """
     pairs = list(dict.fromkeys(pairs))
     labels = told_apart({model: _labels(model) for model, _ in pairs})
@@ -55,5 +56,8 @@ def _labels(model: str) -> list[str]:
 
 
 def _series(label: str, model: str, variant: str) -> list[str]:
-    usual = series_of(model, variant).replace(label_of(model), label, 1)
+    if model == ELSEWHERE:
+        forms = [one_line(variant), f"{label}: {one_line(variant) or 'not named'}"]
+        return [form for form in forms if form and not is_known(form)]
+    usual = label if variant in PLAIN else series_of(model, variant).replace(label_of(model), label, 1)
     return [one_line(usual, 2 * LONGEST), f"{label}, variant {one_line(variant) or 'not named'}"]

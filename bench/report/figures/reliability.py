@@ -21,8 +21,8 @@ SAME = 1e-4  # in accuracy; committed records have six digits
 def predictions_of(runs: pd.DataFrame) -> dict[tuple[str, str], list[Predictions]]:
     """Return what was predicted in the runs whose predictions are kept, by (panel, series), lowest seed first.
 
-    Controls are left out; so are runs without predictions, which are committed only where they are small, and
-    predictions that have another accuracy than the record: they are of another run.
+    Controls are left out; so are runs without predictions, which are committed only where they are small, runs of which
+    labels alone are known, and predictions that have another accuracy than the record: they are of another run.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ def predictions_of(runs: pd.DataFrame) -> dict[tuple[str, str], list[Predictions
         try:
             cells, predictions = read_predictions(run.experiment, run.tier, run.key)
         except BenchError:
+            continue
+        if predictions.probabilities is None:
             continue
         if abs(np.mean(predictions.predicted == predictions.truth) - run.accuracy) < SAME:
             said.setdefault((run.panel, run.series), []).append(predictions.take(np.argsort(cells, kind="stable")))

@@ -13,6 +13,8 @@ from zlib import crc32
 import matplotlib.pyplot as plt
 import seaborn as sns
 
+from bench.models.registry import ELSEWHERE
+
 MODELS = {  # name -> label, colour, marker
     "l1_logistic": ("L1 logistic regression", "#0072B2", "o"),
     "scbert": ("scBERT", "#D55E00", "s"),
@@ -126,9 +128,14 @@ def label_of(model: str) -> str:
 
 
 def series_of(model: str, variant: str) -> str:
-    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec`` or ``embedding X_pca``."""
+    """Return the name of a model in one of its variants, such as ``scBERT, no gene2vec`` or ``embedding X_pca``.
+
+    Predictions of another tool go by the tool's own name.
+    """
     if model in NAMED:
         return f"{label_of(model)} {variant}"
+    if model == ELSEWHERE and variant:
+        return variant
     if variant in PLAIN:
         return label_of(model)
     return f"{label_of(model)}, {VARIANTS[variant][0] if variant in VARIANTS else variant.replace('_', ' ')}"
