@@ -29,7 +29,7 @@ def committed(experiment: str) -> pd.DataFrame:
 
 def test_trials_of_every_experiment_and_of_all_kinds_of_models_are_committed():
     models = {model for experiment in OF_TRIALS for model in committed(experiment)["model"]}
-    assert len(EXPERIMENTS) == 12 and set(MODELS) | {OUTSIDE} <= models
+    assert len(EXPERIMENTS) == 13 and set(MODELS) | {OUTSIDE} <= models
 
 
 @pytest.mark.parametrize("experiment", OF_TRIALS)
