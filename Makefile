@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A stamp of what .venv was made from: contents, not dates, so that a fresh checkout beside it installs nothing again.
 READY := .venv/ready-$(shell { $(PYTHON) -VV; cat requirements.lock pyproject.toml; } 2>&1 | cksum | cut -d ' ' -f 1)
 WEIGHTS := scgpt_quick scbert_quick scbert_quick_no_gene2vec
-EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit
+EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit other_tools
 EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
 EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors baselines embeddings
 unexport PYTHONDONTWRITEBYTECODE # what pip has not compiled is compiled where it is first imported: once, not in every process
