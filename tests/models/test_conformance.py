@@ -60,7 +60,7 @@ def test_every_promise_is_broken_by_an_example_and_every_example_is_tried():
     assert {promise for promises, _ in REFUSED.values() for promise in promises} == set(CHECKS)
     examples = [name for name, cls in vars(refused_models).items() if isinstance(cls, type)]
     assert {*examples} == {*REFUSED, "NoProbabilities", "NearestCentroid"}
-    with pytest.raises(BenchError, match="has no method predict_proba; see"):
+    with pytest.raises(BenchError, match="has no method predict_proba; what a model promises"):
         describe("refused_models:NoProbabilities")
 
 
