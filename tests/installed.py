@@ -28,14 +28,14 @@ def answers(asked: list[list[str]]) -> dict[str, tuple[int, str]]:
 
 def keys(file: str) -> list[str]:
     """Return the keys of trials on a file, by a model of this project and one of the user's."""
-    return [task.trial.key for task in Grid("audit", "quick", file, MODELS).tasks()]
+    return [task.trial.key for task in Grid("other_tools", "quick", file, MODELS).tasks()]
 
 
 def recorded(file: str) -> dict[str, list[str]]:
     """Run a trial, record it, show all records as in a notebook, and return what stands in them."""
-    for task in Grid("audit", "quick", file, MODELS[:1]).tasks():
+    for task in Grid("other_tools", "quick", file, MODELS[:1]).tasks():
         runner.run_task(task).write()
-    runs = records.read("audit")  # and what bench score has recorded
+    runs = records.read("other_tools")  # and what bench score has recorded
     figures.few_shot(runs, {}, ["accuracy"]).savefig("few_shot.png")
     figures.pareto(figures.complete_runs(runs))
     tables.show(tables.few_shot(runs, {}, ["accuracy", "macro_f1"]))

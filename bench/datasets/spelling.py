@@ -20,6 +20,20 @@ def named_alike(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
     return {name: plain[key_of(name)] for name in names if plain.get(key_of(name), name) != name}
 
 
+def named_by_r(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names that differ from others only in what R's make.names and spreadsheets change, with those."""
+    plain: dict[str, list[str]] = {}
+    for other in sorted(others):
+        plain.setdefault(plain_of(other), []).append(other)
+    found = {name: plain[plain_of(name)] for name in names if plain_of(name) in plain}
+    return {name: alike for name, alike in found.items() if name not in alike}
+
+
+def plain_of(name: str) -> str:
+    """Return a name without what R's make.names and spreadsheets change; empty where nothing is left."""
+    return re.sub(r"[^0-9a-z]+", ".", name.casefold()).strip(".").removeprefix("x")
+
+
 def other_spelling(genes: pd.Index, others: pd.Index) -> str:
     """Return what may be behind it that few genes of two data sets have the same name, and what to do."""
     for one, two, whose in ((genes, others, "query"), (others, genes, "reference")):

@@ -42,13 +42,13 @@ FIRST = {  # what is asked, with nothing recorded yet: the exit code and some of
     "standin --plan": (2, f"bench: The chapters of the stand-in tier {CLONE}"),
     "standin": (2, f"bench: The chapters of the stand-in tier {CLONE}"),
     "split my.h5ad --out splits.csv": (0, "then: bench score predictions.csv --splits splits.csv"),
-    "score predicted.csv --splits splits.csv --name MyTool": (0, "it is listed by: bench records audit\n"),
+    "score predicted.csv --splits splits.csv --name MyTool": (0, "it is listed by: bench records other_tools\n"),
 }
 THEN = {  # with these predictions and a trial recorded
     "records": (0, "own records: {data}/scfm-bench/results, or where BENCH_RESULTS says\n"),
-    "records audit --commit": (2, f"bench: Committed records {CLONE}"),
-    "predictions": (0, "audit quick my.h5ad random"),
-    "list": (0, "  audit                     quick 2"),
+    "records other_tools --commit": (2, f"bench: Committed records {CLONE}"),
+    "predictions": (0, "other_tools quick my.h5ad random"),
+    "list": (0, "  other_tools               quick 2"),
 }
 
 pytestmark = [

@@ -206,7 +206,7 @@ def test_the_same_answers_are_one_trial_in_any_order_and_corrected_ones_another(
     assert "in the place of" in score("--replace").stdout
     found = records.read().drop_duplicates("key")
     assert sorted(found["variant"]) == ["second", "tool"] and key not in set(found["key"])
-    assert len(list(records.path_of("audit", "quick", key).parent.glob(f"{key}*.aside-*"))) == 2
+    assert len(list(records.path_of("other_tools", "quick", key).parent.glob(f"{key}*.aside-*"))) == 2
 
 
 def test_what_is_said_of_scored_cells_can_be_said_later(kinds):
@@ -221,7 +221,7 @@ def test_committed_records_of_a_name_are_never_replaced(kinds):
     cells = scored(split())
     labels(kinds, cells)
     score()
-    records.commit("audit")
+    records.commit("other_tools")
     labels(kinds, cells, wrong=2)
     assert "which are committed" in score("--replace").stderr
 
@@ -249,7 +249,7 @@ def test_probabilities_are_calibrated_and_kept(kinds):
     wide.to_csv("tool.csv")
     assert f"ECE {abs(value_of_ece(wide, kinds[cells])):.3f}" in score().stdout
     (key,) = set(records.read()["key"])
-    kept = records.read_predictions("audit", "quick", key)[1]
+    kept = records.read_predictions("other_tools", "quick", key)[1]
     np.testing.assert_allclose(kept.probabilities, wide[list(kept.classes)], atol=1e-3)
     assert "confidence" in bench("predictions", key).stdout
 
@@ -263,7 +263,7 @@ def test_labels_alone_are_kept_without_probabilities(kinds):
     said = labels(kinds, scored(split()))
     score()
     (key,) = set(records.read()["key"])
-    kept = records.read_predictions("audit", "quick", key)[1]
+    kept = records.read_predictions("other_tools", "quick", key)[1]
     assert kept.probabilities is None and kept.predicted.tolist() == said.tolist()
     result = bench("predictions", key)
     assert result.stdout.startswith('"cell","predicted","truth"\n') and "labels alone were given" in result.stderr
@@ -281,7 +281,7 @@ def test_cells_without_a_type_are_abstentions_and_other_types_are_wrong(kinds):
     said.iloc[5:] = said.iloc[5:].str.upper()
     said.rename("label").to_csv("tool.csv")
     result = score("--rejects", "low quality")
-    assert "types that differ in case or blanks only" in result.stderr
+    assert "types that are spelt otherwise are taken" in result.stderr
     assert (
         "cells that are given no type, which is wrong in accuracy: Unassigned 1, low quality 1, no label 2"
         in result.stderr
@@ -291,7 +291,22 @@ def test_cells_without_a_type_are_abstentions_and_other_types_are_wrong(kinds):
         1 - 5 / len(cells)
     )
     (key,) = set(records.read()["key"])
-    assert (records.read_predictions("audit", "quick", key)[1].predicted == ABSTAINED).sum() == 4
+    assert (records.read_predictions("other_tools", "quick", key)[1].predicted == ABSTAINED).sum() == 4
+
+
+def test_types_that_r_has_respelt_are_those_of_the_data(kinds):
+    cells = scored(split())
+    kinds[cells].str.replace(r"[^0-9A-Za-z]", ".", regex=True).rename("label").to_csv("tool.csv")
+    assert "types that are spelt otherwise are taken" in score().stderr
+    assert value("accuracy") == 1
+
+
+def test_codes_of_a_factor_are_no_types(kinds):
+    cells = scored(split())
+    kinds[cells].astype("category").cat.codes.rename("label").to_csv("tool.csv")
+    refused = score()
+    assert refused.exit_code == 2
+    assert "column 'label' holds whole numbers" in refused.stderr and "as.character(label)" in refused.stderr
 
 
 def test_cells_that_are_too_many_or_too_few_are_counted(kinds):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.core.errors import BenchError, listed
 from bench.datasets.labels import MISSING, key_of
-from bench.datasets.spelling import named_alike
+from bench.datasets.spelling import named_alike, named_by_r, plain_of
 from bench.models.answers import REJECTIONS
 from bench.statistics.predictions import SUM_TOLERANCE
 
@@ -33,10 +33,11 @@ def of_probabilities(table: pd.DataFrame, types: Sequence[str]) -> tuple[dict[st
 def share_of_types(column: pd.Series, types: Sequence[str]) -> float:
     """Return the share of a column's values that are types or say that there is none; 0 without any type."""
     counts = column.map(key_of).value_counts()
-    known = {key_of(name) for name in types}
-    if not known & set(counts.index):
+    known, by_r = {key_of(name) for name in types}, {plain_of(name) for name in types} - {""}
+    meant = np.array([name in known or plain_of(name) in by_r for name in counts.index], dtype=bool)
+    if not meant.any():
         return 0.0
-    return float(counts[counts.index.isin(known | MISSING | REJECTIONS)].sum() / counts.sum())
+    return float(counts[meant | counts.index.isin(MISSING | REJECTIONS)].sum() / counts.sum())
 
 
 def numbers_of(column: pd.Series) -> np.ndarray | None:
@@ -79,20 +80,14 @@ def normalised(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _types_of(names: Collection[str], types: Sequence[str]) -> dict[str, str]:
     """Return the columns that are named after a type, as R may have changed the name."""
     bare = {name: PREFIX.sub("", name) if name not in types else name for name in names}
-    alike, mangled = named_alike(bare.values(), types), {_mangled(name): name for name in types}
-    if len(mangled) < len(types):  # two types that R spells alike
-        mangled = {}
-    found = {name: to if to in types else alike.get(to) or mangled.get(_mangled(to)) for name, to in bare.items()}
+    alike, by_r = named_alike(bare.values(), types), named_by_r(bare.values(), types)
+    by_r = {name: meant[0] for name, meant in by_r.items() if len(meant) == 1}  # R spells no other type like it
+    found = {name: to if to in types else alike.get(to) or by_r.get(to) for name, to in bare.items()}
     found = {name: to for name, to in found.items() if to}
     if len(set(found.values())) < len(found):
         twice = sorted({to for to in found.values() if list(found.values()).count(to) > 1})
         raise BenchError(f"Several columns are of type {twice[0]!r}; leave out all but one.")
     return found
-
-
-def _mangled(name: str) -> str:
-    """Return a name without what R's make.names and spreadsheets change."""
-    return re.sub(r"[^0-9a-z]+", ".", name.casefold()).strip(".").removeprefix("x")
 
 
 def _sums_to_one(numbers: dict[str, np.ndarray], names: Collection[str]) -> bool:

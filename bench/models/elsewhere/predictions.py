@@ -19,6 +19,7 @@ from bench.models.elsewhere.columns import normalised, numbers_of, of_probabilit
 from bench.models.elsewhere.text_table import read as read_table
 
 USUAL = ("predicted_labels", "predicted.id", "predicted")  # of CellTypist, of Seurat, of `bench predictions`
+ROW_NAMES = "(row names)"  # what a column without a name is called in sentences
 MOST = 0.5  # share of values that are types, from which on a column is one of labels
 
 
@@ -61,7 +62,7 @@ def read(path: Path, known: Known, cell_column: str | None = None, label_column:
     table = read_table(path, known.cells)
     for name in filter(None, (cell_column, label_column)):
         if name not in table:
-            raise unknown(f"column of {path}", name, table.columns)
+            raise unknown(f"column of {path}", name, [column or ROW_NAMES for column in table])
     cell = _cell_column(table, known.cells, cell_column)
     long = _long(table, cell, known.types) if label_column is None else None
     return _wide(table, cell, known, label_column, path) if long is None else long
@@ -125,6 +126,8 @@ def _wide(table: pd.DataFrame, cell: str, known: Known, named: str | None, path:
     columns, notes = of_probabilities(table.drop(columns=[cell, *filter(None, [named])]), known.types)
     rest = [name for name in table if name not in (cell, *columns)]
     label = named or _label_column(table, rest, known, bool(columns), path)
+    if label is not None and _is_coded(table[label], known.types):
+        raise BenchError(_of_codes(path, label))
     if label is None and not columns:
         raise BenchError(_no_labels(path, table, cell, known.types))
     if label and not named and len(rest) > 1:
@@ -155,10 +158,24 @@ def _label_column(table: pd.DataFrame, rest: list[str], known: Known, has_number
 
 
 def _no_labels(path: Path, table: pd.DataFrame, cell: str, types: Sequence[str]) -> str:
-    names = [name or "(row names)" for name in table if name != cell]
+    names = [name or ROW_NAMES for name in table if name != cell]
+    if coded := [name for name in table if name != cell and _is_coded(table[name], types)]:
+        return _of_codes(path, coded[0])
     return (
         f"{path}: no column holds types such as {listed(map(repr, types), 3)}, nor is there a column of numbers for "
         f"each of them; it has {listed(names, 12)}. Name the column of labels with --label-column."
+    )
+
+
+def _is_coded(column: pd.Series, types: Sequence[str]) -> bool:
+    """Return whether a column holds whole numbers where types are words, as a factor's codes do."""
+    return bool(column.str.fullmatch(r"\d+").all()) and not share_of_types(column, types)
+
+
+def _of_codes(path: Path, column: str) -> str:
+    return (
+        f"{path}: column {column!r} holds whole numbers, such as the codes of a factor, and the types have names; "
+        f"write those: in R as.character({column}), in pandas .astype(str)."
     )
 
 

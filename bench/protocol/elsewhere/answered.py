@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.core.errors import BenchError, listed
 from bench.datasets.labels import MISSING, key_of
-from bench.datasets.spelling import named_alike
+from bench.datasets.spelling import named_alike, named_by_r
 from bench.models.answers import rejected
 from bench.models.contract import labels_of
 from bench.models.elsewhere.predictions import Answers
@@ -87,12 +87,27 @@ def _labels(answers: Answers, place: np.ndarray, values: np.ndarray | None) -> n
 
 
 def _spelt(label: np.ndarray, types: set[str]) -> tuple[np.ndarray, list[str]]:
-    """Return labels as the data spell them, where case or blanks alone differ."""
-    alike = named_alike(set(label.tolist()) - types, types)
+    """Return labels as the data spell them, where case, blanks or what R changes in names alone differ.
+
+    Raises
+    ------
+    BenchError
+        If R spells two types as one label is spelt.
+    """
+    others = set(label.tolist()) - types
+    alike = named_alike(others, types)
+    by_r = named_by_r(others - set(alike), types)
+    for name, meant in by_r.items():
+        if len(meant) > 1:
+            raise BenchError(
+                f"The label {name!r} may mean {listed(map(repr, meant))}, which R spells alike; write types as the "
+                "training cells have them."
+            )
+    alike |= {name: meant for name, (meant,) in by_r.items()}
     if not alike:
         return label, []
     shown = listed((f"{name!r} as {to!r}" for name, to in sorted(alike.items())), 4)
-    return np.array([alike.get(name, name) for name in label]), [f"types that differ in case or blanks only: {shown}"]
+    return np.array([alike.get(name, name) for name in label]), [f"types that are spelt otherwise are taken: {shown}"]
 
 
 def _on_abstentions(label: np.ndarray, nothing: np.ndarray, refused: np.ndarray) -> list[str]:

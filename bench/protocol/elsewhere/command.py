@@ -86,7 +86,7 @@ def split(
     show_default=True,
     help="Has the tool been trained on scored cells before?",
 )
-@click.option("--experiment", default="audit", show_default=True, help="Beside which chapter's models it stands.")
+@click.option("--experiment", default="other_tools", show_default=True, help="Beside which chapter's models it stands.")
 @click.option("--tier", default="quick", show_default=True, help="quick, standin or paper: beside which runs.")
 @click.option("--replace", is_flag=True, help="Put it in the place of other predictions of that name.")
 def score(predictions: str, **options) -> None:

@@ -96,8 +96,8 @@ def _unknown(names: list[str], n_rows: int, known: pd.Index) -> str:
         if len(set(alike.values())) > len(names) / 2:  # each another cell, not all of them one
             theirs, ours = next(iter(alike.items()))
             return (
-                f"{said}. {what.capitalize()} aside, {len(alike):,} of them would be known: {theirs!r} may be {ours!r} "
-                "of the data; write names as the data have them."
+                f"{said}. {what[0].upper()}{what[1:]} aside, {len(alike):,} of them would be known: {theirs!r} may be "
+                f"{ours!r} of the data; write names as the data have them."
             )
     if all(name.isdigit() for name in names):
         return f"{said}: these are numbers of rows. Add a column with the names of the cells, as {known[0]!r}."
