@@ -81,6 +81,8 @@ def ranked(runs: pd.DataFrame) -> pd.Series:
     runs
         Records of one tier, data set, split, share of the training cells and metric; higher is better.
     """
+    if runs.empty:
+        return pd.Series(dtype=float)
     rows = runs_of(runs)
     means = rows[~rows["series"].map(is_control)].groupby("series")["value"].mean()
     return means.sort_values(ascending=False, kind="stable")
