@@ -99,4 +99,5 @@ def without_labels(cells: AnnData) -> AnnData:
     """
     obs = cells.obs[[column for column in ("batch",) if column in cells.obs]].copy()
     obs.index = hidden_names(cells.obs_names)
-    return AnnData(cells.X, obs=obs, var=cells.var, uns=dict(cells.uns), obsm=dict(cells.obsm))
+    vectors = {name: cells.obsm[name] for name in cells.uns["bench"].get("obsm", {}) if name in cells.obsm}
+    return AnnData(cells.X, obs=obs, var=cells.var, uns=dict(cells.uns), obsm=vectors)

@@ -702,11 +702,11 @@ MISTAKES = {  # case, mistake
     ),
     "solver stopped early, as by default": (
         "lr_liblinear",
-        patched(lr, "_fit", lambda fit: lambda X, y, C, _, seed: fit(X, y, C, L1LogisticConfig(), seed)),
+        patched(lr, "fitted", lambda fit: lambda X, y, C, _, seed: fit(X, y, C, L1LogisticConfig(), seed)),
     ),
     "folds in another order": (
         "lr_liblinear",
-        patched(lr, "cross_validate_C", lambda validate: lambda *a: validate(*a)[:, ::-1]),
+        patched(lr, "choose_C", lambda choose: lambda *a: (choose(*a)[0], choose(*a)[1][:, ::-1])),
     ),
 }
 
