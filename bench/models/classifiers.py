@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from anndata import AnnData
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +22,7 @@ from bench.core.keys import added
 from bench.models.baselines import l1_logistic
 from bench.models.baselines.l1_logistic import L1LogisticConfig
 from bench.models.baselines.nearest_centroid import Centroids
+from bench.models.contract import Annotator
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,23 @@ class Classifier(Protocol):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return (n_cells, n_classes) probabilities."""
+
+
+class OfVectors(Annotator):
+    """Annotator whose ``classifier_`` judges what its ``embed`` gives."""
+
+    Config = ClassifierConfig
+    recipes = ("clean",)
+    stochastic = False
+    is_embedding = True
+
+    def predict_proba(self, cells: AnnData) -> np.ndarray:
+        """Return the classifier's probabilities."""
+        return self.classifier_.predict_proba(self.embed(cells))
+
+    def predict(self, cells: AnnData) -> np.ndarray:
+        """Return the classifier's labels."""
+        return self.classifier_.predict(self.embed(cells))
 
 
 def fitted(X: np.ndarray, y: np.ndarray, config: ClassifierConfig, seed: int) -> Classifier:

@@ -17,8 +17,8 @@ from sklearn.random_projection import GaussianRandomProjection
 from bench.models.baselines.columns import most_variable
 from bench.models.baselines.pca_logistic import components
 from bench.models.baselines.tuning import Transformer
-from bench.models.classifiers import ClassifierConfig, fitted
-from bench.models.contract import Annotator, labels_of
+from bench.models.classifiers import ClassifierConfig, OfVectors, fitted
+from bench.models.contract import labels_of
 from bench.preprocess import LEAST_GENES, features, listed_genes, looked_for
 
 SEED = 0  # of what is drawn besides directions: where a search for components begins, liblinear's order
@@ -46,7 +46,7 @@ PROJECTIONS: dict[str, Callable[[sp.csr_matrix, int, int], Transformer]] = {
 }
 
 
-class Projection(Annotator):
+class Projection(OfVectors):
     """Classifier of an embedding that no network has made; the variant says which."""
 
     Config = ProjectionConfig
@@ -56,9 +56,6 @@ class Projection(Annotator):
         "random_directions": {"n_dimensions": 200},  # as wide as scBERT's embedding
     }
     variant_declares: ClassVar = {"random_directions": {"stochastic": True}}
-    recipes = ("clean",)
-    stochastic = False
-    is_embedding = True
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Fit the projection, then the classifier, on the training cells."""
@@ -72,14 +69,6 @@ class Projection(Annotator):
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_dimensions) coordinates."""
         return self._projection.transform(self._features(cells))
-
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return the classifier's probabilities."""
-        return self.classifier_.predict_proba(self.embed(cells))
-
-    def predict(self, cells: AnnData) -> np.ndarray:
-        """Return the classifier's labels."""
-        return self.classifier_.predict(self.embed(cells))
 
     def _features(self, cells: AnnData) -> sp.csr_matrix:
         return features(cells, genes=self.config.genes, base=self.config.log_base)

@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
 
+from bench.models.baselines.columns import moments
 from bench.models.baselines.l1_logistic import decision_values, probabilities
 from bench.models.baselines.tuned import Tuned, TunedConfig
 from bench.models.baselines.tuning import Setting, Transformer
@@ -71,9 +72,8 @@ class Scaled:
 
     def fit(self, X: sp.csr_matrix) -> Self:
         """Find means and standard deviations of (n_cells, n_genes) values."""
-        mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
-        variance = np.asarray(X.power(2).mean(axis=0, dtype=np.float64)).ravel() - mean**2
-        scale = np.sqrt(np.maximum(variance, 0))
+        mean, variance = moments(X)
+        scale = np.sqrt(variance)
         self.scale_ = np.where(scale > 1e-6, scale, 1)
         self.largest_ = CUT_OFF + mean / self.scale_
         return self

@@ -15,39 +15,27 @@ import scipy.sparse as sp
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from bench.models.baselines.l2_logistic import logistic
-from bench.models.baselines.pca_logistic import FirstColumns, components
-from bench.models.baselines.tuned import Tuned, TunedConfig
-from bench.models.baselines.tuning import Classifier, Setting, Transformer
+from bench.models.baselines.pca_logistic import PCALogistic, PCALogisticConfig, components
+from bench.models.baselines.tuning import Transformer
 
 
 @dataclass(frozen=True)
-class RankLinearConfig(TunedConfig):
+class RankLinearConfig(PCALogisticConfig):
     """Hyper-parameters."""
 
     n_genes: int = 2000  # those that differ most between types
-    n_components: tuple[int, ...] = (50, 100)  # principal components tried; fewer where there are fewer cells
-    Cs: tuple[float, ...] = (1.0, 1e-3, 1e-2, 1e-1)  # inverse penalties tried; the first of each is the default
 
 
-class RankLinear(Tuned):
+class RankLinear(PCALogistic):
     """Annotator by ranks within a cell; 8 settings x 3 folds on at most 3,000 training cells."""
 
     Config = RankLinearConfig
-
-    def settings(self) -> list[Setting]:
-        """Return numbers of components with inverse penalties."""
-        return [{"n_components": n, "C": C} for n in self.config.n_components for C in self.config.Cs]
 
     def prepared(self, X: sp.csr_matrix, y: np.ndarray) -> Transformer:
         """Return components of the ranks of the chosen genes."""
         scores = ranks(X)
         genes = np.sort(np.argsort(-explained(scores, y), kind="stable")[: self.config.n_genes])
         return OfRanks(genes, components(scores[:, genes], max(self.config.n_components), self.seed_))
-
-    def fitted(self, X: np.ndarray, y: np.ndarray, setting: Setting) -> Classifier:
-        """Return the regression on the first components."""
-        return FirstColumns(setting["n_components"], logistic(X[:, : setting["n_components"]], y, setting["C"]))
 
 
 @dataclass(frozen=True)

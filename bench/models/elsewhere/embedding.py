@@ -13,8 +13,8 @@ from anndata import AnnData
 
 from bench.core.errors import unknown
 from bench.core.keys import added
-from bench.models.classifiers import ClassifierConfig, fitted
-from bench.models.contract import Annotator, labels_of
+from bench.models.classifiers import ClassifierConfig, OfVectors, fitted
+from bench.models.contract import labels_of
 
 SEEN = ("yes", "no", "unknown")
 
@@ -31,15 +31,12 @@ class EmbeddingConfig(ClassifierConfig):
             raise unknown("answer to seen", self.seen, SEEN)
 
 
-class Embedding(Annotator):
+class Embedding(OfVectors):
     """Classifier of vectors that another tool has made; the variant names them."""
 
     Config = EmbeddingConfig
     variants = ()
     needs_vectors = True
-    recipes = ("clean",)
-    stochastic = False
-    is_embedding = True
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Fit the classifier on the vectors of training cells."""
@@ -50,11 +47,3 @@ class Embedding(Annotator):
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_dimensions) vectors as they are."""
         return cells.obsm[self.variant]
-
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return the classifier's probabilities."""
-        return self.classifier_.predict_proba(self.embed(cells))
-
-    def predict(self, cells: AnnData) -> np.ndarray:
-        """Return the classifier's labels."""
-        return self.classifier_.predict(self.embed(cells))

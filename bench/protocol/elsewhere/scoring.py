@@ -17,7 +17,7 @@ from bench.datasets.contract import ORIGINAL
 from bench.models.contract import labels_of
 from bench.models.elsewhere import predictions as files
 from bench.protocol import records
-from bench.protocol.elsewhere import recording, split_table
+from bench.protocol.elsewhere import given_splits, recording
 from bench.protocol.elsewhere.answered import Choices
 from bench.protocol.elsewhere.split_table import Asked
 from bench.protocol.engine import Result
@@ -59,7 +59,7 @@ def scored(path: Path, options: Mapping[str, Any]) -> list[str]:
     (task,) = tasks
     sides = sides_of(task)
     if rows is not None:
-        split_table.check_same(rows, Path(options["splits"]).expanduser(), task, sides)
+        given_splits.check_same(rows, Path(options["splits"]).expanduser(), task, sides)
     answers = _answers(path, options, task, sides)
     try:
         result = recording.result_of(task, sides, answers, choices)
@@ -94,8 +94,9 @@ def _asked(options: Mapping[str, Any]) -> tuple[Asked, Any]:
         if needless:
             raise BenchError(f"The table of splits says how the data were read; leave {listed(needless)} out.")
         path = Path(options["splits"]).expanduser()
-        rows = split_table.chosen(split_table.read(path), path, options["which"], options["fraction"], options["seed"])
-        return split_table.asked_by(rows, path, options["data"], options["seed"]), rows
+        meant = (options[name] for name in ("which", "fraction", "seed"))
+        rows = given_splits.chosen(given_splits.read(path), path, *meant)
+        return given_splits.asked_by(rows, path, options["data"], options["seed"]), rows
     if not options["data"]:
         raise BenchError("Say which cells were predicted: --splits splits.csv of bench split, or --data with --split.")
     source = Request(options["data"], **{name: options[name] for name in READING[:5]})
