@@ -28,7 +28,15 @@ LONGEST_FIRST = ("report/test_book.py", "report/test_chapters.py", "core/test_in
 ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 OF_USERS = (tempfile.gettempdir(), os.environ.get("BENCH_CASES") or tempfile.gettempdir())
 OURS = (str(TESTS.parent), sys.prefix, sys.base_prefix)  # wherever the checkout lies
-GOLDEN = Path(os.environ.get("BENCH_GOLDEN") or Path(__file__).parent / "golden")
+GOLDEN = [Path(folder) for folder in os.environ.get("BENCH_GOLDEN", str(TESTS / "golden")).split(os.pathsep) if folder]
+
+
+def folder_of(case: str) -> Path:
+    """Return the folder of golden cases that has this one; without it the test is skipped."""
+    for folder in GOLDEN:
+        if (folder / f"{case}.json").is_file():
+            return folder
+    pytest.skip(f"golden case {case} is not in {' or '.join(map(str, GOLDEN))}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -185,11 +193,10 @@ def tiny_scgpt(small, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def golden():
-    """Return a reader of golden cases: name -> (description, tensors); ``BENCH_GOLDEN`` names another folder."""
+    """Return a reader of golden cases: name -> (description, tensors); ``BENCH_GOLDEN`` names other folders."""
 
     def _golden(name: str) -> tuple[dict, dict[str, np.ndarray]]:
-        if not (GOLDEN / f"{name}.json").is_file():
-            pytest.skip(f"golden case {name} is not in {GOLDEN}")
-        return json.loads((GOLDEN / f"{name}.json").read_text()), load_file(GOLDEN / f"{name}.safetensors")
+        folder = folder_of(name)
+        return json.loads((folder / f"{name}.json").read_text()), load_file(folder / f"{name}.safetensors")
 
     return _golden

@@ -13,12 +13,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 from click.testing import CliRunner
-from conftest import GOLDEN
+from conftest import GOLDEN, folder_of
 from safetensors.torch import load_file, save_file
 
 from bench import verify as package
 from bench.cli import main
 from bench.core.errors import BenchError
+from bench.core.families import imported
 from bench.models.baselines import golden as lr
 from bench.models.baselines import l1_logistic
 from bench.models.baselines.l1_logistic import L1LogisticConfig
@@ -39,9 +40,11 @@ from bench.verify.case import Case, Compared
 
 COMMITTED = Path(__file__).parents[1] / "golden"
 CASES = cases()
-TOLERANCES = scbert.TOLERANCES | scgpt.TOLERANCES | lr.TOLERANCES
+MODULES = {target.partition(":")[0] for target in CASES.values()}  # TOLERANCES in each: case -> kind of output -> limit
+OLDER = ("scbert", "scgpt", "lr")  # whose set has a README of tolerances; others say theirs case by case
+TOLERANCES = {name: limits for module in MODULES for name, limits in import_module(module).TOLERANCES.items()}
 LENDER = "scbert_pretrain"  # whose weights other cases use
-NAMES = sorted({path.stem for path in GOLDEN.glob("*.json")})
+NAMES = sorted({path.stem for folder in GOLDEN for path in folder.glob("*.json")})
 QUICK = [name for name in NAMES if name != "lr_liblinear" and "_keys_" not in name]  # of a second, with own results
 
 
@@ -73,9 +76,7 @@ def folder(tmp_path):
         forward = {"scgpt_forward"} if any("_keys_" in name for name in names) else set()
         for name in {*names, *forward, LENDER}:
             for suffix in (".json", ".safetensors"):
-                if not (GOLDEN / f"{name}{suffix}").is_file():
-                    pytest.skip(f"golden case {name} is not in {GOLDEN}")
-                shutil.copyfile(GOLDEN / f"{name}{suffix}", to / f"{name}{suffix}")
+                shutil.copyfile(folder_of(name) / f"{name}{suffix}", to / f"{name}{suffix}")
         return to
 
     return _folder
@@ -107,7 +108,7 @@ def tell(where: Path, name: str, **changes) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_case_is_met(name):
-    for verdict in verdicts(GOLDEN, name):
+    for verdict in verdicts(folder_of(name), name):
         assert verdict.passed, verdict
 
 
@@ -116,21 +117,19 @@ def test_committed_subset_covers_every_model_and_stays_small():
     beyond |= {"scgpt_mvc", "scgpt_forward_keys_flash", "scgpt_forward_keys_impl"}  # as much again as there is room for
     assert {path.stem for path in COMMITTED.glob("*.json")} == set(CASES) - beyond
     assert {path.stem for path in COMMITTED.glob("*.safetensors")} == set(CASES) - beyond
-    assert sum(path.stat().st_size for path in COMMITTED.iterdir()) < 8e6
+    assert sum(path.stat().st_size for path in COMMITTED.iterdir()) < 12e6
 
 
 def test_cases_tolerances_and_functions_have_the_same_names():
     assert set(CASES) == set(TOLERANCES)
-    for target in CASES.values():
-        module, _, function = target.partition(":")
-        assert callable(getattr(import_module(module), function))
+    assert all(callable(imported(target)) for target in CASES.values())
 
 
 def readme() -> dict[str, str]:
     """Return the tolerances that the golden set's README suggests, case by case."""
-    file = GOLDEN / "README.md"
+    file = folder_of(LENDER) / "README.md"
     if not file.is_file():
-        pytest.skip(f"{GOLDEN} has no README; name the whole set in BENCH_GOLDEN")
+        pytest.skip(f"{file.parent} has no README; name the whole set in BENCH_GOLDEN")
     return dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", file.read_text(), re.M))
 
 
@@ -151,7 +150,7 @@ def parsed(text: str) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith(OLDER)])
 def test_tolerances_are_those_of_the_readme(name):
     suggested, ours = parsed(readme()[name]), TOLERANCES[name]
     assert suggested
@@ -245,7 +244,7 @@ def test_one_altered_entry_is_a_miss_that_names_its_output(name, kind, folder):
 
 def test_a_result_that_is_not_a_number_is_a_miss(monkeypatch):
     monkeypatch.setattr(ScBERTNetwork, "encode", lambda self, ids: torch.full((*ids.shape, 200), torch.nan))
-    verdict = on_cpu(GOLDEN, LENDER)
+    verdict = on_cpu(folder_of(LENDER), LENDER)
     assert not verdict.passed
     assert verdict.found.error == np.inf
 
@@ -322,14 +321,14 @@ DAMAGES = {
     "no tensors": (lambda w: (w / "scbert_schedule.safetensors").unlink(), "scbert_schedule", "no tensor"),
     "truncated tensors": (
         lambda w: (w / "scbert_schedule.safetensors").write_bytes(
-            (GOLDEN / "scbert_schedule.safetensors").read_bytes()[:-9]
+            (folder_of("scbert_schedule") / "scbert_schedule.safetensors").read_bytes()[:-9]
         ),
         "scbert_schedule",
         "Safetensor",
     ),
     "truncated header": (
         lambda w: (w / "scbert_schedule.safetensors").write_bytes(
-            (GOLDEN / "scbert_schedule.safetensors").read_bytes()[:50]
+            (folder_of("scbert_schedule") / "scbert_schedule.safetensors").read_bytes()[:50]
         ),
         "scbert_schedule",
         "Safetensor",
