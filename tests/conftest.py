@@ -200,3 +200,20 @@ def golden():
         return json.loads((folder / f"{name}.json").read_text()), load_file(folder / f"{name}.safetensors")
 
     return _golden
+
+
+@pytest.fixture
+def own_cases(tmp_path):
+    """Return a maker of folders with private copies of some golden cases, and of the cases that they borrow from."""
+
+    def _own_cases(*names: str) -> Path:
+        to = tmp_path / "cases"
+        to.mkdir(exist_ok=True)
+        for name in names:
+            for file in folder_of(name).glob(f"{name}.*"):
+                shutil.copyfile(file, to / file.name)
+            about = json.loads((to / f"{name}.json").read_text())
+            _own_cases(*{other for key, other in about.items() if key in ("weights_from", "inputs_and_outputs_from")})
+        return to
+
+    return _own_cases
