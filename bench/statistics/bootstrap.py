@@ -136,9 +136,10 @@ def _weights(a: Predictions, b: Predictions, donor: np.ndarray | None, n: int, r
 
     Cells that agree in all three are exchangeable, so drawing counts of kinds is drawing cells.
     """
-    names, codes = np.unique([a.truth, a.predicted, b.predicted], return_inverse=True)
-    kinds, kind = np.unique(codes.reshape(3, -1), axis=1, return_inverse=True)
-    kinds, kind = names[kinds], kind.ravel()
+    codes, names = pd.factorize(np.concatenate([a.truth, a.predicted, b.predicted]), sort=True)
+    base = len(names) ** np.arange(2, -1, -1)[:, None]
+    kinds, kind = np.unique((codes.reshape(3, -1) * base).sum(axis=0), return_inverse=True)  # one number for three
+    kinds = names[kinds // base % len(names)]
     if donor is None:
         return kinds, rng.multinomial(len(kind), np.bincount(kind) / len(kind), size=n)
     table = np.zeros((donor.max() + 1, kinds.shape[1]), dtype=int)

@@ -5,6 +5,7 @@ Confidence is the probability of the predicted type, its bins are those of `metr
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from bench.statistics.metrics import N_BINS, confidence
 from bench.statistics.predictions import Predictions
 
 ROUNDING = 2**-10  # predictions are kept as float16: a confidence on the upper end of a bin may lie just above it
+IN_CACHE = 2**17  # numbers of a block of draws, which a processor keeps at hand
 
 
 def per_bin(several: list[Predictions]) -> pd.DataFrame:
@@ -75,12 +77,19 @@ def shares_kept(
     The interval is a percentile bootstrap over the scored cells, the same resample for every run, the threshold set
     anew in each.  The threshold looks at the truth of the scored cells, so that the share is the best one possible.
     """
-    n = len(several[0].truth)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
-    weights = np.vstack([np.ones(n, dtype=int), weights])  # first the cells as they are
+    weights = _draws(len(several[0].truth), n_resamples, seed)
     shares = np.mean([_largest(predictions, weights, targets) for predictions in several], axis=0)
     ends = np.quantile(shares[:, 1:], [0.025, 0.975], axis=1)
     return [tuple(map(float, found)) for found in zip(shares[:, 0], *ends, strict=True)]
+
+
+@lru_cache(maxsize=2)  # models of one panel are scored on the same cells
+def _draws(n: int, n_resamples: int, seed: int) -> np.ndarray:
+    """Return how often each cell is drawn, first the cells as they are: (1 + n_resamples, n)."""
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    weights = np.vstack([np.ones(n, dtype=int), weights]).astype(np.int32)
+    weights.flags.writeable = False
+    return weights
 
 
 def largest_share(several: list[Predictions], target: float) -> float:
@@ -95,8 +104,13 @@ def _largest(predictions: Predictions, weights: np.ndarray, targets: Sequence[fl
     """Return the largest share whose accuracy reaches each target, by row of weights: (n_targets, n_draws)."""
     sure, right = confidence(predictions)
     order = np.argsort(-sure, kind="stable")
-    last = np.append(np.diff(sure[order]) != 0, True)  # of cells that are equally confident
-    cells = weights[:, order].cumsum(axis=1)[:, last]
-    hits = (weights[:, order] * right[order]).cumsum(axis=1)[:, last]
+    right, last = right[order], np.append(np.diff(sure[order]) != 0, True)  # of cells that are equally confident
+    blocks = np.array_split(weights, max(1, weights.size // IN_CACHE))
+    return np.concatenate([_reached(rows[:, order], right, last, targets) for rows in blocks], axis=1)
+
+
+def _reached(drawn: np.ndarray, right: np.ndarray, last: np.ndarray, targets: Sequence[float]) -> np.ndarray:
+    """Return `_largest` of draws of cells that are in order already; the sure ones come first."""
+    cells, hits = (counts.cumsum(axis=1, dtype=counts.dtype)[:, last] for counts in (drawn, drawn * right))
     reached = [np.where(hits >= target * cells - 1e-9, cells, 0).max(axis=1) for target in targets]
     return np.stack(reached) / cells[:, -1]

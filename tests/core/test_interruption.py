@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from bench.cli import main
+from bench.core.forked import ADDRESS
 from bench.core.interrupts import interrupts_delivered
 from bench.protocol import records
 from bench.statistics.predictions import Predictions
@@ -47,6 +50,8 @@ BENCH = [sys.executable, "-c", "from bench.cli import main; main()", "run"]
 NOT_THE_SAME = ["seconds", "peak_memory_mb", "commit", "versions", "device"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+pytestmark = pytest.mark.usefixtures("warm")  # what is not to be ended need not import everything again
+
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
@@ -66,12 +71,24 @@ def command(how: str, chapter: str, n_seeds: int) -> list[str]:
     return [sys.executable, "-c", GRID.format(jobs=how[-1], n_seeds=n_seeds)]
 
 
-def start(how: str, chapter: str, n_seeds: int, output: Path, **environment) -> subprocess.Popen:
-    """Start a run in a process group of its own, its messages in a file."""
+def as_users_have_it() -> dict[str, str]:
+    """Return an environment in which kernels and trials' processes are started, not forked from a warm one."""
+    return {name: value for name, value in os.environ.items() if name != ADDRESS} | ONE_THREAD
+
+
+def start(how: str, chapter: str, n_seeds: int, output: Path) -> subprocess.Popen:
+    """Start a run in a process group of its own, its messages in a file; trials of a plain one are forked."""
+    environment = os.environ | ONE_THREAD if how == "jobs=1" else as_users_have_it()
     with open(output, "wb") as file:
-        environment = os.environ | ONE_THREAD | environment
         options = {"stdout": file, "stderr": subprocess.STDOUT, "env": environment, "start_new_session": True}
         return subprocess.Popen(command(how, chapter, n_seeds), **options)
+
+
+def to_the_end(*arguments: str) -> str:
+    """Run the chapter without disturbing it, and return what is said."""
+    result = CliRunner().invoke(main, ["run", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def recorded() -> dict[str, tuple[int, int, bytes]]:
@@ -117,9 +134,10 @@ def table(folder: Path, monkeypatch) -> pd.DataFrame:
 def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(
     n_kills, n_seeds, chapter, tmp_path, own_results, monkeypatch
 ):
-    alone = tmp_path / "alone"
-    undisturbed = start("jobs=1", chapter, n_seeds, tmp_path / "undisturbed", BENCH_RESULTS=str(alone))
-    assert undisturbed.wait(300) == 0, (tmp_path / "undisturbed").read_text()
+    alone, asked = tmp_path / "alone", [chapter, "-p", "n_seeds", str(n_seeds)]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("BENCH_RESULTS", str(alone))
+        to_the_end(*asked)
     rng = np.random.default_rng(2022)
     runs = list(rng.permutation((["jobs=1"] * 3 + ["jobs=2", "bench run"]) * (n_kills // 5)))
     interrupted, progressed, before = 0, 0, {}
@@ -144,8 +162,7 @@ def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(
         before = after
     assert interrupted >= 0.75 * n_kills
     assert progressed >= 0.25 * n_kills
-    last = start("bench run", chapter, n_seeds, tmp_path / "last")
-    assert last.wait(300) == 0, (tmp_path / "last").read_text()
+    to_the_end(*asked)
     done = recorded()
     assert {name: done.get(name) for name in before} == before
     killed, expected = table(own_results, monkeypatch), table(alone, monkeypatch)
@@ -210,7 +227,7 @@ def in_a_terminal(arguments: list[str]) -> tuple[subprocess.Popen, int]:
     user, terminal = pty.openpty()
     options = {"stdin": terminal, "stdout": terminal, "stderr": terminal, "start_new_session": True}
     take = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731
-    process = subprocess.Popen(arguments, env=os.environ | ONE_THREAD, preexec_fn=take, **options)
+    process = subprocess.Popen(arguments, env=as_users_have_it(), preexec_fn=take, **options)
     os.close(terminal)
     os.set_blocking(user, False)
     return process, user
@@ -227,8 +244,8 @@ def read_terminal(user: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_records_what_is_finished_leaves_no_process_and_the_same_command_resumes(chapter, tmp_path, jobs):
-    again = [*BENCH, chapter, "--jobs", jobs, "-p", "n_seeds", "1"]
-    process, user = in_a_terminal(again)
+    asked = [chapter, "--jobs", jobs, "-p", "n_seeds", "1"]
+    process, user = in_a_terminal([*BENCH, *asked])
     wait_until(lambda: n_recorded() >= 3)
     members = family(process.pid)
     os.write(user, b"\x03")
@@ -245,9 +262,7 @@ def test_ctrl_c_records_what_is_finished_leaves_no_process_and_the_same_command_
     before = recorded()
     n_before = n_recorded()
     assert 3 <= n_before < N_TRIALS
-    last = subprocess.run(again, env=os.environ | ONE_THREAD, stderr=subprocess.PIPE, text=True)
-    assert last.returncode == 0, last.stderr
-    assert f"{n_before} of {N_TRIALS} trials recorded" in last.stderr
+    assert f"{n_before} of {N_TRIALS} trials recorded" in to_the_end(*asked)
     assert n_recorded() == N_TRIALS
     assert {name: recorded()[name] for name in before} == before
 
