@@ -42,6 +42,7 @@ SCGPT = [f"scgpt@{variant}" for variant in find("scgpt").variants]
 NEEDED = {}  # what a model cannot do without: weights
 every_model = pytest.mark.parametrize("name", installed(MODELS))
 tuned_model = pytest.mark.parametrize("name", ["scbert", "scbert_head"])
+DEFAULTS = {"boosted_trees": {"rounds": 10}}  # all the same, but for a search of which every step takes long
 _fitted = {}  # one fit of each model with its defaults, shared by the tests that only predict
 _candidates = {}  # the same for the checks of `bench check`, with settings that are quick to fit
 
@@ -83,7 +84,7 @@ def log_values(cells: AnnData) -> AnnData:
 def fitted(name, sides):
     """Return the model fitted with its defaults, and the scored cells as it may see them."""
     if name not in _fitted:
-        _fitted[name] = create(describe(name, NEEDED.get(name))).fit(sides[0], seed=0)
+        _fitted[name] = create(describe(name, DEFAULTS.get(name, {}) | NEEDED.get(name, {}))).fit(sides[0], seed=0)
     return _fitted[name], without_labels(sides[1])
 
 

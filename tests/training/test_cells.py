@@ -384,7 +384,7 @@ def write_repeated(adata, times, path):
 def test_memory_does_not_grow_with_the_number_of_cells(hao, tmp_path, library):
     paths = {times: tmp_path / f"{times}.h5ad" for times in (2, 20)}
     for times, path in paths.items():
-        write_repeated(hao, times, path)
+        write_repeated(hao[:, ::5], times, path)  # what a cell leaves behind shows as well with fewer genes
     measured = [(what, times) for times in paths for what in ("write", "read")]
     asked = json.dumps([str(paths[times]) for _, times in measured])
     command = [sys.executable, "-c", MEASURE, asked, str(tmp_path), library]
