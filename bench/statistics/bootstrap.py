@@ -5,6 +5,7 @@ Source: Efron & Tibshirani 1993 (percentile and cluster bootstrap).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -71,12 +72,11 @@ def paired_bootstrap(
     _same_cells(a, b)
     estimate = _number(metric, a, hard_pair) - _number(metric, b, hard_pair)
     donor = None if clusters is None else _donor_codes(a, clusters)
-    rng = np.random.default_rng(seed)
     if metric in FAST:
-        (truth, of_a, of_b), weights = _weights(a, b, donor, n_resamples, rng)
+        (truth, of_a, of_b), weights = _weights(a, b, donor, n_resamples, seed)
         draws = FAST[metric](truth, of_a, weights, hard_pair) - FAST[metric](truth, of_b, weights, hard_pair)
     else:
-        chosen = _resamples(len(a.truth), donor, n_resamples, rng)
+        chosen = _resamples(len(a.truth), donor, n_resamples, np.random.default_rng(seed))
         draws = np.array(
             [_number(metric, a.take(i), hard_pair) - _number(metric, b.take(i), hard_pair) for i in chosen]
         )
@@ -131,7 +131,7 @@ def _donor_codes(predictions: Predictions, clusters: Sequence[str]) -> np.ndarra
     return codes
 
 
-def _weights(a: Predictions, b: Predictions, donor: np.ndarray | None, n: int, rng: np.random.Generator):
+def _weights(a: Predictions, b: Predictions, donor: np.ndarray | None, n: int, seed: int):
     """Return distinct (truth, a, b), shape (3, n_kinds), and how often each kind is drawn, (n, n_kinds).
 
     Cells that agree in all three are exchangeable, so drawing counts of kinds is drawing cells.
@@ -141,10 +141,19 @@ def _weights(a: Predictions, b: Predictions, donor: np.ndarray | None, n: int, r
     kinds, kind = np.unique((codes.reshape(3, -1) * base).sum(axis=0), return_inverse=True)  # one number for three
     kinds = names[kinds // base % len(names)]
     if donor is None:
-        return kinds, rng.multinomial(len(kind), np.bincount(kind) / len(kind), size=n)
+        return kinds, _drawn(tuple(np.bincount(kind)), n, seed)
     table = np.zeros((donor.max() + 1, kinds.shape[1]), dtype=int)
     np.add.at(table, (donor, kind), 1)
-    return kinds, rng.multinomial(len(table), np.full(len(table), 1 / len(table)), size=n) @ table
+    return kinds, _drawn((1,) * len(table), n, seed) @ table
+
+
+@lru_cache(maxsize=8)  # several metrics of the same pairs of runs are asked for one after another
+def _drawn(counts: tuple[int, ...], n: int, seed: int) -> np.ndarray:
+    """Return how often each kind is drawn in n resamples, given how many there are of each: (n, n_kinds)."""
+    total = sum(counts)
+    weights = np.random.default_rng(seed).multinomial(total, np.array(counts) / total, size=n)
+    weights.flags.writeable = False
+    return weights
 
 
 def _resamples(n_cells: int, donor: np.ndarray | None, n: int, rng: np.random.Generator):
