@@ -36,6 +36,20 @@ def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.D
     return found
 
 
+def common_groups(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.DataFrame]:
+    """Return what `groups_of` does, of the groups held out for most models and of the models that have all of these.
+
+    Means over groups are only then of the same cells; controls and the random split are left out.
+    """
+    found = {}
+    for title, table in groups_of(records, metric).items():
+        table = table.drop(columns=RANDOM, errors="ignore")
+        table = table.loc[[name for name in table.index if not is_control(name)]]
+        models = table.notna().sum()
+        found[title] = table[models.index[models == models.max()]].dropna()
+    return found
+
+
 def held_out(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Return by source and model: random split, mean over groups held out in turn, what is lost, the worst group.
 
