@@ -137,7 +137,7 @@ def _points(axis, models: pd.DataFrame, cost: str) -> dict:
         handles[model.series] = plt.Line2D([], [], color=colour, marker=marker, ms=7, ls="none")
         point[0].set_zorder(3 if best else 2)
     axis.set_xscale("log")
-    axis.margins(x=0.12, y=0.2)
+    axis.margins(x=0.2, y=0.2)
     return handles
 
 
