@@ -21,9 +21,9 @@ def complete_runs(records: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run on all training cells: ``panel``, ``series``, accuracy, ece, costs, key.
 
     A panel is a tier, a data set as it was read and a split, best tier first; nothing is ever compared across panels.
-    A trial that several experiments hold counts once, at the least that it took on one kind of machine.  Where they ran a model with other settings on the same panel,
-    those of the first experiment of ``EXPERIMENTS`` are kept, so that a model is one series unless a single experiment
-    varies it.
+    A trial that several experiments hold counts once, at the least that it took on one kind of machine.  Where they ran
+    a model with other settings on the same panel, those of the first experiment of ``EXPERIMENTS`` are kept, so that a
+    model is one series unless a single experiment varies it.
     The column ``control`` marks floors.
 
     Raises

@@ -68,7 +68,7 @@ def pareto(runs: pd.DataFrame):
     if models.empty:
         raise BenchError("No run of a model other than the controls on all training cells; there is no cost to draw.")
     style()
-    panels = {panel: own for panel, own in models.groupby("panel", sort=False)}
+    panels = dict(list(models.groupby("panel", sort=False)))
     heights = [max(LOWEST_IN, PER_MODEL_IN * len(own)) for own in panels.values()]
     figure, axes = plt.subplots(
         *(len(panels), 2),
