@@ -40,7 +40,7 @@ def name_points(axis, points: Iterable[tuple[float, float, str, str]], size: flo
             continue
         for offset, side, box in _places(axis, mark, _extent(axis, name, size)):
             if _within(box, inside) and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
+                taken.append(box.padded(per_point))  # letters are set to whole pixels
                 _write(axis, name, (x, y), offset, ha=side, color=colour, size=size)
                 break
         else:

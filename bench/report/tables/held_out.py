@@ -37,7 +37,7 @@ def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.D
 
 
 def common_groups(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.DataFrame]:
-    """Return what `groups_of` does, of the groups held out for most models and of the models that have all of these.
+    """Return what `groups_of` does, of groups and models of which every model has every group: as many as there are.
 
     Means over groups are only then of the same cells; controls and the random split are left out.
     """
@@ -46,7 +46,8 @@ def common_groups(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, 
         table = table.drop(columns=RANDOM, errors="ignore")
         table = table.loc[[name for name in table.index if not is_control(name)]]
         models = table.notna().sum()
-        found[title] = table[models.index[models == models.max()]].dropna()
+        blocks = [table[models.index[models >= n]].dropna() for n in sorted(set(models))]
+        found[title] = max(blocks, key=lambda block: block.size)
     return found
 
 
