@@ -36,7 +36,7 @@ COLUMNS = {
     "seed": "of the draw and of the model",
     "protocol": "version of the project's protocol and of the model; of one from outside, of what it imports",
     "sees_scored_cells": "whether the recipe looks at scored cells, as some published ones do: yes, no or unknown",
-    "pretrained_on_scored_cells": "whether weights or an embedding have seen them before: yes, no or unknown",
+    "pretrained_on_scored_cells": "whether weights, an embedding or a tool have seen them before: yes, no or unknown",
     "genes_wanted": "genes that the model looks for by name; all of the data set where it takes what there is",
     "genes_used": "those of them that the data set has",
     "genes_share": "share of the training cells' counts that is in the genes used",
@@ -62,6 +62,7 @@ NUMBERS |= {"n_test", "seconds", "peak_memory_mb", "threads"}
 TEXTS = [column for column in COLUMNS if column not in NUMBERS]
 CORE = {"experiment", "tier", "dataset", "metric", "class", "value", "key", "status"}  # without them it is no record
 YES_NO = ("sees_scored_cells", "pretrained_on_scored_cells")
+AGAIN = "then give the bench run or bench score that made it once more"
 OLDER = {"": "unknown", "True": "yes", "False": "no"}
 
 
@@ -87,11 +88,13 @@ def read_csv(path: Path) -> pd.DataFrame:
             float_precision="round_trip",
         )
     except (OSError, ValueError) as error:
-        raise BenchError(f"{path} is not a record ({error}); delete it and run the chapter again.") from error
+        raise BenchError(f"{path} is not a record ({error}); delete it, {AGAIN}.") from error
     if odd := sorted((set(table) - set(COLUMNS)) | (CORE - set(table))):
-        raise BenchError(f"{path} is not a record of this version: {odd} differ in its columns; delete or move it.")
+        raise BenchError(
+            f"{path} is not a record of this version: {odd} differ in its columns; delete or move it, {AGAIN}."
+        )
     table = table.assign(**{column: "" for column in TEXTS if column not in table}).reindex(columns=list(COLUMNS))
     numbers = all(pd.api.types.is_numeric_dtype(table[column]) for column in NUMBERS)
     if table.empty or not numbers or not table["status"].fillna("").str.fullmatch("(?s)ok|failed: .*").all():
-        raise BenchError(f"{path} is not a complete record; delete it and run the chapter again.")
+        raise BenchError(f"{path} is not a complete record; delete it, {AGAIN}.")
     return table.assign(**{column: table[column].replace(OLDER) for column in YES_NO})

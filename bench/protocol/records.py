@@ -210,8 +210,17 @@ def _kept(
             if path.exists():
                 return load(path)
         except predicted.DAMAGED as error:
-            _warn_once(f"Left out: {path} holds no {what} ({error}); delete it and run the chapter again.")
+            _warn_once(f"Left out: {path} holds no {what} ({error}); {_remedy(path)}.")
     raise BenchError(f"No {what} for trial {key} of {experiment} ({tier}); run the chapter to make them.")
+
+
+def _remedy(path: Path) -> str:
+    """Return what brings back a file that lies beside a record; a trial whose record is there is not run again."""
+    if path.is_relative_to(committed_folder()):
+        return "it is part of the project: bring it back with git"
+    if path.name.endswith(MAP):
+        return "delete it and run the chapter again"
+    return f"delete it and {path.stem}.csv beside it, then give the bench run or bench score that made them once more"
 
 
 def commit(experiment: str, tier: str | None = None) -> Path:

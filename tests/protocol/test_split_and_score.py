@@ -415,3 +415,76 @@ def test_a_tool_goes_by_its_own_name_and_never_by_that_of_a_model():
 def test_a_tool_is_no_model_that_could_be_run():
     with pytest.raises(BenchError, match="are recorded with bench score"):
         Grid("x", "quick", "hao", "elsewhere@tool").tasks()
+
+
+# a reference and a query
+
+
+@pytest.fixture
+def pair(small) -> tuple[list[str], list[str]]:
+    """Write ``reference.h5ad`` and ``query.h5ad``; return the names of their cells."""
+    cells = small.copy()
+    cells.obs = cells.obs[["cell_type"]].astype(str)
+    theirs = (small.obs["split"] == "test").to_numpy()
+    cells[~theirs].copy().write_h5ad("reference.h5ad")
+    cells[theirs].copy().write_h5ad("query.h5ad")
+    return cells.obs_names[~theirs].tolist(), cells.obs_names[theirs].tolist()
+
+
+def split_pair(*options) -> pd.DataFrame:
+    result = bench("split", "reference.h5ad", "--query", "query.h5ad", *options, "--out", "splits.csv")
+    assert result.exit_code == 0, result.stderr
+    return pd.read_csv("splits.csv", keep_default_na=False)
+
+
+def test_the_cells_of_a_query_are_scored_in_the_place_of_a_split(pair, kinds):
+    table = split_pair()
+    assert table.loc[table["role"] == "train", "cell"].tolist() == pair[0] and scored(table) == pair[1]
+    assert set(table["split"]) == {"query"} and set(table.loc[table["role"] == "scored", "cell_type"]) == {""}
+    said = labels(kinds, scored(table))
+    right = (said == kinds[said.index]).mean()
+    result = score()
+    assert "on query query.h5ad, trained on reference.h5ad, 100 % of the training cells" in result.stdout
+    assert f"accuracy {right:.3f}" in result.stdout
+    assert value("accuracy") == pytest.approx(right) and value("query_genes") == 1
+    row = records.read().iloc[0]
+    assert (row["query"], row["split"], row["dataset"]) == ("query.h5ad", "query", "reference.h5ad")
+    assert "-p query query.h5ad" in result.stdout and "-p split" not in result.stdout
+    without = bench("score", "tool.csv", "--data", "reference.h5ad", "--query", "query.h5ad")
+    assert "recorded already" in without.stdout  # the same trial, by its options
+
+
+def test_a_query_that_changes_or_knows_no_types_is_refused(pair, kinds, small):
+    labels(kinds, scored(split_pair()))
+    both = ("--query", "query.h5ad", "--split", "random", "--out", "other.csv")
+    assert "leave one of the two out" in bench("split", "reference.h5ad", *both).stderr
+    query = small[pair[1]].copy()
+    query.obs = query.obs[["cell_type"]].astype(str)
+    query.obs.iloc[0, 0] = query.obs.iloc[-1, 0]
+    query.write_h5ad("query.h5ad")
+    assert "the file has changed, or it is another one; name the right one with --query" in score().stderr
+    del query.obs["cell_type"]
+    query.write_h5ad("query.h5ad")
+    split_pair("--overwrite", "--with-truth")  # for a tool whose labels nobody can check
+    assert "nothing to score predictions by" in score().stderr
+    split("--overwrite")
+    assert "was made without a query; leave --query out" in score("--query", "query.h5ad").stderr
+
+
+# files that are damaged
+
+
+def test_the_same_command_brings_back_what_is_damaged(kinds, caplog):
+    labels(kinds, scored(split()))
+    score()
+    (path,) = Path(records.own_folder()).rglob("*.csv")
+    predictions = path.with_suffix(".npz")
+    whole = path.read_bytes(), predictions.read_bytes()
+    predictions.write_bytes(b"half")
+    with pytest.raises(BenchError):
+        records.read_predictions("other_tools", "quick", path.stem)
+    assert f"delete it and {path.stem}.csv beside it, then give the bench run or bench score" in caplog.text
+    assert "recorded as" in score().stdout and predictions.read_bytes() == whole[1]
+    path.write_text("half")
+    assert records.read().empty and "then give the bench run or bench score that made it once more" in caplog.text
+    assert "recorded as" in score().stdout and len(records.read()) > 1

@@ -38,7 +38,8 @@ def drawn(n=20_000, honest=1.0, seed=0) -> Predictions:
 
 @pytest.fixture(scope="module")
 def committed():
-    return pd.concat([records.read(name, own=False) for name in EXPERIMENTS], ignore_index=True)
+    everything = pd.concat([records.read(name, own=False) for name in EXPERIMENTS], ignore_index=True)
+    return figures.on_panels_of(everything)
 
 
 @pytest.fixture(scope="module")
@@ -190,11 +191,17 @@ def test_pale_points_are_those_behind_the_front(runs):
 
 @pytest.mark.slow
 def test_what_the_title_and_the_takeaways_say_holds_for_the_committed_records(runs, said):
-    assert "linear model is on every front" in TEXT
-    on_front = tables.fronts(runs).xs("L1 logistic regression", level="model")
-    assert (on_front[["front, seconds", "front, memory"]] == "yes").all(axis=None) and len(on_front) == 7
+    costed = runs[runs["experiment"] != "embeddings"]
+    first = "L1 logistic regression"
+    assert "simple methods come near L1 logistic regression for less" in TEXT
+    kang = tables.fronts(costed).loc["Stand-in: kang, stimulated held out"]
+    kang = kang.assign(seconds=kang["seconds"].str.replace(",", "").astype(float))
+    near = kang[kang["accuracy"] > kang.loc[first, "accuracy"] - 0.01].drop(first)
+    assert (near["seconds"] < kang.loc[first, "seconds"] / 3).all() and len(near)
     linear, neighbours = (tables.on_every_front(runs, model) for model in ("l1_logistic", "knn"))
-    assert linear.all() and linear.index.tolist() == list(runs["panel"].unique())
+    assert "No recorded model is both cheaper than L1 logistic regression and as accurate" in TEXT
+    assert linear[linear.index.str.startswith("Stand-in")].mean() > 0.5  # how many, the page says
+    assert linear.index.tolist() == list(runs["panel"].unique())
     assert not tables.on_every_front(runs, "not_run").any()
     some = tables.fronts(runs).xs("k nearest neighbours", level="model")[["front, seconds", "front, memory"]]
     assert neighbours[some.index].tolist() == (some == "yes").all(axis=1).tolist()
@@ -202,7 +209,7 @@ def test_what_the_title_and_the_takeaways_say_holds_for_the_committed_records(ru
     left = tables.abstention(said)
     assert (left["area under the curve"] > left["accuracy, all cells"]).all()
     gap = tables.calibration(runs, said)["confidence - accuracy"].dropna()
-    assert (gap > 0).mean() > 0.75 and abs(gap.min()) < gap.max()
+    assert (gap > 0).mean() > 0.5 and abs(gap.min()) < gap.max()
 
 
 def test_a_trial_that_was_timed_twice_has_two_ends():
@@ -218,7 +225,7 @@ def test_a_trial_that_was_timed_twice_has_two_ends():
 def test_every_glued_number_is_made_and_no_digit_is_typed(runs, said):
     used = set(re.findall(r"\{glue:text\}`trust-([\w-]+)", TEXT))
     made = set(re.findall(r'^say\("trust-([\w-]+)"', TEXT, re.MULTILINE))
-    assert made == used and len(used) == 21
+    assert made == used and len(used) == 31
     for tier, n_panels, n_known in (("standin", 4, 6), ("quick", 3, 1)):
         of_tier = runs[runs["tier"] == tier]
         gaps = tables.calibration(of_tier, said)["confidence - accuracy"].dropna()
@@ -226,5 +233,6 @@ def test_every_glued_number_is_made_and_no_digit_is_typed(runs, said):
         assert len(gaps) >= n_known and np.isfinite(gaps).all()
     prose = "\n".join(cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "markdown")
     prose = re.sub(r"```bash.*?```", "", prose, flags=re.DOTALL).replace("```", "")
+    prose = prose.replace("L1 logistic regression", "")  # a name
     prose = re.sub(r"\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|fig-[\w-]+", "", prose)
     assert re.findall(r"\d", prose) == []

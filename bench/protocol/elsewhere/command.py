@@ -16,6 +16,7 @@ SPLIT = "random, authors, held_out:GROUP or held_out:* for each in turn; the dat
 @click.argument("data")
 @of_a_file
 @click.option("--split", "splits", multiple=True, metavar="SPLIT", help=f"As often as needed: {SPLIT}")
+@click.option("--query", metavar="DATA", help="Other data whose cells are scored, in the place of a split.")
 @click.option("--fractions", default="1.0", show_default=True, help="Shares of the training cells, such as 0.1,1.0.")
 @click.option("--seeds", default="0", show_default=True, help="Of the draws, such as 0,1,2; at 1.0 nothing is drawn.")
 @click.option("--subset", default="paired", show_default=True, help="paired or published: how few cells are drawn.")
@@ -23,7 +24,7 @@ SPLIT = "random, authors, held_out:GROUP or held_out:* for each in turn; the dat
 @click.option("--out", required=True, metavar="FILE", help="Where to write: splits.csv, or splits.csv.gz.")
 @click.option("--overwrite", is_flag=True, help="Write FILE also where it is there already.")
 def split(
-    data: str, splits, fractions: str, seeds: str, subset: str, with_truth: bool, out: str, overwrite: bool, **of
+    data: str, splits, query, fractions: str, seeds: str, subset: str, with_truth: bool, out: str, overwrite: bool, **of
 ):
     """Write which cells of DATA are trained on and which are scored, as a table for other tools.
 
@@ -44,7 +45,8 @@ def split(
     with faults.noted():
         split_table.check_name(path)
     request = Request(data, **of)
-    asked = split_table.Asked(request, splits, numbers["fractions"] or (1.0,), numbers["seeds"] or (0,), subset)
+    drawn = (numbers["fractions"] or (1.0,), numbers["seeds"] or (0,))
+    asked = split_table.Asked(request, splits, *drawn, subset, query)
     with faults.noted():
         tasks = asked.tasks()
     faults.raised()
@@ -64,6 +66,7 @@ def split(
 @click.option("--data", help="In its place a data set or a file; or where the file lies now.")
 @of_a_file
 @click.option("--split", "which", metavar="SPLIT", help="Which split the predictions are of.")
+@click.option("--query", metavar="DATA", help="With --data: other data that was predicted; or where it lies now.")
 @click.option("--fraction", type=float, help="Share of the training cells that the tool was given.")
 @click.option("--seed", type=int, help="Of that draw; with all training cells, of the tool.")
 @click.option("--subset", help="With --data: paired or published.")

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.core.errors import BenchError, listed, unknown
 from bench.datasets import Request
 from bench.models.elsewhere.text_table import read as read_table
-from bench.protocol.elsewhere.split_table import COLUMNS, OPTIONS, SCORED, TRAIN, Asked
+from bench.protocol.elsewhere.split_table import COLUMNS, OPTIONAL, OPTIONS, SCORED, TRAIN, Asked
 from bench.protocol.sides import Sides
 from bench.protocol.trial import Task
 
@@ -22,13 +22,15 @@ def read(path: Path) -> pd.DataFrame:
         If it is none, or cells of several data sets are in it.
     """
     table = read_table(path)
-    if missing := [name for name in COLUMNS if name not in table and name != "unique_cell"]:
+    if missing := [name for name in COLUMNS if name not in table and name not in OPTIONAL]:
         raise BenchError(f"{path} is no table that bench split has written: it lacks {listed(missing)}.")
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in ("fraction", "seed")}
     for name, values in numbers.items():
         if values.isna().any():
             raise BenchError(f"{path}: {name} {table[name][values.isna()].iloc[0]!r} is no number; write it anew.")
-    for name in ("dataset", "dataset_hash", "options"):
+    if "query" not in table:
+        table = table.assign(query="", query_hash="")
+    for name in ("dataset", "dataset_hash", "options", "query", "query_hash"):
         if table[name].nunique() > 1:
             raise BenchError(
                 f"{path} joins splits of several data; score each with a table of its own ({name} varies)."
@@ -61,7 +63,7 @@ def chosen(
     return table
 
 
-def asked_by(rows: pd.DataFrame, path: Path, data: str | None, seed: int | None) -> Asked:
+def asked_by(rows: pd.DataFrame, path: Path, data: str | None, seed: int | None, query: str | None = None) -> Asked:
     """Return what the rows of `chosen` were made by.
 
     Parameters
@@ -72,6 +74,13 @@ def asked_by(rows: pd.DataFrame, path: Path, data: str | None, seed: int | None)
         Where the data lie now, where the user says it.
     seed
         Where the user says it; else that of the rows.
+    query
+        Where the query lies now, where the user says it.
+
+    Raises
+    ------
+    BenchError
+        If a query is named and the rows have none, or their options are not as `bench split` writes them.
     """
     first, options = rows.iloc[0], {}
     words = shlex.split(first["options"])
@@ -84,18 +93,26 @@ def asked_by(rows: pd.DataFrame, path: Path, data: str | None, seed: int | None)
     subset = single.pop("subset", "paired")
     source = Request(data or _located(first["dataset"], path), **single, drop=drop)
     seed = int(first["seed"]) if seed is None else seed
-    return Asked(source, (first["split"],), (float(first["fraction"]),), (seed,), subset)
+    if query and not first["query"]:
+        raise BenchError(f"{path} was made without a query; leave --query out, or split anew: bench split --query.")
+    query = (query or _located(first["query"], path)) if first["query"] else None
+    splits = () if query else (first["split"],)
+    return Asked(source, splits, (float(first["fraction"]),), (seed,), subset, query)
 
 
 def check_same(rows: pd.DataFrame, path: Path, task: Task, sides: Sides) -> None:
     """Raise a BenchError unless the rows of a table are what the data give today."""
-    trial, there = task.trial, rows["dataset_hash"].iloc[0]
-    if there != trial.dataset_hash:
-        raise BenchError(
-            f"{path} was made of {rows['dataset'].iloc[0]} with the content {there}, and {trial.dataset} has "
-            f"{trial.dataset_hash} now: the file has changed, or it is another one; name the right one with --data, or "
-            "split it anew and predict again."
-        )
+    now = {"dataset": (task.source.name, task.trial.dataset_hash, "--data")}
+    if task.query is not None:
+        now["query"] = (task.query.name, task.trial.query_hash, "--query")
+    for name, (found, content, option) in now.items():
+        there = rows[f"{name}_hash"].iloc[0]
+        if there != content:
+            raise BenchError(
+                f"{path} was made of {rows[name].iloc[0]} with the content {there}, and {Path(found).name} has "
+                f"{content} now: the file has changed, or it is another one; name the right one with {option}, or "
+                "split it anew and predict again."
+            )
     named = "unique_cell" if "unique_cell" in rows else "cell"
     roles = {TRAIN: sides.train.obs_names, SCORED: sides.scored.obs_names}
     found = {role: set(rows.loc[rows["role"] == role, named]) for role in roles}

@@ -52,6 +52,7 @@ def result_of(task: Task, sides: Sides, answers: Answers, choices: Choices) -> R
         If the file does not fit the cells or their types.
     """
     others = _names(task.source)
+    others = others if task.query is None else others.union(_names(task.query), sort=False)
     said, notes = predictions_of(answers, sides, others, choices)
     if said.probabilities is not None and (share := contradicted(said)):
         n = round(share * len(said.truth))
@@ -88,6 +89,14 @@ def recorded_seen(row: dict[str, Any]) -> str | None:
     return known.loc[(known["key"] == row["key"]) & (known["tier"] == row["tier"]), "pretrained_on_scored_cells"].iloc[
         0
     ]
+
+
+def is_whole(experiment: str, tier: str, key: str) -> bool:
+    """Return whether the predictions of a record can be read, too."""
+    try:
+        return records.read_predictions(experiment, tier, key) is not None
+    except BenchError:
+        return False
 
 
 def put_aside(experiment: str, tier: str, key: str) -> None:

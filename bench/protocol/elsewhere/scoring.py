@@ -57,6 +57,7 @@ def scored(path: Path, options: Mapping[str, Any]) -> list[str]:
             f"Predictions are of one split a file, and {asked.splits[0]} is {splits}; name one with --split."
         )
     (task,) = tasks
+    _check_labelled(task)
     sides = sides_of(task)
     if rows is not None:
         given_splits.check_same(rows, Path(options["splits"]).expanduser(), task, sides)
@@ -96,13 +97,23 @@ def _asked(options: Mapping[str, Any]) -> tuple[Asked, Any]:
         path = Path(options["splits"]).expanduser()
         meant = (options[name] for name in ("which", "fraction", "seed"))
         rows = given_splits.chosen(given_splits.read(path), path, *meant)
-        return given_splits.asked_by(rows, path, options["data"], options["seed"]), rows
+        return given_splits.asked_by(rows, path, options["data"], options["seed"], options["query"]), rows
     if not options["data"]:
         raise BenchError("Say which cells were predicted: --splits splits.csv of bench split, or --data with --split.")
     source = Request(options["data"], **{name: options[name] for name in READING[:5]})
     fraction = 1.0 if options["fraction"] is None else options["fraction"]
     splits = (options["which"],) if options["which"] else ()
-    return Asked(source, splits, (fraction,), (options["seed"] or 0,), options["subset"] or "paired"), None
+    seeds, subset = (options["seed"] or 0,), options["subset"] or "paired"
+    return Asked(source, splits, (fraction,), seeds, subset, options["query"]), None
+
+
+def _check_labelled(task: Task) -> None:
+    """Raise a BenchError if nobody knows the types of the cells that would be scored."""
+    if task.query is not None and not is_labelled(loaded(task.query, silent=True)):
+        raise BenchError(
+            f"query {Path(task.query.name).name} has no column {task.reading['label']!r} with types, so that there is "
+            "nothing to score predictions by; add that column, or keep the labels as the tool has written them."
+        )
 
 
 def _check_tier(tier: str, asked: Asked) -> None:
@@ -114,7 +125,7 @@ def _check_tier(tier: str, asked: Asked) -> None:
 def _answers(path: Path, options: Mapping[str, Any], task: Task, sides: Sides) -> files.Answers:
     """Return what the files say, read by names of cells and types."""
     adata = loaded(task.source, silent=True)
-    cells = {*adata.obs_names, *adata.obs.get(ORIGINAL, ()), *sides.scored.obs_names}
+    cells = {*adata.obs_names, *adata.obs.get(ORIGINAL, ()), *sides.scored.obs_names, *sides.names}
     types = np.union1d(labels_of(sides.train), sides.truth if is_labelled(sides.scored) else []).tolist()
     known = files.Known(cells, types, task.reading["label"])
     found = files.read(path, known, options["cell_column"], options["label_column"])
@@ -130,8 +141,10 @@ def _scores(result: Result) -> str:
     values = {row["metric"]: row["value"] for row in result.rows if row["class"] == ""}
     shown = [f"{name.replace('_f1', ' F1')} {values[name]:.3f}" for name in ("accuracy", "macro_f1") if name in values]
     shown += [f"ECE {values['ece']:.3f}"] if "ece" in values else ["no probabilities, so no calibration"]
+    of = f"query {row['query']}, trained on {row['dataset']}" if row["query"] else None
+    of = of or f"{row['dataset']}, split {row['split']}"
     return (
-        f"{row['variant']} on {row['dataset']}, split {row['split']}, {100 * row['train_share']:.3g} % of the training "
+        f"{row['variant']} on {of}, {100 * row['train_share']:.3g} % of the training "
         f"cells, seed {row['seed']}: {', '.join(shown)}; {len(said.truth):,} cells of {len(said.labels)} types"
     )
 
@@ -142,11 +155,11 @@ def _recorded(result: Result, replace: bool) -> str:
     others = recording.others_of(row)
     recording.check_replaceable(others, row["variant"], replace=replace)
     place, seen = (row["experiment"], row["tier"], row["key"]), recording.recorded_seen(row)
-    if seen == row["pretrained_on_scored_cells"]:
+    if seen == row["pretrained_on_scored_cells"] and recording.is_whole(*place):
         return f"recorded already: {records.path_of(*place)}"
     for other in others.itertuples():
         recording.put_aside(other.experiment, other.tier, other.key)
-    if seen is not None:  # the same predictions, of which something else is said now
+    if seen is not None:  # the same predictions: something else is said of them now, or the file is damaged
         recording.put_aside(*place)
     result.write()
     instead = [f"{other.key} of {other.experiment}" for other in others.itertuples()]
@@ -164,7 +177,8 @@ def _next(result: Result, asked: Asked) -> list[str]:
         hint = f"; no chapter of that name shows it{f', did you mean {near[0]}?' if near else ''}" if chapters() else ""
         return [f"it is listed by: bench records {row['experiment']}{hint}", labels]
     source = asked.source
-    wanted = {"tier": row["tier"], "dataset": source.name, "split": row["split"]}
+    scored = {"query": asked.query} if asked.query else {"split": row["split"]}
+    wanted = {"tier": row["tier"], "dataset": source.name, **scored}
     wanted |= {name: getattr(source, name) for name in ("label", "batch", "layer", "symbols")}
     wanted |= {"drop": json.dumps(source.drop) if source.drop else None}
     wanted |= {"fractions": f"[{row['fraction']}]", "seeds": f"[{row['seed']}]"}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from bench.core.errors import BenchError
 from bench.datasets import Request
@@ -20,6 +21,7 @@ from bench.models.contract import labels_of
 from bench.models.registry import CONTROLS
 from bench.protocol.labels import as_csv
 from bench.protocol.planning import planning
+from bench.protocol.query import is_labelled
 from bench.protocol.sides import Sides, sides_of
 from bench.protocol.trial import Task
 from bench.protocol.trials import Grid
@@ -35,8 +37,11 @@ COLUMNS = {
     "dataset": "name or path of the data",
     "dataset_hash": "16 hex digits over their checked content",
     "options": "how they are read: options of bench split",
+    "query": "only with --query: name or path of the data whose cells are scored, in the place of a split",
+    "query_hash": "likewise: 16 hex digits over their content",
 }
 OPTIONS = ("label", "batch", "layer", "symbols", "drop", "subset")  # that the table carries
+OPTIONAL = ("unique_cell", "query", "query_hash")  # of COLUMNS
 TRAIN, SCORED = "train", "scored"
 
 
@@ -49,6 +54,7 @@ class Asked:
     fractions: tuple[float, ...] = (1.0,)
     seeds: tuple[int, ...] = (0,)
     subset: str = "paired"
+    query: str | None = None  # data whose cells are scored, in the place of a split
 
     def tasks(self, experiment: str = "splits", tier: str = "quick") -> list[Task]:
         """Return a trial per split, share and seed, of a control: nobody runs it, it stands for any other tool.
@@ -70,6 +76,7 @@ class Asked:
             drop=list(source.drop),
             split=list(self.splits) or None,
             subset=self.subset,
+            query=self.query,
             **parts,
         )
         with planning():  # then what cannot be made is no note but an error
@@ -93,6 +100,8 @@ def table_of(tasks: Iterable[Task], asked: Asked, *, with_truth: bool = False) -
     for task in tasks:
         sides, drawn = sides_of(task), {name: getattr(task.trial, name) for name in ("split", "fraction", "seed")}
         shared = {"dataset": asked.source.name, "dataset_hash": task.trial.dataset_hash, "options": asked.options}
+        if asked.query:
+            shared |= {"query": asked.query, "query_hash": task.trial.query_hash}
         parts.append(_cells(sides, with_truth).assign(**drawn, **shared))
         sizes.append(drawn | {TRAIN: sides.train.n_obs, "of": sides.n_trainable, SCORED: sides.scored.n_obs})
     found = pd.concat(parts, ignore_index=True)
@@ -118,6 +127,11 @@ def _cells(sides: Sides, with_truth: bool) -> pd.DataFrame:
     for role, cells in ((TRAIN, sides.train), (SCORED, sides.scored)):
         told = role == TRAIN or with_truth
         names = replace(sides, scored=cells).names
-        types = labels_of(cells) if told else np.full(cells.n_obs, "")
+        types = _types(cells) if told else np.full(cells.n_obs, "")
         parts.append(pd.DataFrame({"cell": names, "unique_cell": cells.obs_names, "role": role, "cell_type": types}))
     return pd.concat(parts, ignore_index=True)
+
+
+def _types(cells: AnnData) -> np.ndarray:
+    """Return the types of cells, empty where nobody knows them."""
+    return labels_of(cells) if is_labelled(cells) else np.full(cells.n_obs, "")

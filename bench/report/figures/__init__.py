@@ -12,8 +12,9 @@ from bench.report.figures.equivalence import equivalence
 from bench.report.figures.held_out import held_out
 from bench.report.figures.learning_curves import few_shot, few_shot_hover
 from bench.report.figures.maps import maps_of, umap
-from bench.report.figures.panels import best_tier, complete_runs
+from bench.report.figures.panels import best_tier, complete_runs, on_panels_of
 from bench.report.figures.pareto import pareto
+from bench.report.figures.ranking import ranking
 from bench.report.figures.reliability import abstention, predictions_of, reliability
 from bench.report.figures.runs import published_panels, runs_of
 from bench.report.figures.schedules import schedules
@@ -55,11 +56,13 @@ __all__ = [
     "label_of",
     "maps_of",
     "masked",
+    "on_panels_of",
     "pareto",
     "per_class",
     "predictions_of",
     "published_panels",
     "rank",
+    "ranking",
     "recall_per_bin",
     "reliability",
     "runs_of",

@@ -162,10 +162,11 @@ def _draw(axis, shown: pd.DataFrame, places: dict[str, float], limits, reference
         mean = groups.get_group(reference)["value"].mean()
         axis.axvline(mean, color=look_of(reference).colour, lw=1, ls=":", zorder=0.5)
     for series, runs in groups:
-        _draw_row(axis, series, runs["value"].to_numpy(), runs["constant"].to_numpy(), places[series])
+        draw_row(axis, series, runs["value"].to_numpy(), runs["constant"].to_numpy(), places[series])
 
 
-def _draw_row(axis, series: str, runs: np.ndarray, constant: np.ndarray, y: float) -> None:
+def draw_row(axis, series: str, runs: np.ndarray, constant: np.ndarray, y: float) -> None:
+    """Draw the mean of a model large, its interval, and its runs below it; a cross where ``constant``."""
     colour, marker, _ = look_of(series)
     marker, mean = ROWS.get(marker, marker), float(np.mean(runs))
     low, high = axis.get_xlim()

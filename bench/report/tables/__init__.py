@@ -4,7 +4,7 @@ from bench.report.tables.comparisons import comparisons, models_compared, short_
 from bench.report.tables.conformance import promises, refusals
 from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects
-from bench.report.tables.held_out import groups_of, held_out, per_group
+from bench.report.tables.held_out import common_groups, groups_of, held_out, per_group
 from bench.report.tables.html import show
 from bench.report.tables.neighbours import above_random, neighbours, own_type, without_map
 from bench.report.tables.project import (
@@ -22,9 +22,17 @@ from bench.report.tables.project import (
     standin,
     versions,
 )
-from bench.report.tables.reliability import TARGETS, abstention, calibration, fronts, on_every_front, seconds_again
+from bench.report.tables.reliability import (
+    TARGETS,
+    abstention,
+    calibration,
+    calibration_by_run,
+    fronts,
+    on_every_front,
+    seconds_again,
+)
 from bench.report.tables.schedules import collapse, gained, gains
-from bench.report.tables.scores import ablations, few_shot, masked, per_class
+from bench.report.tables.scores import ablations, few_shot, masked, per_class, run_by_run
 from bench.report.tables.settings import changes
 from bench.report.tables.training import sensitivity, slow_family
 
@@ -35,8 +43,10 @@ __all__ = [
     "abstention",
     "arrays",
     "calibration",
+    "calibration_by_run",
     "changes",
     "collapse",
+    "common_groups",
     "comparisons",
     "cost",
     "coverage",
@@ -66,6 +76,7 @@ __all__ = [
     "promises",
     "provenance",
     "refusals",
+    "run_by_run",
     "seconds_again",
     "sensitivity",
     "short_p",

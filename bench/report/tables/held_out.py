@@ -36,6 +36,21 @@ def groups_of(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.D
     return found
 
 
+def common_groups(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.DataFrame]:
+    """Return what `groups_of` does, of groups and models of which every model has every group: as many as there are.
+
+    Means over groups are only then of the same cells; controls and the random split are left out.
+    """
+    found = {}
+    for title, table in groups_of(records, metric).items():
+        table = table.drop(columns=RANDOM, errors="ignore")
+        table = table.loc[[name for name in table.index if not is_control(name)]]
+        models = table.notna().sum()
+        blocks = [table[models.index[models >= n]].dropna() for n in sorted(set(models))]
+        found[title] = max(blocks, key=lambda block: block.size)
+    return found
+
+
 def held_out(records: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Return by source and model: random split, mean over groups held out in turn, what is lost, the worst group.
 

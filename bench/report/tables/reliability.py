@@ -1,13 +1,16 @@
 """Tables on confidence and cost: calibration, shares that can be kept, what the front of cost and accuracy holds."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import pandas as pd
 
 from bench.report.figures.pareto import COSTS, front, of_models
 from bench.report.figures.reliability import Said
 from bench.report.figures.style import label_of
-from bench.statistics.calibration import area, shares_kept
+from bench.statistics.calibration import area, largest_share, shares_kept
 from bench.statistics.metrics import confidence
+from bench.statistics.predictions import Predictions
 
 TARGETS = (0.95, 0.99)  # accuracies of the cells kept
 
@@ -33,6 +36,30 @@ def calibration(runs: pd.DataFrame, said: Said) -> pd.DataFrame:
     return table.assign(cells=table["cells"].round().astype("Int64"))[columns].rename_axis(
         index={"panel": "", "series": "model"}
     )
+
+
+def calibration_by_run(runs: pd.DataFrame, said: Said) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return by score and panel a row per model and a column per run, for `figures.ranking`.
+
+    The calibration error, by how much mean confidence exceeds accuracy, and the largest share of the cells, in per
+    cent, that can be kept at the first of ``TARGETS``; the latter two only where predictions are kept.
+    """
+    sure = {
+        "Calibration error": {},
+        "Confidence - accuracy": {},
+        f"Cells kept at {TARGETS[0]:g} (%)": {},
+    }
+    errors, over, kept = sure.values()
+    for panel, own in runs[~runs["control"]].groupby("panel", sort=False):
+        errors[panel] = own.pivot_table(index="series", columns="seed", values="ece").dropna(how="all")
+        of_panel = {series: several for (title, series), several in said.items() if title == panel}
+        over[panel] = _by_run(of_panel, lambda run: float(np.subtract(*map(np.mean, confidence(run)))))
+        kept[panel] = _by_run(of_panel, lambda run: 100 * largest_share([run], TARGETS[0]))
+    return sure
+
+
+def _by_run(said: Mapping[str, list[Predictions]], score: Callable[[Predictions], float]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict({name: [score(run) for run in several] for name, several in said.items()}, "index")
 
 
 def abstention(said: Said, targets: tuple[float, ...] = TARGETS) -> pd.DataFrame:

@@ -76,6 +76,13 @@ def per_class(
     return scores[sorted(scores, key=natural)].assign(cells=cells)
 
 
+def run_by_run(records: pd.DataFrame, metric: str = "accuracy") -> dict[str, pd.DataFrame]:
+    """Return by source a row per model and a column per seed, on all training cells, for `figures.ranking`."""
+    panels = own_panels(records[records["metric"] == metric])
+    wide = {title: complete(runs).pivot_table("value", "series", "seed") for title, runs in panels.items()}
+    return {title: table for title, table in wide.items() if len(table)}
+
+
 def summary_of(values: pd.Series) -> str:
     """Return a mean as text, from three runs on with half of its 95 % t interval."""
     if len(values) < 3:
