@@ -18,7 +18,13 @@ _ON_GPU = {
 FAMILY = Family(
     name="geneformer",
     title="Geneformer",
-    annotators={},
+    annotators={"geneformer": "bench.models.geneformer.annotator:Geneformer"},
+    published="bench.models.geneformer.sources:PUBLISHED",
+    converter="bench.models.geneformer.checkpoint:convert",
+    described="bench.models.geneformer.checkpoint:described",
+    objective="bench.models.geneformer.objective:GeneformerObjective",
+    recipes="bench.models.geneformer.recipes:RECIPES",
+    pretrained=("geneformer_quick", "geneformer_standin", "geneformer_standin_gpu"),
     golden=_ON_GPU
     | {
         "geneformer_tokenize_v1": "bench.models.geneformer.golden_inputs:tokenize",

@@ -25,6 +25,7 @@ LEFT_OUT = {  # beginning of names -> why the network has no such tensor
     PLACES: "0, 1, 2, ...",
 }
 CONFIG = "config.json"
+FIXED = {"hidden_act": "relu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}  # in all of them
 
 
 def convert(paths: list[Path], genes: list[str] | None) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -33,7 +34,7 @@ def convert(paths: list[Path], genes: list[str] | None) -> tuple[dict[str, Tenso
     Parameters
     ----------
     paths
-        The checkpoint; a ``config.json`` beside it says the number of heads, and dictionaries beside it save their
+        The checkpoint; a ``config.json`` beside it must be of such a network, and dictionaries beside it save their
         download.
     genes
         None: the tokens are those of the published vocabulary.
@@ -78,25 +79,25 @@ def without_copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def heads_of(path: Path, dim: int) -> int:
-    """Return the number of heads: what a ``config.json`` beside the checkpoint says, else one for 64 channels.
+    """Return the number of heads, one for 64 channels, after a look at a ``config.json`` beside the checkpoint.
 
     Raises
     ------
     BenchError
-        If neither gives a number that divides the channels.
+        If the channels cannot be divided so, or the configuration is of another network than Geneformer.
     """
-    config = path.with_name(CONFIG)
+    if dim % HEAD:
+        raise BenchError(f"{path} has {dim} channels, and all heads of Geneformer have {HEAD}: it is another network.")
+    config, expected = path.with_name(CONFIG), FIXED | {"num_attention_heads": dim // HEAD}
     try:
         said = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        ours = isinstance(said, dict) and said.get("hidden_size") == dim
-        heads = int(said["num_attention_heads"]) if ours and "num_attention_heads" in said else dim // HEAD
-    except (ValueError, OSError, TypeError) as error:
-        raise BenchError(f"{config} cannot be read ({error}); copy it again, or take it away.") from error
-    if heads < 1 or dim % heads:
-        raise BenchError(
-            f"{path} has {dim} channels, which cannot be divided among {heads} heads; put its config.json beside it."
-        )
-    return heads
+        differ = [key for key, value in expected.items() if said.get(key, value) != value]
+    except (ValueError, OSError, AttributeError) as error:
+        raise BenchError(f"{config} is not the configuration of a network ({error}); copy it again.") from error
+    if differ:
+        wrong = ", ".join(f"{key} is {said[key]!r}, not {expected[key]!r}" for key in differ)
+        raise BenchError(f"{config} is of another network than Geneformer: {wrong}.")
+    return dim // HEAD
 
 
 def shapes(a: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:

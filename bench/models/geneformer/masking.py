@@ -4,7 +4,7 @@ Source: the authors' collator for pretraining, which is BERT's.  <cls> and <eos>
 a token drawn at random may be any of the vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch.nn.functional as F
@@ -31,6 +31,11 @@ class Draws:
         """Return the draws of some positions."""
         shares = (rng.random(n_positions) < share for share in (SHARE, MASKED, RANDOM))
         return cls(*shares, rng.integers(n_tokens, size=n_positions))
+
+    @classmethod
+    def joined(cls, draws: "list[Draws]") -> "Draws":
+        """Return the draws of several cells as those of all their positions."""
+        return cls(*(np.concatenate([getattr(one, name.name) for one in draws]) for name in fields(cls)))
 
 
 def eligible(genes: np.ndarray) -> np.ndarray:

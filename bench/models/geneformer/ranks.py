@@ -42,30 +42,43 @@ class Ordered:
     ends: np.ndarray  # (n_cells + 1,) where cells begin and end
 
     def ranks(self, most: int, bounds: tuple[int, int] | None = None, empty: int | None = None) -> sp.csr_matrix:
-        """Return token ids by rank, int32 CSR of shape (n_cells, most).
+        """Return token ids by rank; see `laid_out`."""
+        return laid_out(self.tokens, self.ends, most, bounds, empty)
 
-        Parameters
-        ----------
-        most
-            Positions of a cell; the lowest ranks of a longer one are cut off.
-        bounds
-            Ids of the tokens put before and behind the genes of every cell, in V2.
-        empty
-            The only token of a cell that would have none.
-        """
-        around = 2 if bounds else 0
-        n_genes = np.minimum(np.diff(self.ends), most - around)
-        lengths = n_genes + around
-        lengths[(lengths == 0) & (empty is not None)] = 1
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        place = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        found = np.full(indptr[-1], -1 if empty is None else empty, dtype=np.int32)
-        taken = np.arange(n_genes.sum()) - np.repeat(np.cumsum(n_genes) - n_genes, n_genes)
-        to = np.repeat(indptr[:-1], n_genes) + taken + bool(bounds)
-        found[to] = self.tokens[np.repeat(self.ends[:-1], n_genes) + taken]
-        if bounds:
-            found[indptr[:-1]], found[indptr[1:] - 1] = bounds
-        return sp.csr_matrix((found, place, indptr), shape=(len(lengths), most))
+
+def laid_out(
+    tokens: np.ndarray,
+    ends: np.ndarray,
+    most: int,
+    bounds: tuple[int, int] | None = None,
+    empty: int | None = None,
+) -> sp.csr_matrix:
+    """Return token ids by rank, int32 CSR of shape (n_cells, most), whose columns are ranks.
+
+    Parameters
+    ----------
+    tokens, ends
+        Genes of all cells in the order of their ranks, and where cells begin and end, (n_cells + 1,).
+    most
+        Positions of a cell; the lowest ranks of a longer one are cut off.
+    bounds
+        Ids of the tokens put before and behind the genes of every cell, in V2.
+    empty
+        The only token of a cell that would have none.
+    """
+    around = 2 if bounds else 0
+    n_genes = np.minimum(np.diff(ends), most - around)
+    lengths = n_genes + around
+    lengths[(lengths == 0) & (empty is not None)] = 1
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    ranks = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
+    found = np.full(indptr[-1], -1 if empty is None else empty, dtype=np.int32)
+    taken = np.arange(n_genes.sum()) - np.repeat(np.cumsum(n_genes) - n_genes, n_genes)
+    to = np.repeat(indptr[:-1], n_genes) + taken + bool(bounds)
+    found[to] = tokens[np.repeat(ends[:-1], n_genes) + taken]
+    if bounds:
+        found[indptr[:-1]], found[indptr[1:] - 1] = bounds
+    return sp.csr_matrix((found, ranks, indptr), shape=(len(lengths), most))
 
 
 def ordered(
