@@ -192,6 +192,36 @@ def tiny_scgpt(small, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_geneformer(small, tmp_path_factory):
+    """Return a writer of weights files of small random Geneformers that know 400 of the 500 genes of `small`."""
+    import torch
+
+    from bench.models.geneformer.network import Architecture, GeneformerNetwork
+    from bench.models.geneformer.vocabulary import SPECIALS, Vocabulary
+    from bench.weights import save
+
+    rng = np.random.default_rng(0)
+    genes = rng.permutation([*rng.permutation(small.var_names)[:400], *(f"OTHER{i}" for i in range(20))]).tolist()
+    medians = rng.lognormal(1, 1, len(genes))
+    folder = tmp_path_factory.mktemp("geneformer")
+
+    def _tiny_geneformer(name: str = "tiny", *, version: str = "V1", positions: int = 64, **metadata) -> Path:
+        path = folder / f"{name}_{version}_{positions}.safetensors"
+        tokens = [*SPECIALS[version], *genes]
+        vocabulary = Vocabulary(tokens, np.concatenate([np.full(len(SPECIALS[version]), np.nan), medians]))
+        network = GeneformerNetwork(Architecture(len(tokens), 16, 3, 2, 24, positions), seed=1)
+        with torch.no_grad():
+            for layer in network.bert["encoder"]["layer"]:
+                layer.attention["self"]["query"].weight *= 40  # attends to few genes, so that cells differ
+        told = {"model": "geneformer", "heads": "2", "library": "ranks", "version": version} | vocabulary.metadata()
+        told |= metadata
+        save(path, network.state_dict(), {key: text for key, text in told.items() if text is not None})
+        return path
+
+    return _tiny_geneformer
+
+
+@pytest.fixture(scope="session")
 def golden():
     """Return a reader of golden cases: name -> (description, tensors); ``BENCH_GOLDEN`` names other folders."""
 

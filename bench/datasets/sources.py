@@ -31,6 +31,7 @@ class Source:
     size: int | None = None  # bytes
     url: str | None = None  # direct download over http(s)
     wheel: str | None = None  # requirement such as "came==0.1.13": the wheel itself is the file; needs sha256
+    known_as: str = ""  # file name that it has in a folder of its own, where that is another one
     drive_folder: str | None = None  # identifier of a public Google Drive folder that holds a file of this name
 
 
@@ -132,7 +133,7 @@ def _users_file(source: Source, folder: Path | None) -> Path | None:
     if not folder.exists():
         raise BenchError(f"--path {folder} does not exist; it should be {source.name} or the folder that holds it.")
     if folder.is_dir():
-        return folder / source.name
+        return in_folder(source, folder)
     if (folder.parent / source.name).is_file():
         return folder.parent / source.name
     if not (source.sha256 or source.git_blob):
@@ -140,6 +141,12 @@ def _users_file(source: Source, folder: Path | None) -> Path | None:
             f"{folder} is not named {source.name}, and no such file is beside it; rename it, or correct --path."
         )
     return folder  # any name will do: the checksum decides
+
+
+def in_folder(source: Source, folder: Path) -> Path:
+    """Return where a user's folder has a file, under either of its names, or should have it."""
+    own = folder / (source.known_as or source.name)
+    return own if own.is_file() else folder / source.name
 
 
 def _mirror_file(source: Source) -> Path | None:

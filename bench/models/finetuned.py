@@ -129,15 +129,16 @@ class FineTuned(Annotator):
         self.classes_ = self.classifier_.classes_
         return self
 
-    def vectors(self, cells: AnnData, embed: Callable, n_dimensions: int) -> np.ndarray:
+    def vectors(self, cells: AnnData, embed: Callable, n_dimensions: int, *, read_as: str = "") -> np.ndarray:
         """Return what a function of the network's inputs gives for cells, (n_cells, n_dimensions); a probe's is kept.
 
-        What depends on more than the cell is refused before, see `alone`.
+        What depends on more than the cell is refused before, see `alone`; ``read_as`` tells functions of one network
+        apart where there is a choice.
         """
         given, schedule = self.cells(cells), self.schedule()
         if self.variant not in probe.PROBES:
             return over_cells(self.network_, embed, given, schedule).numpy()
-        version = probe.version_of(self)
+        version = probe.version_of(self) + read_as
         return probe.embeddings(self.network_, embed, n_dimensions, given, schedule, version=version)
 
     def split(self, cells: Cells, seed: int) -> tuple[Cells, Cells | None]:

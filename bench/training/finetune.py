@@ -19,7 +19,7 @@ from bench.training.device import autocast, device_of_module
 from bench.training.kept import Kept, trained
 from bench.training.labelled import Cells
 from bench.training.schedule import History, Schedule
-from bench.training.step import Fit, adam, step_within_memory
+from bench.training.step import Fit, optimizer_of, step_within_memory
 
 
 def finetune(
@@ -60,7 +60,7 @@ def finetune(
     """
     history.micro_batch, best = schedule.batch_size, _Best(schedule.choose)
     device = device_of_module(network)
-    optimizer = adam(network, eps=schedule.adam_eps)
+    optimizer = optimizer_of(network, schedule)
     scaler = torch.amp.GradScaler(device.type, enabled=schedule.precision == "fp16")
     fit = Fit(network, optimizer, scaler, schedule, class_weights, history)
     kept = Kept(place(), fit, best)
@@ -87,9 +87,9 @@ def _epoch(fit: Fit, train: Cells, seed: int, epoch: int) -> float:
     order = rng.permutation(len(train)) if schedule.shuffle else np.arange(len(train))
     losses, batches = [], range(0, len(order), schedule.batch_size)
     for step, start in enumerate(batches):
-        warmed = (epoch * len(batches) + step + 1) / max(schedule.warmup_steps, 1)
+        rate = schedule.rate_at(epoch, epoch * len(batches) + step, schedule.epochs * len(batches))
         for group in fit.optimizer.param_groups:
-            group["lr"] = schedule.rate(epoch) * min(warmed, 1)
+            group["lr"] = rate
         rows = order[start : start + schedule.batch_size]
         loss = step_within_memory(fit, train, rows, int(rng.integers(2**31)))
         if not math.isfinite(loss):

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import cos, pi
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, unknown
+
+SHAPES = ("linear", "cosine", "polynomial")  # of `warmed_up`
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Schedule:
     choose: str = "accuracy"  # best epoch by validation accuracy, or by "loss"
     evaluation_batch: int = 64
     precision: str = "float32"  # or "bf16" or "fp16": matrix products on a GPU
+    weight_decay: float = 0.0  # apart from the gradient, of all but biases and norms
+    of_step: Callable[[int, int], float] | None = None  # rate of a step, from 0, of so many: not by epoch and warm-up
 
     def __post_init__(self):
         least = {"epochs": 1, "batch_size": 1, "evaluation_batch": 1, "warmup_steps": 0}
@@ -28,6 +32,14 @@ class Schedule:
             raise BenchError(f"{', '.join(wrong)} should be 1 or more; warmup_steps may be 0.")
         if (lowest := min(map(self.rate, range(self.epochs)))) < 0:
             raise BenchError(f"The learning rate falls to {lowest:g}; it should be 0 or more: check lr and its decay.")
+        if self.weight_decay < 0:
+            raise BenchError(f"weight_decay={self.weight_decay} should be 0 or more; 0.001 takes a thousandth.")
+
+    def rate_at(self, epoch: int, step: int, n_steps: int) -> float:
+        """Return the learning rate of a step, from 0, of all steps of the training."""
+        if self.of_step:
+            return self.of_step(step, n_steps)
+        return self.rate(epoch) * min((step + 1) / max(self.warmup_steps, 1), 1)
 
 
 @dataclass
@@ -79,3 +91,33 @@ def cosine_warm_restarts(
     if step < warmup:
         return floor + (top - floor) * step / warmup
     return floor + (top - floor) * (1 + cos(pi * (step - warmup) / (length - warmup))) / 2
+
+
+def warmed_up(step: int, n_steps: int, *, peak: float, warmup: int, shape: str = "linear") -> float:
+    """Return the learning rate of a step, from 0, that rises for some steps, the first at 0, and falls until the last.
+
+    Source: what Hugging Face's trainer calls its linear, cosine and polynomial schedules.
+
+    Parameters
+    ----------
+    step, n_steps
+        Steps done and steps in all.
+    peak, warmup
+        Largest rate, and the number of steps after which it is reached.
+    shape
+        ``linear`` to 0, ``cosine`` to 0, or ``polynomial``: linear to 1e-7.
+
+    Raises
+    ------
+    BenchError
+        If the shape is another one.
+    """
+    if shape not in SHAPES:
+        raise unknown("shape of the schedule", shape, SHAPES)
+    if step < warmup:
+        return peak * step / warmup
+    done = (step - warmup) / max(1, n_steps - warmup)
+    if shape == "cosine":
+        return peak * (1 + cos(pi * done)) / 2
+    floor = 1e-7 if shape == "polynomial" else 0.0
+    return (peak - floor) * (1 - min(done, 1)) + floor

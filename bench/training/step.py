@@ -31,6 +31,16 @@ def adam(network: nn.Module, **settings: float) -> torch.optim.Adam:
     return torch.optim.Adam([p for p in network.parameters() if p.requires_grad], fused=True, **settings)
 
 
+def optimizer_of(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """Return the optimiser of a schedule: Adam, or with weight decay AdamW, which spares biases and norms."""
+    if not schedule.weight_decay:
+        return adam(network, eps=schedule.adam_eps)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    matrices = {"params": [p for p in trained if p.ndim > 1], "weight_decay": schedule.weight_decay}
+    others = {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0}
+    return torch.optim.AdamW([matrices, others], fused=True, eps=schedule.adam_eps)
+
+
 def step_within_memory(fit: Fit, cells: Cells, rows: np.ndarray, seed: int) -> float:
     """Make one training step; where memory is short, halve the cells at a time, add up gradients, and say so."""
     device, history = device_of_module(fit.network), fit.history

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.families import families, family_of
-from bench.datasets.sources import sha256_of
+from bench.datasets.sources import in_folder, sha256_of
 from bench.weights.card import read_genes
 from bench.weights.sources import convert_once, converted, known, published, stamp_of, target_of
 
@@ -29,15 +29,17 @@ def of_model(model: str, path: Path | None = None, genes: Path | None = None, **
     BenchError
         As `published` and `own`.
     """
-    name = _published_of(model)
     if path is None:
         if genes or options:
             option = "--genes" if genes else f"--{next(iter(options))}"
             raise BenchError(f"{option} goes with a checkpoint of your own; name that with --path.")
-        return published(name)
+        return published(_published_of(model))
     files = _files(model, path)
-    if genes is None and not options and not _unlike(name, [sha256_of(file) for file in files]):
-        return converted(name, files)
+    if genes is None and not options:
+        digests = [sha256_of(file) for file in files]
+        for name in family_of(model, "converter", KIND).load("published"):
+            if len(known()[name].sources) == len(files) and not _unlike(name, digests):
+                return converted(name, files)
     return own(model, path, genes, **options)
 
 
@@ -87,12 +89,13 @@ def _published_of(model: str) -> str:
 
 def _files(model: str, path: Path) -> list[Path]:
     """Return the user's files of one checkpoint, the one with the tensors first."""
-    names = [source.name for source in known()[_published_of(model)].sources]
+    sources = known()[_published_of(model)].sources
+    names = [source.known_as or source.name for source in sources]
     path = Path(path).expanduser()
     if not path.exists():
         raise BenchError(f"--path {path} is not there; give the checkpoint, or the folder with {', '.join(names)}.")
-    folder, first = (path, path / names[0]) if path.is_dir() else (path.parent, path)
-    files = [first, *(folder / name for name in names[1:])]
+    folder, first = (path, in_folder(sources[0], path)) if path.is_dir() else (path.parent, path)
+    files = [first, *(in_folder(source, folder) for source in sources[1:])]
     lacking = [file.name for file in files if not file.is_file()]
     if lacking:
         raise BenchError(

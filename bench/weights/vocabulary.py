@@ -93,7 +93,8 @@ def coverage_of(file: Path, data: str, layer: str | None = None, symbols: str | 
     told = metadata(file)
     if "genes" not in told:
         raise BenchError(f"{file} does not name its genes, so they cannot be compared with those of {data}.")
-    return coverage(genes_of(data, layer, symbols), json.loads(told["genes"]))
+    others = json.loads(told.get("names", "{}"))  # symbols and aliases, where tokens are identifiers
+    return coverage(genes_of(data, layer, symbols), [*json.loads(told["genes"]), *others])
 
 
 def genes_of(data: str, layer: str | None = None, symbols: str | None = None) -> list[str]:

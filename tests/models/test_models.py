@@ -32,12 +32,14 @@ pytestmark = pytest.mark.slow  # every model is fitted
 TUNED = {"epochs": 2, "lr": 0.01, "batch_size": 8}
 SMALL = {"layers": 2, "dim": 16, "hidden": 16, "heads": 2}  # of an scGPT from scratch
 QUICK = {"l1_logistic": {"Cs": [0.1]}, **dict.fromkeys(("scbert", "scbert_head", "scgpt"), TUNED)}  # to fit once more
+QUICK["geneformer"] = TUNED | {"warmup_steps": 2, "log_base": 2.0}
 QUICK["projection"] = {"Cs": [0.1]}
 QUICK |= {name: {"tuned": False} for name in MODELS if "tuned" in describe(name).hyperparameters}
 QUICK["mlp"] |= {"epochs": 10}
 QUICK["boosted_trees"] |= {"rounds": 5}
 QUICK["scanvi"] = {"epochs": 20, "epochs_labelled": 10}
 UNSEEING = {"scbert": {"recipe": "clean", "stabiliser": "per_cell"}, "scbert_head": {"recipe": "clean"}}
+UNSEEING["geneformer"] = {"recipe": "clean"}
 SCGPT = [f"scgpt@{variant}" for variant in find("scgpt").variants]
 NEEDED = {}  # what a model cannot do without: weights
 every_model = pytest.mark.parametrize("name", installed(MODELS))
@@ -48,9 +50,10 @@ _candidates = {}  # the same for the checks of `bench check`, with settings that
 
 
 @pytest.fixture(scope="module", autouse=True)
-def weights(tiny_scbert, tiny_scgpt):
+def weights(tiny_scbert, tiny_scgpt, tiny_geneformer):
     NEEDED.update({name: {"weights": str(tiny_scbert())} for name in ("scbert", "scbert_head")})
     NEEDED["scgpt"] = {"weights": str(tiny_scgpt())}
+    NEEDED["geneformer"] = {"weights": str(tiny_geneformer())}
 
 
 def settings(name: str) -> dict:

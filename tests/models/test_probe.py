@@ -27,7 +27,7 @@ from bench.training.finetune import over_cells
 from bench.training.rows import stores
 from bench.weights import read, save
 
-FAMILIES = ("scbert", "scgpt")
+FAMILIES = ("scbert", "scgpt", "geneformer")
 EVERY = [f"{family}@{variant}" for family in FAMILIES for variant in PROBES]
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_probe = pytest.mark.parametrize("name", EVERY)
@@ -40,8 +40,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def weights(tiny_scbert, tiny_scgpt):
-    return {"scbert": tiny_scbert, "scgpt": tiny_scgpt}
+def weights(tiny_scbert, tiny_scgpt, tiny_geneformer):
+    return {"scbert": tiny_scbert, "scgpt": tiny_scgpt, "geneformer": tiny_geneformer}
 
 
 @pytest.fixture

@@ -27,8 +27,25 @@ PRODUCTS = {"cpu": 700, "cuda": 0}  # positions of a cell up to which plain prod
 CORNER = {"cpu": 2**13, "cuda": 2**18}  # padded pairs of positions of a cell that cost less than another call
 
 
+class OneAfterAnother:
+    """Cells without padding between them, as `attend` needs to know them."""
+
+    genes: Tensor  # (n_positions,) token ids
+    lengths: tuple[int, ...]  # (n_cells,) positions of each cell
+
+    @cached_property
+    def first(self) -> Tensor:
+        """Positions where cells begin, (n_cells,)."""
+        return torch.as_tensor(np.cumsum(self.lengths) - self.lengths, device=self.genes.device)
+
+    @cached_property
+    def groups(self) -> "tuple[Group, ...]":
+        """Neighbouring cells that attend in one call."""
+        return tuple(_groups(self.lengths, self.genes.device))
+
+
 @dataclass(frozen=True)
-class Packed:
+class Packed(OneAfterAnother):
     """Genes and bins of several cells; each cell begins with the token that stands for it."""
 
     genes: Tensor  # (n_positions,) token ids
@@ -44,16 +61,6 @@ class Packed:
         genes, values = np.full(len(of_genes), cls_id, dtype=np.int64), np.zeros(len(of_genes), dtype=np.int64)
         genes[of_genes], values[of_genes] = bins.indices, bins.data
         return cls(*(torch.from_numpy(a).to(device) for a in (genes, values)), tuple((n_genes + 1).tolist()))
-
-    @cached_property
-    def first(self) -> Tensor:
-        """Positions where cells begin, (n_cells,)."""
-        return torch.as_tensor(np.cumsum(self.lengths) - self.lengths, device=self.genes.device)
-
-    @cached_property
-    def groups(self) -> "tuple[Group, ...]":
-        """Neighbouring cells that attend in one call."""
-        return tuple(_groups(self.lengths, self.genes.device))
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Group:
         return x if self.place is None else x.index_select(0, self.place)
 
 
-def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = None) -> Tensor:
+def attend(qkv: Tensor, packed: OneAfterAnother, dropout: float, first: Tensor | None = None) -> Tensor:
     """Return softmax attention of every position, or of the first ones alone, over the positions of its cell.
 
     Parameters
@@ -110,7 +117,7 @@ def attend(qkv: Tensor, packed: Packed, dropout: float, first: Tensor | None = N
     return torch.cat(out if first is not None else [*out, beyond[:, 0].flatten(1)])
 
 
-def _of_cells(packed: Packed, of_groups: list[Tensor | None]) -> list[Tensor | None]:
+def _of_cells(packed: OneAfterAnother, of_groups: list[Tensor | None]) -> list[Tensor | None]:
     """Return what values are multiplied by for each cell, (n_heads, length, 1), of (n_cells, n_heads, longest, 1)."""
     found = []
     for group, kept_values in zip(packed.groups, of_groups, strict=True):

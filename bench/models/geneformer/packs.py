@@ -1,0 +1,32 @@
+"""Ranked genes of several cells one after the other, as the network takes them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from bench.models.layers.packed import OneAfterAnother
+
+
+@dataclass(frozen=True)
+class Ranked(OneAfterAnother):
+    """Token ids of several cells; each cell begins with its highest rank, or the token that stands for it."""
+
+    genes: Tensor  # (n_positions,) token ids
+    places: Tensor  # (n_positions,) from 0 within each cell
+    lengths: tuple[int, ...]  # (n_cells,) positions of each cell
+
+    @classmethod
+    def of(cls, ranks: sp.csr_matrix, device: torch.device | str = "cpu") -> "Ranked":
+        """Return the cells of a matrix of ranks; see `bench.models.geneformer.ranks`."""
+        return cls.packed(ranks.data.astype(np.int64), np.diff(ranks.indptr), device)
+
+    @classmethod
+    def packed(cls, genes: np.ndarray | Tensor, lengths: np.ndarray, device: torch.device | str = "cpu") -> "Ranked":
+        """Return cells of token ids, (n_positions,), and lengths, (n_cells,)."""
+        lengths = np.asarray(lengths)
+        places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        found = (torch.as_tensor(part).to(device) for part in (genes, places))
+        return cls(*found, tuple(lengths.tolist()))
