@@ -66,7 +66,7 @@ class Attention(nn.Module):
         self.heads = heads
         inner = heads * dim_head
         self.fast_attention = nn.Module()
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
         projection = draw_projection(n_features, dim_head, generator)
         self.fast_attention.register_buffer("projection_matrix", projection)
         self.to_q = nn.Linear(dim, inner, bias=qkv_bias)
