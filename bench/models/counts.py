@@ -42,7 +42,7 @@ def counts_of(cells: AnnData) -> sp.csr_matrix:
     small = counts < 20
     if small.any() and (np.abs(counts - np.round(counts))[small] < TOLERANCE).mean() < 0.9:
         raise BenchError(
-            f"The values of {about.get('name', '')!r} are no logarithms of base {about['base']} of scaled counts: taken "
-            f"back they are no multiples of one count. {DECLARE}"
+            f"The values of {about.get('name', '')!r} are no logarithms of base {about['base']} of scaled counts: they "
+            f"are no multiples of one count. {DECLARE}"
         )
     return sp.csr_matrix((np.round(counts).astype(np.float32), X.indices, X.indptr), X.shape)

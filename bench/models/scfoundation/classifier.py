@@ -63,7 +63,7 @@ class ScFoundationClassifier(EncoderSide):
         return torch.where(lengths[:, None] < longest, torch.maximum(found, padded), found)
 
     def train_only(self, which: str, *, quiet: bool = False) -> None:
-        """Require gradients of the head and, as published, of ``one_layer``, the last but one; or of ``all``; or no more.
+        """Require gradients of the head and, as published, of ``one_layer``, the last but one; or of ``all``.
 
         With ``quiet`` what is not trained drops no numbers in training.
         """

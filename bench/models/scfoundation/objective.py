@@ -117,7 +117,9 @@ class ScFoundationObjective:
             rate[shown] = recipe.hidden_values
             mask[i] = rng.random(raw.shape[1]) < rate
         low.eliminate_zeros()
-        return Part(*pretraining_values(low, raw), mask, max(1, int(mask.sum())), 0)
+        n_shown = np.diff(low.indptr) - np.add.reduceat(np.append(_of(mask, low), 0), low.indptr[:-1])
+        order = np.argsort(n_shown, kind="stable")  # neighbours of similar length attend in one call
+        return Part(*pretraining_values(low[order], raw[order]), mask[order], max(1, int(mask.sum())), 0)
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self.recipe.seed, spawn_key=key))
@@ -160,13 +162,17 @@ def hidden_of(
     mask
         Hidden genes, (n_cells, n_genes).
     """
-    rows = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
     whole = np.pad(mask, ((0, 0), (0, 2)))  # T and S never are
     shown = given.copy()
-    shown.data = np.where(whole[rows, given.indices], 0, given.data)
+    shown.data = np.where(_of(whole, given), 0, given.data)
     place = torch.from_numpy(np.flatnonzero(whole)).to(device)
     values = torch.full((len(place),), float(architecture.mask_id), device=device)
     return Tokens.of(shown, architecture.pad_id, device), place, values
+
+
+def _of(mask: np.ndarray, X: sp.csr_matrix) -> np.ndarray:
+    """Return what a mask says of the stored values, (nnz,)."""
+    return mask[np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices]
 
 
 def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor, n_masked: int | None = None) -> Tensor:
