@@ -222,6 +222,22 @@ def tiny_geneformer(small, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_scfoundation(small, tmp_path_factory) -> Path:
+    """Return the file of a small random scFoundation that knows 400 of the 500 genes of `small`, and 20 others."""
+    from bench.models.scfoundation.checkpoint import metadata_of
+    from bench.models.scfoundation.network import Architecture, ScFoundationNetwork
+    from bench.weights import save
+
+    rng = np.random.default_rng(0)
+    genes = rng.permutation([*rng.permutation(small.var_names)[:400], *(f"OTHER{i}" for i in range(20))]).tolist()
+    architecture = Architecture(len(genes), 16, 3, 2, 24, 12, 1, 1, 8, 16, 8)
+    path = tmp_path_factory.mktemp("scfoundation") / "tiny.safetensors"
+    told = metadata_of(architecture, genes) | {"model": "scfoundation"}
+    save(path, ScFoundationNetwork(architecture, seed=1).state_dict(), told)
+    return path
+
+
+@pytest.fixture(scope="session")
 def golden():
     """Return a reader of golden cases: name -> (description, tensors); ``BENCH_GOLDEN`` names other folders."""
 

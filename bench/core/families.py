@@ -16,6 +16,7 @@ FAMILIES = {
     "scbert": "bench.models.scbert:FAMILY",
     "scgpt": "bench.models.scgpt:FAMILY",
     "geneformer": "bench.models.geneformer:FAMILY",
+    "scfoundation": "bench.models.scfoundation:FAMILY",
 }
 
 

@@ -82,7 +82,15 @@ def _asked_for(file: h5py.File, asked: Request, there: list[str]) -> tuple[str, 
 
 def _declared(file: h5py.File) -> str | None:
     """Return the values that the file itself declares."""
-    if "uns/bench" not in file:
-        return None
-    declared = read_elem(file["uns/bench"])
-    return str(declared["values"]) if isinstance(declared, Mapping) and "values" in declared else None
+    declared = _told(file)
+    return str(declared["values"]) if "values" in declared else None
+
+
+def logarithms(file: h5py.File) -> dict[str, str]:
+    """Return the ``base`` and the ``total`` of logarithms in X, as far as the file declares them."""
+    return {key: str(value) for key, value in _told(file).items() if key in ("base", "total")}
+
+
+def _told(file: h5py.File) -> Mapping:
+    declared = read_elem(file["uns/bench"]) if "uns/bench" in file else {}
+    return declared if isinstance(declared, Mapping) else {}

@@ -26,6 +26,7 @@ CONTRACT = {
     "obsm": "optional: vectors of cells that were asked for, float32, finite; no hash of the data set covers them",
     'var["ensembl_id"]': "optional: Ensembl identifiers without version, where a file has them beside symbols",
     'uns["bench"]["values"]': "counts or log1p; an .h5ad file without it is taken to hold counts",
+    'uns["bench"]["base"], ["total"]': "of log1p values, such as e and 10000: counts are had from them where needed",
 }
 
 
@@ -82,7 +83,7 @@ def check(adata: AnnData, dataset: Dataset) -> AnnData:
     checked = AnnData(X, obs=obs, var=var)
     checked.uns["bench"] = {"name": dataset.name, "values": dataset.values, "hash": content_hash(checked)}
     about = adata.uns.get("bench", {})
-    checked.uns["bench"] |= {key: about[key] for key in ("layer", "symbols", "notes") if key in about}
+    checked.uns["bench"] |= {key: about[key] for key in ("layer", "symbols", "notes", "base", "total") if key in about}
     return checked
 
 

@@ -17,7 +17,7 @@ from anndata import AnnData, read_h5ad
 from bench.core.errors import BenchError, listed, unknown
 from bench.datasets import labels, tables, twins
 from bench.datasets import symbols as names_of_genes
-from bench.datasets.choosing import refused
+from bench.datasets.choosing import logarithms, refused
 from bench.datasets.contract import LEFT_OUT, Dataset
 from bench.datasets.matrix import gathered, stored
 from bench.datasets.opened import opened
@@ -43,10 +43,11 @@ class _Reader:
             expected = stored(element(file, reading.layer))
             X = gathered(_kept(rows(file, reading, genes), kept), len(genes.names), expected)
             _check_counts(file, reading, X)
+            logs = logarithms(file) if (reading.layer, reading.values) == ("X", "log1p") else {}
         var = pd.DataFrame(index=genes.names)
         if genes.identifiers is not None and genes.source != "ensembl_id":
             var["ensembl_id"] = np.asarray(genes.identifiers.str.replace(r"\.\d+$", "", regex=True))
-        about = {"layer": reading.layer, "symbols": genes.source}
+        about = {"layer": reading.layer, "symbols": genes.source} | logs
         about["notes"] = [*reading.notes, *genes.notes, *notes, *_remarks(X, genes, table)]
         return AnnData(X, obs=table, var=var, uns={"bench": about})
 

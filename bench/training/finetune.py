@@ -10,6 +10,7 @@ from copy import deepcopy
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -70,10 +71,11 @@ def finetune(
             for epoch in tqdm(epochs, desc="epochs", leave=False, disable=None):
                 history.train_loss.append(_epoch(fit, train, seed, epoch))
                 if validation is not None:
-                    loss, accuracy = evaluate(network, validation, schedule, class_weights)
+                    loss, accuracy, *f1 = evaluate(network, validation, schedule, class_weights)
                     history.validation_loss.append(loss)
                     history.validation_accuracy.append(accuracy)
-                    best.see(network, loss, accuracy, epoch)
+                    history.validation_macro_f1 += f1
+                    best.see(network, loss, f1[0] if f1 else accuracy, epoch)
                 kept.keep()
     finally:
         best.restore(network)
@@ -85,12 +87,13 @@ def _epoch(fit: Fit, train: Cells, seed: int, epoch: int) -> float:
     fit.network.train()
     schedule, rng = fit.schedule, np.random.default_rng([seed, epoch])
     order = rng.permutation(len(train)) if schedule.shuffle else np.arange(len(train))
-    losses, batches = [], range(0, len(order), schedule.batch_size)
+    n_cells = schedule.batch_size * schedule.accumulate
+    losses, batches = [], range(0, len(order), n_cells)
     for step, start in enumerate(batches):
         rate = schedule.rate_at(epoch, epoch * len(batches) + step, schedule.epochs * len(batches))
         for group in fit.optimizer.param_groups:
             group["lr"] = rate
-        rows = order[start : start + schedule.batch_size]
+        rows = order[start : start + n_cells]
         loss = step_within_memory(fit, train, rows, int(rng.integers(2**31)))
         if not math.isfinite(loss):
             raise BenchError(
@@ -116,21 +119,26 @@ def over_cells(network: nn.Module, run: Callable, cells: Cells, schedule: Schedu
     return torch.cat(out)[np.argsort(np.concatenate(parts))]
 
 
-def evaluate(network: nn.Module, cells: Cells, schedule: Schedule, class_weights: Tensor | None) -> tuple[float, float]:
-    """Return weighted loss and accuracy over cells with known classes."""
+def evaluate(
+    network: nn.Module, cells: Cells, schedule: Schedule, class_weights: Tensor | None
+) -> tuple[float, float] | tuple[float, float, float]:
+    """Return weighted loss and accuracy over cells with known classes, and macro F1 where that chooses the epoch."""
     logits, labels = predict(network, cells, schedule), torch.as_tensor(cells.labels)
     loss = F.cross_entropy(logits, labels, None if class_weights is None else class_weights.cpu())
-    return loss.item(), (logits.argmax(1) == labels).double().mean().item()
+    found = loss.item(), (logits.argmax(1) == labels).double().mean().item()
+    if schedule.choose != "macro_f1":
+        return found
+    return *found, float(f1_score(labels, logits.argmax(1), average="macro", zero_division=0))
 
 
 class _Best:
-    """The weights of the best epoch so far, on the CPU."""
+    """The weights of the best epoch so far, on the CPU; what is seen of it is a loss, and a score such as accuracy."""
 
     def __init__(self, choose: str):
         self.choose, self.value, self.state, self.epoch = choose, -math.inf, None, 0
 
-    def see(self, network: nn.Module, loss: float, accuracy: float, epoch: int) -> None:
-        value = accuracy if self.choose == "accuracy" else -loss
+    def see(self, network: nn.Module, loss: float, score: float, epoch: int) -> None:
+        value = -loss if self.choose == "loss" else score
         if value > self.value:
             self.value, self.epoch = value, epoch + 1
             self.state = deepcopy({name: tensor.cpu() for name, tensor in trained(network).items()})

@@ -20,14 +20,15 @@ class Schedule:
     clip: float = 1e6  # largest norm of the gradient
     warmup_steps: int = 0  # over which the rate rises from 0
     shuffle: bool = True
-    choose: str = "accuracy"  # best epoch by validation accuracy, or by "loss"
+    choose: str = "accuracy"  # best epoch by validation accuracy, or by "loss" or "macro_f1"
     evaluation_batch: int = 64
     precision: str = "float32"  # or "bf16" or "fp16": matrix products on a GPU
     weight_decay: float = 0.0  # apart from the gradient, of all but biases and norms
     of_step: Callable[[int, int], float] | None = None  # rate of a step, from 0, of so many: not by epoch and warm-up
+    accumulate: int = 1  # batches whose gradients a step adds up, each with a loss of its own
 
     def __post_init__(self):
-        least = {"epochs": 1, "batch_size": 1, "evaluation_batch": 1, "warmup_steps": 0}
+        least = {"epochs": 1, "batch_size": 1, "evaluation_batch": 1, "warmup_steps": 0, "accumulate": 1}
         if wrong := [f"{name}={getattr(self, name)}" for name, low in least.items() if getattr(self, name) < low]:
             raise BenchError(f"{', '.join(wrong)} should be 1 or more; warmup_steps may be 0.")
         if (lowest := min(map(self.rate, range(self.epochs)))) < 0:
@@ -49,6 +50,7 @@ class History:
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
+    validation_macro_f1: list[float] = field(default_factory=list)  # where it chooses the epoch
     best_epoch: int = 0  # from 1
     micro_batch: int = 0  # cells at a time; smaller than the batch where memory was short
 

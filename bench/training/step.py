@@ -52,6 +52,7 @@ def step_within_memory(fit: Fit, cells: Cells, rows: np.ndarray, seed: int) -> f
             parts = cells.parts(rows, history.micro_batch, device)
             batch = [(cells.inputs(part, device), cells.targets(part, device)) for part in parts]
             told = {"clip": fit.schedule.clip, "precision": fit.schedule.precision, "scaler": fit.scaler}
+            told |= {"each_alike": fit.schedule.accumulate > 1}
             return training_step(fit.network, fit.optimizer, batch, fit.class_weights, **told)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not out_of_memory(error) or history.micro_batch == 1:
@@ -71,6 +72,7 @@ def training_step(
     clip: float = 1e6,
     precision: str = "float32",
     scaler: torch.amp.GradScaler | None = None,
+    each_alike: bool = False,
 ) -> float:
     """Make one optimiser step and return the loss, a mean weighted by class over the whole batch.
 
@@ -86,13 +88,16 @@ def training_step(
         Largest norm of the gradient.
     precision, scaler
         Of matrix products; half precision needs a scaler of gradients.
+    each_alike
+        The loss is the mean of those of the parts, each a mean weighted by class: parts are batches of their own.
     """
     scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
     weights = [torch.ones_like(y, dtype=torch.float32) if class_weights is None else class_weights[y] for _, y in parts]
-    total = sum(w.sum() for w in weights)
+    sums = [w.sum() for w in weights]
+    totals = [s * len(sums) for s in sums] if each_alike else [sum(sums)] * len(sums)
     optimizer.zero_grad(set_to_none=True)
     losses = []
-    for (inputs, labels), weight in zip(parts, weights, strict=True):
+    for (inputs, labels), weight, total in zip(parts, weights, totals, strict=True):
         with autocast(labels.device, precision):
             logits = network(inputs)
         loss = (F.cross_entropy(logits.float(), labels, reduction="none") * weight).sum() / total

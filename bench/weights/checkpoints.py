@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.core.families import families, family_of
+from bench.core.families import Family, families, family_of
 from bench.datasets.sources import in_folder, sha256_of
 from bench.weights.card import read_genes
 from bench.weights.sources import convert_once, converted, known, published, stamp_of, target_of
@@ -11,7 +11,9 @@ from bench.weights.sources import convert_once, converted, known, published, sta
 KIND = "model with weights"
 
 
-def of_model(model: str, path: Path | None = None, genes: Path | None = None, **options: bool) -> Path:
+def of_model(
+    model: str, path: Path | None = None, genes: Path | None = None, *, accepted: bool = False, **options: bool | str
+) -> Path:
     """Return the converted file of a model: of the published weights, or of a checkpoint of your own.
 
     Parameters
@@ -21,29 +23,30 @@ def of_model(model: str, path: Path | None = None, genes: Path | None = None, **
     path
         The checkpoint, or a folder that holds it and what belongs to it under the published names; None fetches the
         published files. Files that are the published ones become the published weights, whatever they are called.
+    accepted
+        As in `published`.
     genes, options
-        As in `own`.
+        As in `own`; of several sets of weights in a published file, ``part`` says which.
 
     Raises
     ------
     BenchError
         As `published` and `own`.
     """
+    part, others = options.get("part"), {option: value for option, value in options.items() if option != "part"}
     if path is None:
-        if genes or options:
-            option = "--genes" if genes else f"--{next(iter(options))}"
+        if genes or others:
+            option = "--genes" if genes else f"--{next(iter(others))}"
             raise BenchError(f"{option} goes with a checkpoint of your own; name that with --path.")
-        return published(_published_of(model))
+        return published(_published_of(model, part), accepted=accepted)
     files = _files(model, path)
-    if genes is None and not options:
-        digests = [sha256_of(file) for file in files]
-        for name in family_of(model, "converter", KIND).load("published"):
-            if len(known()[name].sources) == len(files) and not _unlike(name, digests):
-                return converted(name, files)
+    found = None if genes or others else _known_as(model, files, part)
+    if found:
+        return converted(found, files, accepted=accepted)
     return own(model, path, genes, **options)
 
 
-def own(model: str, path: Path, genes: Path | None = None, **options: bool) -> Path:
+def own(model: str, path: Path, genes: Path | None = None, **options: bool | str) -> Path:
     """Return the converted file of a checkpoint of your own, of whatever depth, width and genes.
 
     Parameters
@@ -67,14 +70,15 @@ def own(model: str, path: Path, genes: Path | None = None, **options: bool) -> P
     """
     files = _files(model, path)
     for option in options:
-        if option not in family_of(model, "converter", KIND).weights_options:
-            having = [family.name for family in families().values() if option in family.weights_options]
+        if option not in _settings_of(family_of(model, "converter", KIND)):
+            having = [family.name for family in families().values() if option in _settings_of(family)]
             raise BenchError(f"--{option} is for {' and '.join(having) or 'no model'}, not for {model}; leave it out.")
     names = read_genes(Path(genes).expanduser()) if genes else None
     digests = [sha256_of(file) for file in files]
-    stamp, given = stamp_of(digests, names), Path(path).expanduser()
+    stamp, given = stamp_of(digests, names, options.get("part", "")), Path(path).expanduser()
     title = given.resolve().name if given.is_dir() else given.stem
-    title = "_".join([model, *options]) if options else title
+    words = [value if isinstance(value, str) else option for option, value in options.items()]
+    title = "_".join([model, *words]) if options else title
     published_as = _published_of(model)
     unlike = ", ".join(_unlike(published_as, digests)) or "nothing but the genes named with it"
     origin = f"a checkpoint of your own; not as in {published_as}: {unlike}"
@@ -83,8 +87,24 @@ def own(model: str, path: Path, genes: Path | None = None, **options: bool) -> P
     return convert_once(target_of(f"{title}-{stamp['identity'][:8]}"), model, files, names, stamp, about, **options)
 
 
-def _published_of(model: str) -> str:
-    return next(iter(family_of(model, "converter", KIND).load("published")))
+def _published_of(model: str, part: str | None = None) -> str:
+    """Return the name of a model's published weights: the first ones, or those of a part of its file."""
+    entries = family_of(model, "converter", KIND).load("published")
+    return next((name for name, entry in entries.items() if part and entry.part == part), next(iter(entries)))
+
+
+def _known_as(model: str, files: list[Path], part: str | None) -> str | None:
+    """Return the name of the published weights that files of the user's are, if they are some."""
+    digests = [sha256_of(file) for file in files]
+    for name, entry in family_of(model, "converter", KIND).load("published").items():
+        if part in (None, entry.part) and len(entry.sources) == len(files) and not _unlike(name, digests):
+            return name
+    return None
+
+
+def _settings_of(family: Family) -> set[str]:
+    """Return what the switches of a family tell its converter."""
+    return {name for option in family.weights_options.values() for name in option.settings}
 
 
 def _files(model: str, path: Path) -> list[Path]:

@@ -15,8 +15,9 @@ from bench.core.switches import PerFamily, switched
 @click.option("--genes", type=click.Path(path_type=Path), help="With a file of your own: its gene symbols, one a line.")
 @click.option("--data", help="A data set or an .h5ad file: which of its genes the weights know.")
 @click.option("--layer", help="With a file as --data: raw or the name of a layer.")
+@click.option("--accept-licence", is_flag=True, help="Accept the terms of a licence that asks for it.")
 @click.option("--symbols", help="With a file as --data: the column of var with its gene symbols.")
-def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data, layer, symbols, **switches: bool):
+def weights(names: tuple[str, ...], path, genes, data, layer, symbols, accept_licence: bool, **switches: bool):
     """Fetch, check and convert pretrained weights, or describe a file of them.
 
     NAME is a model (FAMILIES), whose published weights are fetched unless --path names a checkpoint of your own; or the
@@ -28,9 +29,10 @@ def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data,
     from bench.weights.vocabulary import coverage_of
 
     options = switched("weights", switches)
-    if len(names) > 1 and (path or genes or options):
+    if len(names) > 1 and (path or genes or options or accept_licence):
         raise BenchError(f"--path, --genes and switches go with one name; {len(names)} are given.")
-    for file in _side_by_side(names) if len(names) > 1 else [_weights(names[0], path, genes, options)]:
+    one = {"path": path, "genes": genes, "options": options, "accepted": accept_licence}
+    for file in _side_by_side(names) if len(names) > 1 else [_weights(names[0], **one)]:
         click.echo(file)
         for line in describe(file):
             click.echo(line)
@@ -38,17 +40,23 @@ def weights(names: tuple[str, ...], path: Path | None, genes: Path | None, data,
             click.echo(f"{data}: {coverage_of(file, data, layer, symbols)}")
 
 
-def _weights(name: str, path: Path | None = None, genes: Path | None = None, options: dict | None = None) -> Path:
+def _weights(
+    name: str,
+    path: Path | None = None,
+    genes: Path | None = None,
+    options: dict | None = None,
+    accepted: bool = False,
+) -> Path:
     """Return the file of one NAME of `weights`."""
-    from bench.weights import of_model, published, resolve
+    from bench.weights import known, of_model, published, resolve
 
     options = options or {}
     if name in {family.name for family in with_part("converter")}:
-        return of_model(name, path, genes, **options)
+        return of_model(name, path, genes, accepted=accepted, **options)
     if genes or options:
         option = "--genes" if genes else f"--{next(iter(options))}"
         raise BenchError(f"{option} goes with a checkpoint of your own: bench weights MODEL --path FILE")
-    return published(name, path) if path else resolve(name)
+    return published(name, path, accepted=accepted) if path or name in known() else resolve(name)
 
 
 def _side_by_side(names: tuple[str, ...]) -> list[Path]:

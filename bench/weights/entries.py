@@ -12,3 +12,5 @@ class Published:
     model: str  # name of the family
     sources: tuple[Source, ...]  # the one with the tensors first
     by_hand: str  # where else the files can be had
+    part: str = ""  # which of several sets of weights that the file holds; the converter is told it
+    terms: str = ""  # what a licence asks for that has to be accepted, in a sentence

@@ -4,10 +4,10 @@ A pickle may run any program when it is opened, so torch files are read with ``w
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import safetensors.torch
 import torch
@@ -36,12 +36,19 @@ class Checkpoint:
         return (self.metadata.get("source_sha256") or self.sha256).split()[0]
 
 
-def read(path: Path | str) -> Checkpoint:
+def read(path: Path | str, pick: Callable[[Any], Any] = lambda found: found) -> Checkpoint:
     """Return the tensors of a ``.safetensors`` file or a torch checkpoint; the content decides, not the suffix.
 
     A dictionary around the state dict (``model_state_dict``, ``state_dict``, ``model``) is taken off, and so is a
     prefix ``module.`` (DDP) or ``_orig_mod.`` (compiled) that all names have. What else a torch file holds is not
     read, but named in ``metadata["ignored"]``; a whole-numbered ``epoch`` is kept.
+
+    Parameters
+    ----------
+    path
+        The file.
+    pick
+        Chooses among what a torch file holds, where that is more than one set of weights.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def read(path: Path | str) -> Checkpoint:
     if not path.is_file():
         raise BenchError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give the path of a weights file.")
     try:
-        found, metadata = _content(path)
+        found, metadata = _content(path, pick)
         digest = sha256_of(path)
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -125,7 +132,7 @@ def _write_sorted(file: IO[bytes], data: bytes) -> None:
     file.write(memoryview(data)[start:])
 
 
-def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _content(path: Path, pick: Callable[[Any], Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
     with open(path, "rb") as file:
         start = file.read(64)
     if not start:
@@ -137,10 +144,10 @@ def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if start[8:9] == b"{":
         return _from_safetensors(path)
     if start.startswith(b"PK\x03\x04"):
-        return unwrap(path, open_archive(path))
+        return unwrap(path, pick(open_archive(path)))
     if not start.startswith(b"\x80"):
         raise BenchError(f"{path} is no checkpoint: it begins with {start[:8]!r}, not like safetensors or torch files.")
-    return unwrap(path, open_pickle(path))
+    return unwrap(path, pick(open_pickle(path)))
 
 
 def _from_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

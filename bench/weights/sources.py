@@ -60,11 +60,11 @@ def identity_of(text: str | Path) -> str:
             recipe = family.load("recipes")[text]
             return recipe.identity(recipe.cells())
     if text in known():
-        return stamp_of([str(source.sha256) for source in known()[text].sources], None)["identity"]
+        return _stamp(known()[text])["identity"]
     return identity(text)
 
 
-def published(name: str, path: Path | None = None) -> Path:
+def published(name: str, path: Path | None = None, *, accepted: bool = False) -> Path:
     """Return the converted file of published weights, fetched, checked and converted once.
 
     Parameters
@@ -73,18 +73,22 @@ def published(name: str, path: Path | None = None) -> Path:
         A key of `known`.
     path
         The original file, or a folder that holds it, for a machine without network; needed once.
+    accepted
+        Whether the user has accepted the terms of a licence that asks for it; needed once.
 
     Raises
     ------
     BenchError
-        If the files cannot be had or are not the published ones, or do not hold the model's tensors.
+        If the files cannot be had or are not the published ones, or do not hold the model's tensors; if the terms are
+        not accepted.
     """
     if name not in known():
         raise unknown("published weights", name, known())
     target, entry = target_of(name), known()[name]
-    if path is None and _kept(target, stamp_of([str(source.sha256) for source in entry.sources], None)):
+    if path is None and _kept(target, _stamp(entry)):
         return target  # the original is not needed any more
-    return converted(name, [_fetch(name, entry, source, path) for source in entry.sources])
+    _check_terms(name, entry, accepted)
+    return converted(name, [_fetch(name, entry, source, path) for source in entry.sources], accepted=True)
 
 
 def target_of(stem: str) -> Path:
@@ -92,23 +96,35 @@ def target_of(stem: str) -> Path:
     return cache_folder() / "weights" / f"{stem}.safetensors"
 
 
-def converted(name: str, files: list[Path]) -> Path:
-    """Return published weights, from files that are known to be the published ones."""
+def converted(name: str, files: list[Path], *, accepted: bool = False) -> Path:
+    """Return published weights, from files that are known to be the published ones; see `published`."""
     entry = known()[name]
-    stamp = stamp_of([str(source.sha256) for source in entry.sources], None)
+    stamp = _stamp(entry)
+    if not _kept(target_of(name), stamp):
+        _check_terms(name, entry, accepted)
     about = stamp | {"source": ", ".join(source.name for source in entry.sources), "licence": entry.sources[0].licence}
     about |= {"model": entry.model, "origin": f"published, {name}"}
-    return convert_once(target_of(name), entry.model, files, None, stamp, about)
+    options = {"part": entry.part} if entry.part else {}
+    return convert_once(target_of(name), entry.model, files, None, stamp, about, **options)
 
 
-def stamp_of(digests: list[str], genes: list[str] | None) -> dict[str, str]:
+def stamp_of(digests: list[str], genes: list[str] | None, part: str = "") -> dict[str, str]:
     """Return the metadata that decide whether a conversion is still the right one.
 
     The identity does not depend on the converted bytes: a trial has the same key with every version of safetensors.
     """
-    parts = digests + (genes or [])
+    parts = digests + ([part] if part else []) + (genes or [])
     identity = digests[0] if len(parts) == 1 else sha256("\n".join(parts).encode()).hexdigest()
     return {"source_sha256": " ".join(digests), "identity": identity[:16], "conversion": CONVERSION}
+
+
+def _stamp(entry: Published) -> dict[str, str]:
+    return stamp_of([str(source.sha256) for source in entry.sources], None, entry.part)
+
+
+def _check_terms(name: str, entry: Published, accepted: bool) -> None:
+    if entry.terms and not accepted:
+        raise BenchError(f"{entry.terms} If you accept that, say so once: bench weights {name} --accept-licence")
 
 
 def _kept(target: Path, stamp: dict[str, str]) -> bool:
@@ -124,7 +140,13 @@ def _fetch(name: str, entry: Published, source: Source, path: Path | None) -> Pa
 
 
 def convert_once(
-    target: Path, model: str, files: list[Path], genes: list[str] | None, stamp: dict, about: dict, **options: bool
+    target: Path,
+    model: str,
+    files: list[Path],
+    genes: list[str] | None,
+    stamp: dict,
+    about: dict,
+    **options: bool | str,
 ) -> Path:
     """Return the target, converted unless it is there with the same stamp; ``options`` are the converter's."""
     from bench.weights.files import cannot_write, save  # torch only now

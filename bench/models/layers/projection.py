@@ -16,8 +16,9 @@ Stabiliser = Literal["batch", "per_cell"]  # over which keys the maximum is take
 def draw_projection(n_features: int, dim_head: int, generator: torch.Generator) -> Tensor:
     """Return orthogonal Gaussian random features of shape (n_features, dim_head)."""
     n_blocks = -(-n_features // dim_head)
-    gaussians = [torch.randn(dim_head, dim_head, generator=generator) for _ in range(n_blocks)]
-    norms = torch.randn(n_features, dim_head, generator=generator)
+    drawn = {"generator": generator, "device": generator.device}  # also where a network is made without any memory
+    gaussians = [torch.randn(dim_head, dim_head, **drawn) for _ in range(n_blocks)]
+    norms = torch.randn(n_features, dim_head, **drawn)
     return projection_from(torch.stack(gaussians), norms)
 
 

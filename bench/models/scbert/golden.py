@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import BenchError
+from bench.models.layers.performer import REDRAW_INTERVAL
 from bench.models.layers.projection import projection_from
 from bench.models.scbert import masking
-from bench.models.scbert.network import REDRAW_INTERVAL, Architecture, ScBERTNetwork
+from bench.models.scbert.network import Architecture, ScBERTNetwork
 from bench.preprocess import align, log1p_cp10k, tokens
 from bench.training.device import autocast
 from bench.training.schedule import cosine_warm_restarts

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, unknown
-from bench.models.layers.projection import Stabiliser, draw_projection
+from bench.models.layers import performer
+from bench.models.layers.performer import Layer
+from bench.models.layers.projection import Stabiliser
 from bench.models.scbert.first_layer import FirstKeys
-from bench.models.scbert.performer import Layer
 
 MASK = 6  # token of masked positions, ignored as a label; 0 to 5 are floor(log2(1 + CP10K)), capped
-REDRAW_INTERVAL = 1000  # training passes between two draws of the random features
 SHORTCUT_FROM = 4000  # genes; below, whole cells fit a block and the shortcut costs more than it saves
 STABILISERS = ("batch", "per_cell")
 
@@ -147,15 +147,7 @@ class ScBERTNetwork(nn.Module):
 
     def count_pass(self, seed: int) -> bool:
         """Count a training pass and, when one is due, redraw the random features of all layers; say whether it did."""
-        counter = self.performer.calls_since_last_redraw
-        due = self.redraws and bool(counter >= REDRAW_INTERVAL)
-        if due:
-            generator = torch.Generator().manual_seed(seed)
-            for layer in self.layers:
-                at = layer[0]["fn"]
-                at.projection.copy_(draw_projection(*at.projection.shape, generator))
-        counter.copy_(torch.tensor(0) if due else counter + 1)
-        return due
+        return performer.count_pass(self.performer.calls_since_last_redraw, self.layers, seed, redraws=self.redraws)
 
 
 class Head(nn.Module):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.models.layers.dropout import Dropout
-from bench.models.layers.packed import Packed, attend
+from bench.models.layers.packed import Packed
+from bench.models.layers.post_norm import Layer
 from bench.models.layers.products import in_tiles
 from bench.models.scgpt.binning import N_BINS
 
@@ -84,7 +85,7 @@ class ScGPTNetwork(nn.Module):
             )
             nn.init.uniform_(self.encoder["embedding"].weight, -0.1, 0.1)
             self.value_encoder = ValueEncoder(a.dim, a.dropout)
-            layers = nn.ModuleList(Layer(a) for _ in range(a.depth))
+            layers = nn.ModuleList(Layer(a.dim, a.heads, a.hidden, a.dropout) for _ in range(a.depth))
             if equal_layers:
                 for layer in layers[1:]:
                     layer.load_state_dict(layers[0].state_dict())
@@ -164,43 +165,6 @@ class ValueEncoder(nn.Module):
         """Return (..., dim) of (...), before dropout."""
         x = values.clamp(max=LARGEST_VALUE)[..., None]
         return self.norm(self.linear2(F.relu(self.linear1(x))))
-
-
-class Layer(nn.Module):
-    """Attention and feed-forward layer, each followed by its norm."""
-
-    def __init__(self, a: Architecture):
-        super().__init__()
-        self.self_attn = Attention(a)
-        self.linear1, self.linear2 = nn.Linear(a.dim, a.hidden), nn.Linear(a.hidden, a.dim)
-        self.norm1, self.norm2 = nn.LayerNorm(a.dim), nn.LayerNorm(a.dim)
-        self.dropout = Dropout(a.dropout)
-
-    def forward(self, x: Tensor, packed: Packed, only_first: bool = False) -> Tensor:
-        """Return (n_positions, dim), or (n_cells, dim) of the first positions."""
-        attended = self.self_attn(x, packed, only_first)
-        x = self.norm1((x[packed.first] if only_first else x) + self.dropout(attended))
-        return self.norm2(x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x))))))
-
-
-class Attention(nn.Module):
-    """Attention of the positions of a cell to each other; queries, keys and values in one matrix."""
-
-    def __init__(self, a: Architecture):
-        super().__init__()
-        drawn, self.out_proj = nn.Linear(a.dim, 3 * a.dim), nn.Linear(a.dim, a.dim)
-        self.in_proj_weight, self.in_proj_bias = drawn.weight, drawn.bias
-        self.heads, self.share = a.heads, a.dropout
-
-    def forward(self, x: Tensor, packed: Packed, only_first: bool) -> Tensor:
-        """Return (n_positions, dim), or (n_cells, dim) of the first positions."""
-        weight, bias, parts, first = self.in_proj_weight, self.in_proj_bias, (3, self.heads, -1), None
-        if only_first:
-            (of_first, weight), (with_first, bias) = (t.tensor_split([x.shape[1]]) for t in (weight, bias))
-            first = F.linear(x[packed.first], of_first, with_first).unflatten(1, parts[1:])
-            parts = (2, self.heads, -1)
-        qkv = F.linear(x, weight, bias).unflatten(1, parts)
-        return self.out_proj(attend(qkv, packed, self.share if self.training else 0.0, first))
 
 
 class Classifier(nn.Module):

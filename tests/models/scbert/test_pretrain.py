@@ -148,11 +148,11 @@ def test_of_two_callers_at_once_one_waits(alone, weights):
 PROCESS = """
 import json, os, sys
 from bench.core import atomic
-from bench.models.scbert import network as scbert
+from bench.models.layers import performer
 from bench.training import pretrain as module
 from bench.training.choice import chosen
 
-scbert.REDRAW_INTERVAL = 4
+performer.REDRAW_INTERVAL = 4
 write = atomic.write
 def told(path, *args, **more):
     with open(sys.argv[3], "a") as file:

@@ -7,7 +7,8 @@ import torch
 
 from bench.core.errors import BenchError
 from bench.models.layers import favor_sums
-from bench.models.scbert.network import MASK, REDRAW_INTERVAL, Architecture, ScBERTNetwork
+from bench.models.layers.performer import REDRAW_INTERVAL
+from bench.models.scbert.network import MASK, Architecture, ScBERTNetwork
 
 SMALL = Architecture(n_genes=40, dim=24, depth=2, heads=3, dim_head=8, n_features=16)
 LAYER = ["0.norm.weight", "0.norm.bias", "0.fn.fast_attention.projection_matrix", "0.fn.to_q.weight"]

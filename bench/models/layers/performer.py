@@ -1,6 +1,6 @@
-"""Layer of scBERT's Performer: FAVOR+ attention and a feed-forward network, each after a norm, each added to its input.
+"""Layer of a Performer: FAVOR+ attention and a feed-forward network, each after a norm, each added to its input.
 
-Source: PROTOCOL 3.1 of the paper.  Children are named so that the state dict has the published names.
+Source: PROTOCOL 3.1 of the paper.  Children are named so that the state dict has the names of published checkpoints.
 """
 
 import torch
@@ -11,13 +11,16 @@ from bench.models.layers.favor import attention
 from bench.models.layers.favor_sums import KeySummary, attend, block_size, blocks
 from bench.models.layers.projection import Stabiliser, draw_projection
 
+REDRAW_INTERVAL = 1000  # training passes between two draws of the random features
+
 
 class Layer(nn.ModuleList):
     """x + attention(norm(x)), then x + feed-forward(norm(x))."""
 
-    def __init__(self, dim: int, heads: int, dim_head: int, n_features: int):
+    def __init__(self, dim: int, heads: int, dim_head: int, n_features: int, *, qkv_bias: bool = False):
         feed_forward = nn.ModuleDict({"w1": nn.Linear(dim, 4 * dim), "w2": nn.Linear(4 * dim, dim)})
-        attention_block = nn.ModuleDict({"norm": nn.LayerNorm(dim), "fn": Attention(dim, heads, dim_head, n_features)})
+        attention = Attention(dim, heads, dim_head, n_features, qkv_bias)
+        attention_block = nn.ModuleDict({"norm": nn.LayerNorm(dim), "fn": attention})
         feed_forward_block = nn.ModuleDict({"norm": nn.LayerNorm(dim), "fn": nn.ModuleDict({"fn": feed_forward})})
         super().__init__([attention_block, feed_forward_block])
 
@@ -58,17 +61,17 @@ class Layer(nn.ModuleList):
 class Attention(nn.Module):
     """FAVOR+ attention between linear maps."""
 
-    def __init__(self, dim: int, heads: int, dim_head: int, n_features: int):
+    def __init__(self, dim: int, heads: int, dim_head: int, n_features: int, qkv_bias: bool):
         super().__init__()
         self.heads = heads
         inner = heads * dim_head
         self.fast_attention = nn.Module()
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
         projection = draw_projection(n_features, dim_head, generator)
         self.fast_attention.register_buffer("projection_matrix", projection)
-        self.to_q = nn.Linear(dim, inner, bias=False)
-        self.to_k = nn.Linear(dim, inner, bias=False)
-        self.to_v = nn.Linear(dim, inner, bias=False)
+        self.to_q = nn.Linear(dim, inner, bias=qkv_bias)
+        self.to_k = nn.Linear(dim, inner, bias=qkv_bias)
+        self.to_v = nn.Linear(dim, inner, bias=qkv_bias)
         self.to_out = nn.Linear(inner, dim)
 
     @property
@@ -88,3 +91,15 @@ class Attention(nn.Module):
     def join(self, x: Tensor) -> Tensor:
         """Undo `split`."""
         return x.transpose(1, 2).flatten(2)
+
+
+def count_pass(counter: Tensor, layers: nn.ModuleList, seed: int, *, redraws: bool = True) -> bool:
+    """Count a training pass and, when one is due, redraw the random features of all layers; say whether it did."""
+    due = redraws and bool(counter >= REDRAW_INTERVAL)
+    if due:
+        generator = torch.Generator().manual_seed(seed)
+        for layer in layers:
+            at = layer[0]["fn"]
+            at.projection.copy_(draw_projection(*at.projection.shape, generator))
+    counter.copy_(torch.tensor(0) if due else counter + 1)
+    return due

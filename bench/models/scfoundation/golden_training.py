@@ -1,0 +1,176 @@
+"""Golden cases of scFoundation's training: a step of its pretraining, and the fine-tuning of its classifier."""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.core.errors import BenchError
+from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
+from bench.models.scfoundation.golden import architecture, network_of, or_bf16, run
+from bench.models.scfoundation.golden_inputs import TOLERANCES
+from bench.models.scfoundation.inputs import Expressed, with_depth
+from bench.models.scfoundation.objective import hidden_of, masked_mse, pretraining_values
+from bench.training.device import autocast
+from bench.training.step import adam, training_step
+from bench.verify.case import Case, size_of
+from bench.weights import load_into
+
+DECODER = ("decoder.*", "decoder_embed.*", "norm.*", "to_final.*")
+ROUNDED = 1.0  # bf16 decides otherwise which token is the largest of a cell: gradients, and then weights, go elsewhere
+RARE = 0.02  # share of the entries of a trained tensor that Adam may move otherwise, where a gradient is all rounding
+
+
+def pretrain(case: Case) -> None:
+    """Compare inputs, predictions, loss and gradients of one step with given masks."""
+    allowed, device = TOLERANCES[case.name], torch.device(case.backend.device)
+    network = network_of(case)
+    raw, low = (sp.csr_matrix(case[f"input.{name}_counts"].numpy().astype(np.float64)) for name in ("raw", "low"))
+    given, target = pretraining_values(low, raw)
+    case.compare("output.values", given.toarray(), allowed["outputs"])
+    case.compare("output.target", target.toarray(), allowed["outputs"])
+    mask = case["input.mask"].numpy()
+    network.train()
+    tokens, place, values = hidden_of(given, mask, architecture(case), device)
+    with autocast(device, case.backend.precision):
+        predicted = network(tokens, place, values)[:, : mask.shape[1]]
+    truth = torch.from_numpy(target.toarray()).float().to(device)
+    loss = masked_mse(predicted.float(), truth, torch.from_numpy(mask).to(device))
+    loss.backward()
+    case.compare("output.prediction", predicted, or_bf16(case, allowed["outputs"]))
+    case.compare("output.loss", loss, or_bf16(case, allowed["loss"]))
+    _compare_gradients(case, network)
+
+
+def finetune(case: Case) -> None:
+    """Compare losses, logits, statistics and weights over a fine-tuning, and over one that accumulates gradients."""
+    allowed = TOLERANCES[case.name]
+    logits = ROUNDED if case.backend.precision == "bf16" else allowed["logits"]
+    weights = torch.from_numpy(class_weights(np.array(case.settings["class_counts"]), "as_printed")).float()
+    case.compare("input.class_weight", weights, allowed["statistics"])
+    network = _classifier(case)
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    _compare_before(case, network, logits)
+    found, norms = {"loss": [], "train_logits": []}, []
+    optimizer = adam(network, lr=case.settings["lr"])
+    for step, (values, labels) in enumerate(zip(case["input.values"], case["input.labels"], strict=True)):
+        loss, said = _step(case, network, optimizer, [(values, labels)], weights)
+        found["loss"].append(loss)
+        found["train_logits"].append(said[0])
+        if step == 0:
+            _compare_gradients(case, network)
+        norms.append(torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm().item())
+    case.compare("output.loss", found["loss"], or_bf16(case, allowed["loss"], ROUNDED))
+    case.compare("output.train_logits", torch.stack(found["train_logits"]), logits)
+    case.compare("output.grad_norm", norms, or_bf16(case, allowed["gradients"], ROUNDED), relative=True)
+    case.compare("output.eval_logits_after", _said(case, network, case["input.eval_values"]), logits)
+    _compare_final(case, network, start)
+    _accumulated(case, weights, logits)
+
+
+def _compare_before(case: Case, network: ScFoundationClassifier, allowed: float) -> None:
+    """Compare logits before training: of a batch, of cells alone, with T and S where the published class has them."""
+    batch, pad = case["input.eval_values"], case.settings["pad_token_id"]
+    case.compare("output.eval_logits_before", _said(case, network, batch), allowed)
+    alone = torch.cat([_said(case, network, cell[None]) for cell in batch])
+    case.compare("output.eval_logits_before_one_by_one", alone, allowed)
+    if "input.eval_values_with_T_S" in case.tensors:  # takes both for the position that is numbered like padding
+        literal = []
+        for cell in case["input.eval_values_with_T_S"]:
+            tokens = _batch(case, cell[None], depth=True)
+            genes = tokens.parts[0].genes
+            genes[genes >= case.settings["n_genes"]] = pad
+            literal.append(run(case, network, tokens))
+        case.compare("output.eval_logits_with_T_S_literal", torch.cat(literal), allowed)
+
+
+def _accumulated(case: Case, weights: Tensor, allowed: float) -> None:
+    """Compare the run in which every step adds up the gradients of several batches."""
+    network, losses = _classifier(case), []
+    optimizer = adam(network, lr=case.settings["lr"])
+    for values, labels in zip(case["input.accumulation_values"], case["input.accumulation_labels"], strict=True):
+        said = _step(case, network, optimizer, list(zip(values, labels, strict=True)), weights)[1]
+        losses.append(
+            [F.cross_entropy(logits, label, weights).item() for logits, label in zip(said, labels, strict=True)]
+        )
+    tolerance = or_bf16(case, TOLERANCES[case.name]["loss"], ROUNDED)
+    case.compare("output.accumulation_loss", losses, tolerance)
+    after = _said(case, network, case["input.eval_values"])
+    case.compare("output.accumulation_eval_logits_after", after, allowed)
+
+
+def _step(case: Case, network, optimizer, parts: list, weights: Tensor) -> tuple[float, list[Tensor]]:
+    """Make a step on the values and labels of some batches; return the loss and what the network said of each."""
+    device, said = case.backend.device, []
+    batches = [(_batch(case, values), labels.to(device)) for values, labels in parts]
+    network.train()
+    watching = network.register_forward_hook(lambda *told: said.append(told[2].detach().float().cpu()))
+    told = {"precision": case.backend.precision, "each_alike": True}
+    loss = training_step(network, optimizer, batches, weights.to(device), **told)
+    watching.remove()
+    return loss, said
+
+
+def _classifier(case: Case) -> ScFoundationClassifier:
+    """Return the classifier as it begins: pretrained weights without the decoder, and the case's head."""
+    network = ScFoundationClassifier(architecture(case), case.settings["n_classes"])
+    lent = case.other("weights_from").weights()
+    own = {k.removeprefix("weights."): t for k, t in case.tensors.items() if k.startswith("weights.")}
+    load_into(network, lent, allow_missing=("fc1.*", "norm.*"), allow_unused=DECODER)
+    load_into(network, own, allow_missing=("token_emb.*", "pos_emb.*", "encoder.*", "norm.*"))
+    network.train_only("one_layer")
+    asked = set(case.about["trainable_parameters"])
+    trained = {name for name, p in network.named_parameters() if p.requires_grad}
+    if trained != asked:
+        raise BenchError(f"{case.name} trains {sorted(asked ^ trained)[:3]} otherwise.")
+    return network.to(case.backend.device)
+
+
+def _compare_gradients(case: Case, network) -> None:
+    """Compare gradients as shares of their largest entry; of the bias of keys, whose true gradient is 0, nothing."""
+    allowed = or_bf16(case, TOLERANCES[case.name]["gradients"], ROUNDED)
+    for name, parameter in network.named_parameters():
+        if (key := f"grad_step0.{name}") in case.tensors:
+            expected, found = case[key], parameter.grad.cpu()
+            if expected.shape != found.shape:
+                raise BenchError(f"{key} has shape {tuple(expected.shape)}, computed was {tuple(found.shape)}.")
+            case.note(key, ((found - expected).abs().max() / expected.abs().max()).item(), allowed)
+
+
+def _compare_final(case: Case, network, start: dict[str, Tensor]) -> None:
+    """Compare what training leaves; Adam follows rounding in the bias of keys, and in rare entries elsewhere."""
+    allowed, state = TOLERANCES[case.name], network.state_dict()
+    trained = {name for name, p in network.named_parameters() if p.requires_grad}
+    for name in sorted(case.outputs(("final.",))):
+        found, expected = state[name.removeprefix("final.")].cpu(), case[name]
+        where = torch.ones_like(expected, dtype=torch.bool)
+        if name.endswith("in_proj_bias"):
+            where[len(where) // 3 : 2 * len(where) // 3] = False
+        if "running" in name:
+            case.compare(name, found, or_bf16(case, allowed["statistics"], ROUNDED))
+            continue
+        tolerance = or_bf16(case, allowed["final"], ROUNDED)
+        off = ((found - expected).abs() > tolerance * size_of(expected)) & where
+        rare = off if off.float().mean() <= RARE else torch.zeros_like(off)
+        case.compare(name, found, tolerance, where=(where & ~rare).numpy())
+    moved = [
+        name
+        for name, t in start.items()
+        if name in dict(network.named_parameters()) and name not in trained and not torch.equal(t, state[name])
+    ]
+    case.note("frozen parameters changed", float(len(moved)), 0)
+
+
+def _said(case: Case, network: ScFoundationClassifier, values: Tensor) -> Tensor:
+    return run(case, network.eval(), _batch(case, values))
+
+
+def _batch(case: Case, values: Tensor, depth: bool = False):
+    """Return the batch of cells whose values, (n_cells, n_genes), have no T and S unless ``depth``."""
+    found = sp.csr_matrix(values.numpy())
+    given = found if depth else with_depth(found)
+    rows = np.arange(len(values))
+    return Expressed(given, np.zeros(len(rows), int), case.settings["pad_token_id"]).inputs(
+        rows, torch.device(case.backend.device)
+    )

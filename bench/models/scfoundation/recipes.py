@@ -1,0 +1,137 @@
+"""Pretraining scFoundation in this project: settings and the named recipes of the tiers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from bench.core.errors import BenchError, unknown
+from bench.datasets.sources import cache_folder
+from bench.models.scfoundation.vocabulary import published_genes
+from bench.preprocess import align
+from bench.training.blocks import Stream
+from bench.training.cells import build
+from bench.training.genes import most_variable
+from bench.training.recipes import SMALL, STANDIN, Pretraining
+from bench.training.store import Cells
+
+MOST = 2**16 - 1  # counts of a gene that a store holds
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts as `bench.training.cells.Tokens` of a store; larger ones than it holds count as the largest."""
+
+    library = "counts"
+
+    def settings(self) -> dict[str, Any]:
+        """Return how they are kept."""
+        return {"token_type": "<u2"}
+
+    def check(self, genes: Sequence[str]) -> None:
+        """Accept any genes."""
+
+    def __call__(self, X: sp.csr_matrix, stream: Stream, genes: list[str], ids: np.ndarray) -> sp.csr_matrix:
+        """Return the counts, (n_cells, n_genes)."""
+        if stream.values != "counts":
+            raise BenchError(
+                f"{stream.name!r} holds logarithms, and read depth is counted in counts; pretrain on sets of counts."
+            )
+        found = align(X, stream.genes, genes)
+        found.sort_indices()
+        found.eliminate_zeros()
+        return sp.csr_matrix((np.minimum(found.data, MOST).astype(np.uint16), found.indices, found.indptr), found.shape)
+
+
+@dataclass(frozen=True)
+class ScFoundationPretraining(Pretraining):
+    """Settings of scFoundation: counts of the genes of a list, of which some are hidden and predicted as numbers."""
+
+    model: ClassVar[str] = "scfoundation"
+    protocol: ClassVar[int] = 1
+    sizes: ClassVar[tuple[str, ...]] = (
+        *Pretraining.sizes,
+        *("hidden", "decoder_dim", "decoder_depth", "decoder_heads", "dim_head", "n_features", "n_bins"),
+    )
+
+    dim: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    decoder_dim: int = 512
+    decoder_depth: int = 6
+    decoder_heads: int = 8
+    dim_head: int = 64
+    n_features: int = 266
+    n_bins: int = 100
+    dropout: float = 0.1
+    hidden_values: float = 0.3  # shares that are hidden: of the expressed genes,
+    hidden_zeros: float = 0.03  # and of the others
+    thinned: float = 0.5  # share of cells of which fewer counts are shown
+    clip: float = 1.0  # largest norm of the gradient
+    stabiliser: str = "batch"  # shared by the cells of a micro-batch, as published
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("hidden_values", "hidden_zeros", "thinned", "dropout"):
+            if not 0 <= getattr(self, name) <= 1 - (name == "dropout") * 1e-9:
+                raise BenchError(f"{name}={getattr(self, name)} should be a share, from 0 to 1.")
+        if not self.hidden_values:
+            raise BenchError("hidden_values=0.0 leaves nothing to predict; 0.3 is published.")
+        if self.dim % self.heads:
+            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}; set both.")
+        if self.stabiliser not in ("batch", "per_cell"):
+            raise unknown("stabiliser", self.stabiliser, ("batch", "per_cell"))
+
+    @property
+    def library(self) -> str:
+        """Genes over which totals are counted: those of the list."""
+        return "list"
+
+    def cells(self) -> Cells:
+        """Return the counts of the cells, written to the cache once; all genes are the published 19,264."""
+        folder = cache_folder() / "cells"
+        genes = most_variable(folder, self.selections, self.n_genes) if self.n_genes else published_genes()
+        return build(folder, list(self.selections), genes, Counts())
+
+
+QUICK = ScFoundationPretraining(
+    SMALL,
+    steps=1200,
+    n_genes=240,
+    dim=32,
+    depth=2,
+    heads=2,
+    hidden=64,
+    decoder_dim=16,
+    decoder_depth=1,
+    decoder_heads=1,
+    dim_head=16,
+    n_features=24,
+    n_bins=16,
+    dropout=0.0,
+    batch_size=16,
+    micro_batch=16,
+    lr=3e-3,
+)
+TWO_CORES = (
+    ScFoundationPretraining(  # the decoder over the tier's genes; a third of the published width, half of its depth
+        STANDIN,
+        steps=500,
+        n_genes=3000,
+        dim=256,
+        depth=6,
+        heads=4,
+        hidden=1024,
+        decoder_dim=128,
+        decoder_depth=2,
+        decoder_heads=2,
+        micro_batch=8,
+        precision="bf16",
+        stabiliser="per_cell",
+    )
+)
+GPU = ScFoundationPretraining(STANDIN, steps=8000, batch_size=64, micro_batch=8, precision="bf16")  # published size
+RECIPES = {"scfoundation_quick": QUICK, "scfoundation_standin": TWO_CORES, "scfoundation_standin_gpu": GPU}
