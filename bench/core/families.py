@@ -15,6 +15,7 @@ from bench.core.errors import BenchError, unknown
 FAMILIES = {
     "scbert": "bench.models.scbert:FAMILY",
     "scgpt": "bench.models.scgpt:FAMILY",
+    "cellplm": "bench.models.cellplm:FAMILY",
 }
 
 

@@ -37,9 +37,9 @@ class FlowAttention(nn.Module):
 
     def forward(self, x: Tensor, summary: Summary | None = None) -> Tensor:
         """Return (..., n_cells, dim); without the summary of other cells, that of these."""
-        summary = summary or self.summary(x)
+        q = self._flows(self.query_projection, x)
+        summary = summary or self._summary(x, q)
         with torch.autocast(x.device.type, enabled=False):  # sums over all cells stay exact
-            q = self._flows(self.query_projection, x)
             inflow = ((q + EPS) * (summary.keys + EPS)).sum(-1, keepdim=True)
             allocation = torch.sigmoid(((q + EPS) * (summary.conserved + EPS)).sum(-1, keepdim=True))
             found = torch.einsum("...nhd,...hde->...nhe", q / inflow, summary.context) * allocation
@@ -47,9 +47,11 @@ class FlowAttention(nn.Module):
 
     def summary(self, x: Tensor) -> Summary:
         """Return what cells, (..., n_cells, dim), give to each of them."""
+        return self._summary(x, self._flows(self.query_projection, x))
+
+    def _summary(self, x: Tensor, q: Tensor) -> Summary:
+        k, v = self._flows(self.key_projection, x), self._heads(self.value_projection, x)
         with torch.autocast(x.device.type, enabled=False):
-            q, k = self._flows(self.query_projection, x), self._flows(self.key_projection, x)
-            v = self._heads(self.value_projection, x)
             keys = k.sum(-3, keepdim=True)
             inflow = ((q + EPS) * (keys + EPS)).sum(-1, keepdim=True)
             outflow = ((k + EPS) * (q.sum(-3, keepdim=True) + EPS)).sum(-1, keepdim=True)
@@ -62,4 +64,4 @@ class FlowAttention(nn.Module):
         return torch.sigmoid(self._heads(projection, x))
 
     def _heads(self, projection: nn.Linear, x: Tensor) -> Tensor:
-        return projection(x.float()).unflatten(-1, (self.heads, -1))  # (..., n_cells, heads, width)
+        return projection(x).float().unflatten(-1, (self.heads, -1))  # (..., n_cells, heads, width)

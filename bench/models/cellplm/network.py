@@ -8,7 +8,6 @@ position of a cell is not encoded: its term is 0, and what belongs to it is not 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError
