@@ -15,6 +15,9 @@ FAMILY = Family(
     name="cellplm",
     title="CellPLM",
     annotators={},
+    published="bench.models.cellplm.sources:PUBLISHED",
+    converter="bench.models.cellplm.checkpoint:convert",
+    described="bench.models.cellplm.checkpoint:described",
     golden=_ON_GPU
     | {
         "cellplm_gmvae": "bench.models.cellplm.golden:gmvae",
