@@ -6,6 +6,7 @@ What a cell reads of the others are three sums over them, the `Summary`: so cell
 and leave no trace in them.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from bench.models.layers.dropout import Dropout
 
 EPS = 1e-6  # added to every component of a sum of flows
+OF_ITS_OWN = 1 / (1 + math.exp(-1))  # of its value, what a cell alone keeps
 DROPOUT = 0.01  # of what attention gives; fixed, as published
 
 
@@ -37,6 +39,9 @@ class FlowAttention(nn.Module):
 
     def forward(self, x: Tensor, summary: Summary | None = None) -> Tensor:
         """Return (..., n_cells, dim); without the summary of other cells, that of these."""
+        if summary is None and x.shape[-2] == 1:  # all flows of a cell alone are 1
+            found = OF_ITS_OWN * self._heads(self.value_projection, x)
+            return self.dropout(self.out_projection(found.flatten(-2)))
         q = self._flows(self.query_projection, x)
         summary = summary or self._summary(x, q)
         with torch.autocast(x.device.type, enabled=False):  # sums over all cells stay exact

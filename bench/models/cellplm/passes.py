@@ -25,6 +25,7 @@ class Pass:
     device: torch.device
     uniform: Tensor | None = None  # (n_cells, n_clusters) numbers that a mixture draws clusters with
     alone: bool = False  # whether each cell is a pass of its own
+    n_before: int = 0  # cells at the beginning that are there for the company of the others
 
     def __len__(self) -> int:
         return self.counts.shape[0]

@@ -99,6 +99,8 @@ def _local(x: np.ndarray, y: np.ndarray, at: float, n: int) -> tuple[float, floa
     """Return value and slope, at one place, of the quadratic through the ``n`` nearest points."""
     distance = np.abs(x - at)
     reach = np.partition(distance, n - 1)[n - 1]
+    if reach == 0:  # of few cells many genes are alike
+        return y[distance == 0].mean(), 0.0
     near = distance < reach
     weight = np.sqrt((1 - (distance[near] / reach) ** 3) ** 3)
     powers = (x[near] - at)[:, None] ** np.arange(3)

@@ -20,6 +20,7 @@ MODELS = {  # name -> label, colour, marker
     "scbert": ("scBERT", "#D55E00", "s"),
     "scbert_head": ("scBERT head on bins", "#882255", "p"),
     "scgpt": ("scGPT", "#009E73", "D"),
+    "cellplm": ("CellPLM", "#AA3377", "v"),
     "knn": ("k nearest neighbours", "#E69F00", "^"),
     "nearest_centroid": ("nearest centroid", "#997700", "d"),
     "l2_logistic": ("L2 logistic regression", "#33BBEE", "D"),
