@@ -28,7 +28,7 @@ from bench.datasets import panglao
 from bench.datasets.names import cell_ids, hidden_names, overlap
 from bench.preprocess import LIBRARIES, gene_tokens
 from bench.training.blocks import Selection, Stream, open_stream
-from bench.training.store import CARD, FILES, Cells, is_whole
+from bench.training.store import CARD, FILES, Cells, is_whole, types
 
 __all__ = ["Cells", "Selection", "build", "cell_ids", "hidden_names", "overlap"]
 
@@ -48,7 +48,10 @@ class Tokens(Protocol):
         """Raise a BenchError if these genes cannot be columns."""
 
     def __call__(self, X: sp.csr_matrix, stream: Stream, genes: list[str], ids: np.ndarray) -> sp.csr_matrix:
-        """Return (n_cells, n_genes) uint8 tokens of some cells of a stream, whose identifiers are given."""
+        """Return (n_cells, n_genes) tokens of some cells of a stream, whose identifiers are given.
+
+        They are uint8, unless `settings` say another ``token_type``.
+        """
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def _write(folder: Path, card: dict, blocks: Iterable) -> None:
         for X, ids, number in blocks:
             ends = total[-1] + X.indptr[1:]
             arrays = (ends, X.indices, X.data, ids, np.full(len(ids), number))
-            for (name, dtype), array in zip(FILES.items(), arrays, strict=True):
+            for (name, dtype), array in zip(types(card).items(), arrays, strict=True):
                 files[name].write(np.ascontiguousarray(array, dtype))
             total = ends
         for file in files.values():

@@ -14,6 +14,7 @@ from bench.core.errors import BenchError
 
 CARD = "card.json"
 FILES = {"indptr": "<i8", "gene": "<u2", "token": "u1", "ids": "<u8", "dataset": "<u2"}  # raw arrays; CSR by cell
+TOKEN_TYPE = "token_type"  # what a card says of tokens that need more than a byte
 
 
 class Cells:
@@ -40,7 +41,7 @@ class Cells:
         self.datasets: list[str] = [selection["dataset"] for selection in self.card["selections"]]
         self.content: str = self.card["content"]
         self._indptr, self._gene, self._token, self.ids, self.dataset = (
-            np.asarray(np.memmap(self.folder / name, dtype, mode="r")) for name, dtype in FILES.items()
+            np.asarray(np.memmap(self.folder / name, dtype, mode="r")) for name, dtype in types(self.card).items()
         )
 
     def __len__(self) -> int:
@@ -55,7 +56,7 @@ class Cells:
         return len(self.genes)
 
     def tokens(self, rows: np.ndarray) -> np.ndarray:
-        """Return the tokens of some cells, (len(rows), n_genes) uint8, values 0 to 5, in the order asked for."""
+        """Return the tokens of some cells, (len(rows), n_genes), in the order asked for; levels are uint8, 0 to 5."""
         return self.sparse(rows).toarray()
 
     def sparse(self, rows: np.ndarray) -> sp.csr_matrix:
@@ -86,6 +87,11 @@ class Cells:
             )
         train, validation = train_test_split(np.arange(len(self)), test_size=n_validation, random_state=seed)
         return train, validation
+
+
+def types(card: dict) -> dict[str, str]:
+    """Return the numbers that the files of a store are made of."""
+    return FILES | ({"token": card[TOKEN_TYPE]} if TOKEN_TYPE in card else {})
 
 
 def is_whole(folder: Path) -> bool:

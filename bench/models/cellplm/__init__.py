@@ -18,6 +18,9 @@ FAMILY = Family(
     published="bench.models.cellplm.sources:PUBLISHED",
     converter="bench.models.cellplm.checkpoint:convert",
     described="bench.models.cellplm.checkpoint:described",
+    objective="bench.models.cellplm.objective:CellPLMObjective",
+    recipes="bench.models.cellplm.recipes:RECIPES",
+    pretrained=("cellplm_quick", "cellplm_standin"),
     golden=_ON_GPU
     | {
         "cellplm_gmvae": "bench.models.cellplm.golden:gmvae",

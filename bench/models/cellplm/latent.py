@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FREE = 1.0  # nats: a weighted divergence below this counts as 0, without a gradient
-STEP, MOST = 1e-4, 0.9999  # by which the weight of the divergence grows with every pass, and where it stops
+STEPS, MOST = 10_000, 0.9999  # passes in which the weight of the divergence grows to 1, and where it stops
 
 
 class Latent(NamedTuple):
@@ -108,9 +108,9 @@ class Linear(nn.Module):
         return Latent(found, torch.zeros_like(found))
 
 
-def weight_of_divergence(step: int) -> float:
+def weight_of_divergence(step: int, steps: int = STEPS) -> float:
     """Return the weight of the Gaussian's divergence in a training pass, counted from 0."""
-    return min(step * STEP, MOST)
+    return min(step / steps, MOST)
 
 
 def _log_normal(z: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
