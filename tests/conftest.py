@@ -238,6 +238,30 @@ def tiny_scfoundation(small, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_cellplm(small, tmp_path_factory):
+    """Return a writer of weights files of small random CellPLMs that know 400 of the 500 genes of `small`."""
+    import torch
+
+    from bench.models.cellplm.network import Architecture, CellPLMNetwork
+    from bench.weights import save
+
+    genes = np.random.default_rng(0).permutation(small.var_names)[:400].tolist()
+    folder = tmp_path_factory.mktemp("cellplm")
+
+    def _tiny_cellplm(name: str = "tiny", *, kind: str = "vae", **metadata: str | None) -> Path:
+        path = folder / f"{name}.safetensors"
+        sizes = {"n_batches": 1, "n_datasets": 1, "n_clusters": 4, "mixture": 12, "decoder": 12}
+        network = CellPLMNetwork(Architecture(400, 16, 2, 2, 24, 8, kind=kind, **sizes), seed=1)
+        with torch.no_grad():
+            network.embedder.feat_enc.emb *= 100  # so that cells differ
+        told = {"model": "cellplm", "genes": json.dumps(genes), "heads": "2", "library": "counts"} | metadata
+        save(path, network.state_dict(), {key: text for key, text in told.items() if text is not None})
+        return path
+
+    return _tiny_cellplm
+
+
+@pytest.fixture(scope="session")
 def golden():
     """Return a reader of golden cases: name -> (description, tensors); ``BENCH_GOLDEN`` names other folders."""
 

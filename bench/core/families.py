@@ -17,6 +17,7 @@ FAMILIES = {
     "scgpt": "bench.models.scgpt:FAMILY",
     "geneformer": "bench.models.geneformer:FAMILY",
     "scfoundation": "bench.models.scfoundation:FAMILY",
+    "cellplm": "bench.models.cellplm:FAMILY",
 }
 
 

@@ -129,17 +129,19 @@ class FineTuned(Annotator):
         self.classes_ = self.classifier_.classes_
         return self
 
-    def vectors(self, cells: AnnData, embed: Callable, n_dimensions: int, *, read_as: str = "") -> np.ndarray:
+    def vectors(
+        self, cells: AnnData, embed: Callable, n_dimensions: int, *, read_as: str = "", company: str = "alone"
+    ) -> np.ndarray:
         """Return what a function of the network's inputs gives for cells, (n_cells, n_dimensions); a probe's is kept.
 
-        What depends on more than the cell is refused before, see `alone`; ``read_as`` tells functions of one network
-        apart where there is a choice.
+        What depends on more than the cell, and the ``company`` that is the same for all, is refused before, see
+        `alone`; ``read_as`` tells functions of one network apart where there is a choice.
         """
         given, schedule = self.cells(cells), self.schedule()
         if self.variant not in probe.PROBES:
             return over_cells(self.network_, embed, given, schedule).numpy()
-        version = probe.version_of(self) + read_as
-        return probe.embeddings(self.network_, embed, n_dimensions, given, schedule, version=version)
+        told = {"version": probe.version_of(self) + read_as, "company": company}
+        return probe.embeddings(self.network_, embed, n_dimensions, given, schedule, **told)
 
     def split(self, cells: Cells, seed: int) -> tuple[Cells, Cells | None]:
         """Return the cells to train on and those to choose the epoch on."""

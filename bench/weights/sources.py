@@ -16,13 +16,15 @@ from bench.core.shared import lock_of
 from bench.datasets.sources import Source, cache_folder, fetch
 from bench.weights.card import identity, metadata
 from bench.weights.entries import Published
+from bench.weights.first_use import held_to, note, with_hashes
 
 CONVERSION = "1"  # raise when a converter writes other content from the same file: kept conversions are made again
 
 
 def known() -> dict[str, Published]:
-    """Return all published weights by name."""
-    return {name: entry for family in with_part("published") for name, entry in family.load("published").items()}
+    """Return all published weights by name; a hash that nobody publishes is the one of the file first used here."""
+    entries = {name: entry for family in with_part("published") for name, entry in family.load("published").items()}
+    return {name: held_to(entry) for name, entry in entries.items()}
 
 
 def pretrained_names() -> list[str]:
@@ -60,6 +62,8 @@ def identity_of(text: str | Path) -> str:
             recipe = family.load("recipes")[text]
             return recipe.identity(recipe.cells())
     if text in known():
+        if not all(source.sha256 for source in known()[text].sources):
+            published(text)  # whose hash nobody publishes
         return _stamp(known()[text])["identity"]
     return identity(text)
 
@@ -97,15 +101,17 @@ def target_of(stem: str) -> Path:
 
 
 def converted(name: str, files: list[Path], *, accepted: bool = False) -> Path:
-    """Return published weights, from files that are known to be the published ones; see `published`."""
-    entry = known()[name]
+    """Return published weights, from files that are known to be the published ones, or are the first of that name."""
+    entry = with_hashes(known()[name], files)
     stamp = _stamp(entry)
     if not _kept(target_of(name), stamp):
         _check_terms(name, entry, accepted)
     about = stamp | {"source": ", ".join(source.name for source in entry.sources), "licence": entry.sources[0].licence}
     about |= {"model": entry.model, "origin": f"published, {name}"}
     options = {"part": entry.part} if entry.part else {}
-    return convert_once(target_of(name), entry.model, files, None, stamp, about, **options)
+    target = convert_once(target_of(name), entry.model, files, None, stamp, about, **options)
+    note(known()[name], entry)
+    return target
 
 
 def stamp_of(digests: list[str], genes: list[str] | None, part: str = "") -> dict[str, str]:

@@ -146,8 +146,8 @@ def ten_tolerances(name: str, tensor: torch.Tensor, found: Compared) -> torch.Te
     if name.startswith("grad_step0."):  # a share of the largest
         return tensor + 10 * tolerance * tensor.abs().max()
     if any(kind in name for kind in RELATIVE) and not name.endswith("output.loss"):
-        return tensor * (1 + 10 * tolerance)
-    return tensor + (10 * tolerance or 1)
+        return tensor * (1 + (10 * tolerance or 1))
+    return tensor + (10 * tolerance or 1) * tensor.abs().clamp(min=1)  # a loss may be compared either way
 
 
 def a_hundredth(name: str, tensor: torch.Tensor, found: Compared) -> torch.Tensor:

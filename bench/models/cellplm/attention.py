@@ -1,0 +1,72 @@
+"""Flow attention over the cells that go through a network together; its cost grows with their number, not its square.
+
+Source: CellPLM (Wen et al., ICLR 2024), whose encoder is a Flowformer (Wu et al., ICML 2022); written from formulas.
+
+What a cell reads of the others are three sums over them, the `Summary`: so cells can also read those of a fixed set,
+and leave no trace in them.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.models.layers.dropout import Dropout
+
+EPS = 1e-6  # added to every component of a sum of flows
+OF_ITS_OWN = 1 / (1 + math.exp(-1))  # of its value, what a cell alone keeps
+DROPOUT = 0.01  # of what attention gives; fixed, as published
+
+
+class Summary(NamedTuple):
+    """What all cells of a pass give to each of them, (..., 1, heads, width) and (..., heads, width, width)."""
+
+    keys: Tensor  # sum of keys
+    conserved: Tensor  # sum of keys, each divided by what flows out of it
+    context: Tensor  # sum of products of keys and values, by competition
+
+
+class FlowAttention(nn.Module):
+    """Attention among cells, (..., n_cells, dim); leading dimensions are passes that do not see each other."""
+
+    def __init__(self, dim: int, heads: int, dropout: float = DROPOUT):
+        super().__init__()
+        self.heads = heads
+        self.query_projection, self.key_projection = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.value_projection, self.out_projection = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, summary: Summary | None = None) -> Tensor:
+        """Return (..., n_cells, dim); without the summary of other cells, that of these."""
+        if summary is None and x.shape[-2] == 1:  # all flows of a cell alone are 1
+            found = OF_ITS_OWN * self._heads(self.value_projection, x)
+            return self.dropout(self.out_projection(found.flatten(-2)))
+        q = self._flows(self.query_projection, x)
+        summary = summary or self._summary(x, q)
+        with torch.autocast(x.device.type, enabled=False):  # sums over all cells stay exact
+            inflow = ((q + EPS) * (summary.keys + EPS)).sum(-1, keepdim=True)
+            allocation = torch.sigmoid(((q + EPS) * (summary.conserved + EPS)).sum(-1, keepdim=True))
+            found = torch.einsum("...nhd,...hde->...nhe", q / inflow, summary.context) * allocation
+        return self.dropout(self.out_projection(found.flatten(-2)))
+
+    def summary(self, x: Tensor) -> Summary:
+        """Return what cells, (..., n_cells, dim), give to each of them."""
+        return self._summary(x, self._flows(self.query_projection, x))
+
+    def _summary(self, x: Tensor, q: Tensor) -> Summary:
+        k, v = self._flows(self.key_projection, x), self._heads(self.value_projection, x)
+        with torch.autocast(x.device.type, enabled=False):
+            keys = k.sum(-3, keepdim=True)
+            inflow = ((q + EPS) * (keys + EPS)).sum(-1, keepdim=True)
+            outflow = ((k + EPS) * (q.sum(-3, keepdim=True) + EPS)).sum(-1, keepdim=True)
+            conserved = (k / outflow).sum(-3, keepdim=True)
+            source = ((k + EPS) * ((q / inflow).sum(-3, keepdim=True) + EPS)).sum(-1, keepdim=True)
+            competition = x.shape[-2] * source.clamp(-1, 1).softmax(-3)  # (..., n_cells, heads, 1)
+            return Summary(keys, conserved, torch.einsum("...nhd,...nhe->...hde", k, competition * v))
+
+    def _flows(self, projection: nn.Linear, x: Tensor) -> Tensor:
+        return torch.sigmoid(self._heads(projection, x))
+
+    def _heads(self, projection: nn.Linear, x: Tensor) -> Tensor:
+        return projection(x).float().unflatten(-1, (self.heads, -1))  # (..., n_cells, heads, width)

@@ -1,0 +1,106 @@
+"""Pretraining CellPLM in this project: settings and the named recipes of the tiers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from bench.core.errors import BenchError
+from bench.datasets.sources import cache_folder
+from bench.models.cellplm.decoder import GROUPS
+from bench.preprocess import align
+from bench.training.blocks import Stream
+from bench.training.cells import build
+from bench.training.genes import most_variable, of_any
+from bench.training.recipes import SMALL, STANDIN, Pretraining
+from bench.training.store import Cells
+
+
+@dataclass(frozen=True)
+class CellPLMPretraining(Pretraining):
+    """Settings of CellPLM: counts of passes of cells, of which some are hidden and guessed."""
+
+    model: ClassVar[str] = "cellplm"
+    protocol: ClassVar[int] = 1
+    sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "latent", "divergence_steps")
+
+    dim: int = 1024
+    depth: int = 4
+    heads: int = 8
+    latent: int = 512
+    dropout: float = 0.2
+    clip: float = 2.0  # largest norm of the gradient
+    drop_cells: float = 0.3  # share of a pass that a step leaves out
+    masked_cells: float = 0.75  # share of the others of which counts are hidden
+    masked_values: float = 0.25  # share of their counts
+    divergence_steps: int = 10_000  # until the latent space's divergence counts in full
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.dim % self.heads or self.dim % GROUPS:
+            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}, and of {GROUPS}; set both.")
+        shares = ("dropout", "drop_cells", "masked_cells", "masked_values")
+        if wrong := [f"{name}={getattr(self, name)}" for name in shares if not 0 <= getattr(self, name) < 1]:
+            raise BenchError(f"{', '.join(wrong)} should be shares from 0 to below 1.")
+        if int(self.masked_cells * int(self.micro_batch * (1 - self.drop_cells))) < 1 or not self.masked_values:
+            raise BenchError(
+                f"Of micro_batch={self.micro_batch} cells no count would be hidden; give larger passes, or more of "
+                "masked_cells and masked_values."
+            )
+
+    @property
+    def library(self) -> str:
+        """What tokens are: counts, which need no library size."""
+        return Counts.library
+
+    def cells(self) -> Cells:
+        """Return the counts of the cells, written to the cache once; all genes are those that any data set has."""
+        folder = cache_folder() / "cells"
+        chosen = most_variable(folder, self.selections, self.n_genes) if self.n_genes else of_any(self.selections)
+        return build(folder, list(self.selections), chosen, Counts())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Raw counts as `bench.training.cells.Tokens` of a store."""
+
+    library = "counts"
+
+    def settings(self) -> dict[str, str]:
+        """Return the type of number: a count may need more than a byte."""
+        return {"token_type": "<f4"}
+
+    def check(self, genes: Sequence[str]) -> None:
+        """Accept any genes."""
+
+    def __call__(self, X: sp.csr_matrix, stream: Stream, genes: list[str], ids: np.ndarray) -> sp.csr_matrix:
+        """Return the counts, (n_cells, n_genes) float32."""
+        if stream.values != "counts":
+            raise BenchError(f"CellPLM takes counts, and {stream.name!r} has log values; leave that data set out.")
+        found = sp.csr_matrix(align(sp.csr_matrix(X), stream.genes, genes), dtype=np.float32)
+        found.eliminate_zeros()
+        found.sort_indices()
+        return found
+
+
+# As many cells go through it as through the other models of a tier: 16,000 to 19,200.
+QUICK = CellPLMPretraining(
+    SMALL,
+    steps=300,
+    n_genes=240,
+    dim=64,
+    depth=2,
+    heads=4,
+    latent=32,
+    dropout=0.0,
+    batch_size=64,
+    micro_batch=64,
+    lr=3e-3,
+    divergence_steps=300,
+)
+TWO_CORES = CellPLMPretraining(
+    STANDIN, steps=125, n_genes=3000, batch_size=128, micro_batch=128, lr=5e-4, divergence_steps=125
+)
+RECIPES = {"cellplm_quick": QUICK, "cellplm_standin": TWO_CORES}
