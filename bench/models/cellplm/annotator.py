@@ -191,7 +191,7 @@ class CellPLM(FineTuned):
         company = self.config.company
         if company == "reference":
             company += f" {digest_of(self._reference.tokens)}"
-        return self.vectors(cells, self._reading(self.network_.embed), self._sizes.latent, company)
+        return self.vectors(cells, self._reading(self.network_.embed), self._sizes.latent, company=company)
 
     def with_network(self, cells: AnnData, seed: int) -> Self:
         """Put the network in place as a probe reads it; of these cells some are the reference."""
