@@ -15,7 +15,7 @@ import pytest
 from anndata import AnnData
 from safetensors.numpy import load_file
 
-from bench.datasets import Dataset, check, load
+from bench.datasets import Dataset, check, load, notes
 from bench.preprocess import log1p_cp10k
 
 TYPES = ("B cells", "Monocytes", "NK cells", "Plasma cells", "Platelet", "T cells CD4 conv", "T cells CD8", "mDC")
@@ -25,6 +25,8 @@ BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-
 BROWSER_FLAGS += ["--disable-component-update", "--disable-sync"]
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("report/test_book.py", "report/test_chapters.py", "core/test_interruption.py")
+LONGEST_FIRST += ("models/test_models.py", "verify/test_verify.py", "models/scbert/test_pretrain.py")
+LONGEST_FIRST += ("training/test_cells.py", "weights/test_weights.py", "models/scgpt/test_finetune_scgpt.py")
 ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 OF_USERS = (tempfile.gettempdir(), os.environ.get("BENCH_CASES") or tempfile.gettempdir())
 OURS = (str(TESTS.parent), sys.prefix, sys.base_prefix)  # wherever the checkout lies
@@ -137,6 +139,22 @@ def sides(small) -> tuple[AnnData, AnnData]:
     """20 training cells and 10 scored cells of each of eight types, private copies."""
     train = (small.obs["split"] == "train").to_numpy()
     return small[train].copy(), small[~train].copy()
+
+
+@pytest.fixture(scope="module")
+def cells_file(cells, tmp_path_factory) -> Path:
+    """The ``cells`` of a module of tests as a file."""
+    file = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    cells.write_h5ad(file)
+    return file
+
+
+@pytest.fixture
+def beside_cells(monkeypatch, tmp_path, cells_file):
+    """Be beside ``cells.h5ad``, which is as old in every test, so that it is read once."""
+    monkeypatch.chdir(tmp_path)
+    notes._said.cache_clear()
+    shutil.copy2(cells_file, "cells.h5ad")
 
 
 @pytest.fixture(scope="session")

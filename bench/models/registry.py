@@ -105,7 +105,10 @@ def declared(model: Any, variant: str | None, name: str, default: Any) -> Any:
 
 
 def known() -> dict[str, str]:
-    """Return the import path of every model that has a name, those of this project first."""
+    """Return the import path of every model that has a name, those of this project first.
+
+    It reads the metadata of every installed package, which takes time.
+    """
     from importlib.metadata import entry_points
 
     points = {point.name: point.value for point in entry_points(group="bench.models")}
@@ -145,7 +148,7 @@ def find(name: str) -> type:
             f"What is recorded of {name} stands in every chapter that shows its experiment; leave it out of models. "
             "Predictions that another tool has made are recorded with bench score."
         )
-    path = name if ":" in name else known().get(name, name)  # looking names up takes time
+    path = name if ":" in name else (MODELS | EMBEDDINGS).get(name) or known().get(name, name)
     module, colon, _ = path.partition(":")
     if not (module and colon):
         raise unknown("model", name, [*known(), "an import path such as my_module:MyModel"])

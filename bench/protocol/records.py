@@ -128,7 +128,7 @@ def read(experiment: str | None = None, *, own: bool = True, committed: bool = T
     mine = own_files(f"{pattern}/*/*.csv") if own else []
     ours = sorted(committed_folder().glob(f"{pattern}.csv")) if committed else []
     tables = [table.assign(origin="own") for table in map(_read_own, mine) if table is not None]
-    tables += [read_csv(path).assign(origin="committed") for path in ours]
+    tables += [_table(path).assign(origin="committed") for path in ours]
     if not tables:
         return pd.DataFrame(columns=[*COLUMNS, "origin"])
     return _without_superseded(pd.concat(tables, ignore_index=True))
@@ -262,8 +262,7 @@ def check_writable(experiment: str = "", tier: str = "") -> None:
 def _read_own(path: Path) -> pd.DataFrame | None:
     """Return one of many files, or nothing where it is no record; that is said once."""
     try:
-        about = path.stat()
-        table = _parsed(path, about.st_mtime_ns, about.st_size)
+        table = _table(path)
     except OSError as error:
         _warn_once(f"Left out: {path} cannot be read ({error.strerror}).")
         return None
@@ -274,6 +273,11 @@ def _read_own(path: Path) -> pd.DataFrame | None:
         _warn_once(f"Left out: {path} is a copy of the record {table['key'].iloc[0]}.csv; delete it.")
         return None
     return table
+
+
+def _table(path: Path) -> pd.DataFrame:
+    about = path.stat()
+    return _parsed(path, about.st_mtime_ns, about.st_size)
 
 
 @lru_cache(maxsize=2048)  # a page asks for the same records several times

@@ -1,7 +1,6 @@
 """Vectors that other tools have made: whatever kind of file they come in, the same values, or one sentence."""
 
 import gzip
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,10 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from bench.core.errors import BenchError
-from bench.datasets import load, notes
+from bench.datasets import load
 from bench.datasets.vector_files import is_vectors, short
+
+pytestmark = pytest.mark.usefixtures("beside_cells")
 
 N_CELLS, N_DIMENSIONS = 40, 6
 
@@ -24,21 +25,6 @@ def cells(small) -> AnnData:
     obs = chosen.obs[["cell_type"]].astype(str).set_axis([f"AAAC{i:02d}GTCA-1" for i in range(N_CELLS)])
     vectors = np.random.default_rng(0).normal(size=(N_CELLS, N_DIMENSIONS)).astype(np.float32)
     return AnnData(chosen.X, obs=obs, var=pd.DataFrame(index=chosen.var_names), obsm={"X_emb": vectors})
-
-
-@pytest.fixture(scope="module")
-def written(cells, tmp_path_factory):
-    file = tmp_path_factory.mktemp("cells") / "cells.h5ad"
-    cells.write_h5ad(file)
-    return file
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch, tmp_path, written):
-    """Beside ``cells.h5ad``, which is as old in every test, so that it is read once."""
-    monkeypatch.chdir(tmp_path)
-    notes._said.cache_clear()
-    shutil.copy2(written, "cells.h5ad")
 
 
 @pytest.fixture

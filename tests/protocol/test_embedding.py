@@ -1,7 +1,5 @@
 """Embeddings made elsewhere through the protocol: right numbers, keys of values alone, and nothing seen by others."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,7 @@ from in_process import run_task
 from sklearn.neighbors import KNeighborsClassifier
 
 from bench.core.errors import BenchError
-from bench.datasets import load, notes
+from bench.datasets import load
 from bench.datasets.splits import split
 from bench.models import create, describe, sample
 from bench.models.candidate import Candidate
@@ -21,6 +19,8 @@ from bench.protocol.trial import Task
 from bench.protocol.trials import Grid
 from bench.report import tables
 from bench.report.figures.names import names_of
+
+pytestmark = pytest.mark.usefixtures("beside_cells")
 
 FAST = {"classifier": "knn", "seen": "no"}
 SPY = """
@@ -50,19 +50,9 @@ def cells(small) -> AnnData:
     return AnnData(small.X[:, :100], obs=obs, var=small.var.iloc[:100], obsm={"X_emb": X_emb, "X_two": X_emb[:, :2]})
 
 
-@pytest.fixture(scope="module")
-def written(cells, tmp_path_factory):
-    file = tmp_path_factory.mktemp("cells") / "cells.h5ad"
-    cells.write_h5ad(file)
-    return file
-
-
 @pytest.fixture(autouse=True)
-def here(monkeypatch, tmp_path, written):
-    monkeypatch.chdir(tmp_path)
+def no_committed_records(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
-    notes._said.cache_clear()
-    shutil.copy2(written, "cells.h5ad")
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def models() -> pd.DataFrame:
     from bench.models import MODELS, find
 
     rows = {}
-    for name in MODELS:
-        rows[name] = (find(name).__doc__.splitlines()[0], ", ".join(find(name).variants))
+    for name, model in zip(MODELS, map(find, MODELS), strict=True):
+        rows[name] = (model.__doc__.splitlines()[0], ", ".join(model.variants))
     return pd.DataFrame.from_dict(rows, "index", columns=["what it does", "variants"])
 
 
