@@ -21,11 +21,11 @@ from bench.models.geneformer.ranks import Ranks, ordered
 from bench.training.schedule import Schedule
 from bench.training.step import optimizer_of, training_step
 
-BATCH, ROUNDS, N_CLASSES = 32, 5, 14
+BATCH, ROUNDS, N_CLASSES = 32, 3, 14
 SCHEDULE = Schedule(1, BATCH, rate=lambda epoch: 5e-5, weight_decay=0.001, clip=1.0)
 SETTINGS = {  # genes of a cell at most, batches
-    "most variable genes": (3000, 2048, 4),
-    "all genes": (0, 2048, 2),
+    "most variable genes": (3000, 2048, 1),
+    "all genes": (0, 2048, 1),
 }
 
 
