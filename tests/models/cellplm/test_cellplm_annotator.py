@@ -181,7 +181,7 @@ def describe_genes(path) -> str:
 def test_log_values_are_refused(made, sides):
     train = sides[0].copy()
     train.uns["bench"] = train.uns["bench"] | {"values": "log1p"}
-    with pytest.raises(BenchError, match="takes counts, and 'small' has log values"):
+    with pytest.raises(BenchError, match="'small' holds logarithms of an unknown base and total"):
         made().fit(train, seed=0)
 
 
