@@ -151,6 +151,7 @@ def compare(network: GeneformerNetwork, plan: Plain, cells: Ranks, rows: np.ndar
     return off
 
 
+@pytest.mark.timeout(3600)  # of a machine that does other things, too
 @pytest.mark.parametrize("name", SETTINGS)
 def test_cells_per_second_on_the_cpu(name, benchmark, capsys):
     n_genes, most, n_batches = SETTINGS[name]
