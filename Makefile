@@ -4,10 +4,10 @@ JOBS ?= -1
 BIN := .venv/bin
 # A stamp of what .venv was made from: contents, not dates, so that a fresh checkout beside it installs nothing again.
 READY := .venv/ready-$(shell { $(PYTHON) -VV; cat requirements.lock pyproject.toml; } 2>&1 | cksum | cut -d ' ' -f 1)
-WEIGHTS := scgpt_quick scbert_quick scbert_quick_no_gene2vec
+WEIGHTS := scgpt_quick scbert_quick scbert_quick_no_gene2vec geneformer_quick scfoundation_quick cellplm_quick
 EXPERIMENTS := data few_shot_pbmc few_shot_scgpt liver audit other_tools
 EXPERIMENTS += scbert_annotation scbert_ablations masked_pretraining sensitivity
-EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors baselines embeddings
+EXPERIMENTS += scgpt_no_pretraining scgpt_sensitivity new_donors baselines embeddings five_models
 unexport PYTHONDONTWRITEBYTECODE # what pip has not compiled is compiled where it is first imported: once, not in every process
 
 .PHONY: book test faults standin figure lock clean
