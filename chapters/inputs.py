@@ -1,0 +1,13 @@
+"""Keep what five models are given of one cell, which `five_models.md` draws.
+
+python chapters/inputs.py: weights that are not there are pretrained first, a minute each.
+"""
+
+from bench.datasets import load
+from bench.report.inputs import inputs_of, middle_cell, write
+
+MODELS = ("scbert", "scgpt", "geneformer", "scfoundation", "cellplm")
+
+hao = load("hao")
+cell = middle_cell(hao, "Monocytes")
+print(write(inputs_of(hao, cell, {model: f"{model}_quick" for model in MODELS})))
