@@ -1,6 +1,7 @@
 """Keep what five models are given of one cell, which `five_models.md` draws.
 
-python chapters/inputs.py: weights that are not there are pretrained first, a minute each.
+python chapters/inputs.py: weights that are not there are pretrained first, minutes each.
+The cell is the monocyte with the median number of expressed genes, of those trained on.
 """
 
 from bench.datasets import load
@@ -10,4 +11,5 @@ MODELS = ("scbert", "scgpt", "geneformer", "scfoundation", "cellplm")
 
 hao = load("hao")
 cell = middle_cell(hao, "Monocytes")
-print(write(inputs_of(hao, cell, {model: f"{model}_quick" for model in MODELS})))
+weights = {model: f"{model}_quick" for model in MODELS}
+print(write(inputs_of(hao, cell, weights)))

@@ -11,7 +11,7 @@ from bench.report.figures.style import colour_of, label_of, style
 from bench.report.inputs import Inputs, counted, other_tokens
 
 COLUMNS = 3
-WIDTH = 38  # letters of a line below a title
+WIDTH = 35  # letters of a line below a title
 NOTE, LINE = 8, 10.2  # points of a letter and of a line there
 DOT = 9.0  # area of a gene, in points squared
 KEY = {1: 0.56, 10: 0.44, 50: 0.26}  # genes of the dots that are explained, and where
@@ -21,7 +21,7 @@ GIVEN = {  # what stands for a gene; what a model keeps and loses of it
     "scgpt": ("bin", "become {values} bins of like size, equal counts parted by lot; amounts are lost"),
     "geneformer": (
         "rank, 1 is first",
-        "become {values} ranks, over medians of genes; amounts and the last ranks are lost",
+        "become {values} ranks, over medians of genes; amounts and last ranks are lost",
     ),
     "scfoundation": (
         "ln(1 + CP10K)",
@@ -65,7 +65,7 @@ def inputs(given: Inputs):
 
 def _note(model: str, numbers: dict) -> list[str]:
     """Return the lines below the title of a panel."""
-    zeros = f", {numbers['unexpressed']} silent ones" if numbers["unexpressed"] else ""
+    zeros = f", {numbers['unexpressed']} silent" if numbers["unexpressed"] else ""
     lost = GIVEN.get(model, OTHERS)[1].format(**numbers)
     share = f"{numbers['given']:,} of {numbers['expressed']:,} expressed genes{zeros}"
     return [share, *wrap(f"{numbers['counts']} different counts {lost}", WIDTH)]
@@ -104,7 +104,7 @@ def _explain(axis, about: dict[str, str]) -> None:
     said = f"One cell of {about['data set']} ({about['cell type']}): "
     said += f"{expressed:,} of {measured:,} genes are expressed, {counts:,} counts in all."
     inside = {"transform": axis.transAxes, "clip_on": False}
-    axis.text(0, 1.2, "\n".join(wrap(said, WIDTH - 6)), va="top", fontsize=9, **inside).set_in_layout(False)
+    axis.text(0, 1.2, "\n".join(wrap(said, WIDTH - 3)), va="top", fontsize=9, **inside).set_in_layout(False)
     for n, height in KEY.items():
         axis.scatter(0.07, height, DOT * n, color="0.5", lw=0, **inside)
         axis.text(0.17, height, f"{n} gene{'s' if n > 1 else ''}", va="center", fontsize=8.5, **inside)
