@@ -206,6 +206,6 @@ def verify(folders: tuple[Path, ...], only: str) -> None:
     for verdict in (verdict for folder in folders for verdict in verdicts(folder, only)):
         missed += not verdict.passed
         found = verdict.reason or f"{verdict.found}, {verdict.output}"
-        click.echo(f"{verdict.case:<26}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
+        click.echo(f"{verdict.case:<32}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
     click.echo(f"{missed} missed" if missed else "all within tolerance")
     sys.exit(1 if missed else 0)

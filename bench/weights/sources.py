@@ -4,6 +4,7 @@ Which there are, families say (`bench.core.families`): published ones with their
 and names of recipes whose weights this project pretrains itself.
 """
 
+import sys
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -92,6 +93,8 @@ def published(name: str, path: Path | None = None, *, accepted: bool = False) ->
     if path is None and _kept(target, _stamp(entry)):
         return target  # the original is not needed any more
     _check_terms(name, entry, accepted)
+    for licence in dict.fromkeys(source.licence for source in entry.sources):  # before anything is downloaded
+        print(f"Weights {name}, licence: {licence}", file=sys.stderr)
     return converted(name, [_fetch(name, entry, source, path) for source in entry.sources], accepted=True)
 
 

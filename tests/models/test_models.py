@@ -38,8 +38,11 @@ QUICK |= {name: {"tuned": False} for name in MODELS if "tuned" in describe(name)
 QUICK["mlp"] |= {"epochs": 10}
 QUICK["boosted_trees"] |= {"rounds": 5}
 QUICK["scanvi"] = {"epochs": 20, "epochs_labelled": 10}
+COUNTS_ALONE = ("scanvi", "scfoundation", "cellplm")  # they refuse log values
 UNSEEING = {"scbert": {"recipe": "clean", "stabiliser": "per_cell"}, "scbert_head": {"recipe": "clean"}}
 UNSEEING["geneformer"] = {"recipe": "clean"}
+UNSEEING["scfoundation"] = {"recipe": "clean"}
+UNSEEING["cellplm"] = {"recipe": "clean", "company": "reference"}
 SCGPT = [f"scgpt@{variant}" for variant in find("scgpt").variants]
 NEEDED = {}  # what a model cannot do without: weights
 every_model = pytest.mark.parametrize("name", installed(MODELS))
@@ -50,10 +53,13 @@ _candidates = {}  # the same for the checks of `bench check`, with settings that
 
 
 @pytest.fixture(scope="module", autouse=True)
-def weights(tiny_scbert, tiny_scgpt, tiny_geneformer):
+def weights(tiny_scbert, tiny_scgpt, tiny_geneformer, tiny_scfoundation, tiny_cellplm):
     NEEDED.update({name: {"weights": str(tiny_scbert())} for name in ("scbert", "scbert_head")})
     NEEDED["scgpt"] = {"weights": str(tiny_scgpt())}
     NEEDED["geneformer"] = {"weights": str(tiny_geneformer())}
+    steps = {"epochs": 30, "batch_size": 16, "accumulation": 1, "lr": 3e-3}  # few cells make few steps
+    NEEDED["scfoundation"] = {"weights": str(tiny_scfoundation)} | steps
+    NEEDED["cellplm"] = {"weights": str(tiny_cellplm()), "epochs": 30, "warmup_epochs": 1}
 
 
 def settings(name: str) -> dict:
@@ -195,7 +201,7 @@ def test_fitted_model_survives_pickling(name, fitted):
     np.testing.assert_array_equal(again.predict_proba(cells), model.predict_proba(cells))
 
 
-@pytest.mark.parametrize("name", installed(name for name in MODELS if name != "scanvi"))  # it refuses them
+@pytest.mark.parametrize("name", installed(name for name in MODELS if name not in COUNTS_ALONE))
 def test_log_values_stay_as_they_are_too(name, sides):
     CHECKS["unchanged"].function(Candidate(lambda: quick(name), *map(log_values, sides)))
 

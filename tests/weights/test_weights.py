@@ -779,7 +779,7 @@ def test_command_prints_what_was_found(entry, original):
         "another order than the published one",
     ):
         assert piece in result.output
-    assert bench("scbert_panglao").output == result.output == bench(path).output
+    assert bench("scbert_panglao").stdout == result.stdout == bench(path).stdout
 
 
 def test_a_model_stands_for_its_published_weights(entry, original, tmp_path, monkeypatch):

@@ -31,9 +31,14 @@ class PassHistory:
     validation_macro_recall: list[float] = field(default_factory=list)
     best_epoch: int = 0  # from 1
 
-    def diagnostics(self) -> dict[str, float | list[float]]:
-        """Return what is worth recording."""
-        return {name: value for name, value in vars(self).items() if value != []}
+    def diagnostics(self) -> dict[str, float]:
+        """Return what is worth recording: of thousands of epochs the last loss, and the best one's measures."""
+        found = {"epochs": len(self.train_loss), "best_epoch": self.best_epoch}
+        found |= {"last_train_loss": self.train_loss[-1]} if self.train_loss else {}
+        measured = ("validation_loss", "validation_macro_f1", "validation_macro_recall")
+        return found | {
+            f"best_{name}": getattr(self, name)[self.best_epoch - 1] for name in measured if vars(self)[name]
+        }
 
 
 def finetune(

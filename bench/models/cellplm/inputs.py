@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from bench.core.errors import BenchError
 from bench.models.cellplm.passes import Pass, chunks, groups, known_columns
+from bench.models.counts import counts_of
 from bench.models.finetuned import told
 from bench.preprocess import Genes, looked_for
 from bench.training.labelled import Cells
@@ -69,24 +70,18 @@ class Vocabulary:
         Parameters
         ----------
         cells
-            Of which the raw counts are known.
+            Whose counts are known, or were before a logarithm was taken; see `bench.models.counts`.
         order
             Row of the embedding for each gene of the vocabulary.
         only
             Genes that were chosen, by the names of `names`; None for all.
         """
-        if cells.uns["bench"]["values"] != "counts":
-            raise BenchError(
-                f"CellPLM takes counts, and {cells.uns['bench']['name']!r} has log values, of which neither base nor "
-                "total is declared, so that they cannot be turned back; give raw counts, for a file with its layer "
-                "(layer='raw', or the layer's name)."
-            )
         names = self.names(cells)
         columns, places = known_columns(names, self.symbols)
         if only is not None:
             chosen = np.array([names[column] in only for column in columns], dtype=bool)
             columns, places = columns[chosen], places[chosen]
-        X = sp.csr_matrix(cells.X, dtype=np.float32)[:, columns]
+        X = counts_of(cells).astype(np.float32)[:, columns]
         placed = sp.csr_matrix((X.data, order[places][X.indices], X.indptr), (X.shape[0], len(self.symbols)))
         placed.sort_indices()
         return placed

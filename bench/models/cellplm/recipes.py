@@ -1,18 +1,13 @@
 """Pretraining CellPLM in this project: settings and the named recipes of the tiers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
-import scipy.sparse as sp
 
 from bench.core.errors import BenchError
 from bench.datasets.sources import cache_folder
 from bench.models.cellplm.decoder import GROUPS
-from bench.preprocess import align
-from bench.training.blocks import Stream
 from bench.training.cells import build
+from bench.training.counts import Counts
 from bench.training.genes import most_variable, of_any
 from bench.training.recipes import SMALL, STANDIN, Pretraining
 from bench.training.store import Cells
@@ -60,29 +55,6 @@ class CellPLMPretraining(Pretraining):
         folder = cache_folder() / "cells"
         chosen = most_variable(folder, self.selections, self.n_genes) if self.n_genes else of_any(self.selections)
         return build(folder, list(self.selections), chosen, Counts())
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Raw counts as `bench.training.cells.Tokens` of a store."""
-
-    library = "counts"
-
-    def settings(self) -> dict[str, str]:
-        """Return the type of number: a count may need more than a byte."""
-        return {"token_type": "<f4"}
-
-    def check(self, genes: Sequence[str]) -> None:
-        """Accept any genes."""
-
-    def __call__(self, X: sp.csr_matrix, stream: Stream, genes: list[str], ids: np.ndarray) -> sp.csr_matrix:
-        """Return the counts, (n_cells, n_genes) float32."""
-        if stream.values != "counts":
-            raise BenchError(f"CellPLM takes counts, and {stream.name!r} has log values; leave that data set out.")
-        found = sp.csr_matrix(align(sp.csr_matrix(X), stream.genes, genes), dtype=np.float32)
-        found.eliminate_zeros()
-        found.sort_indices()
-        return found
 
 
 # As many cells go through it as through the other models of a tier: 16,000 to 19,200.

@@ -19,6 +19,7 @@ from anndata import AnnData
 
 from bench.core.errors import BenchError, listed, unknown
 from bench.models.classifiers import ClassifierConfig
+from bench.models.counts import counts_of
 from bench.models.finetuned import FineTuned, refuse_pretrained_cells, told
 from bench.models.geneformer import embedding
 from bench.models.geneformer.masking import MASK_ID
@@ -33,7 +34,6 @@ from bench.weights import Checkpoint, load_into, read, resolve
 
 LOADED = ("pretrained", "shuffled_genes", PRETRAINED)
 DROPOUT = {"V1": 0.02, "V2": 0.1}  # as published
-WORDS = "the override {{'geneformer': {{'{}': {}}}}}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ class GeneformerConfig(ClassifierConfig):
     emb_mode: str = ""  # "cls", as V2 by default, or "cell", the mean of genes, which alone V1 has
     evaluation_batch: int = 64
     precision: str = "float32"  # or "bf16"; on a GPU also "fp16"
-    log_base: float = 0.0  # of the logarithms that a data set holds in the place of counts; 0 refuses them
     least_genes: float = LEAST_GENES  # share of genes that must be found by name; see bench.preprocess
 
 
@@ -85,7 +84,7 @@ class Geneformer(FineTuned):
 
     def tokens(self, cells: AnnData) -> sp.csr_matrix:
         """Return the tokens of cells by rank, (n_cells, longest)."""
-        X = expression(cells, self.config.log_base)
+        X = counts_of(cells).astype(np.float64)
         columns, totals = self._vocabulary.columns_of(cells), np.asarray(X.sum(axis=1)).ravel()
         found = ordered(X, totals, columns, self._vocabulary.medians)
         ranks = found.ranks(self._longest(), self._vocabulary.bounds, empty=MASK_ID)
@@ -190,34 +189,6 @@ class Geneformer(FineTuned):
                 "or 0 for all of these."
             )
         return most or self._sizes.positions
-
-
-def expression(cells: AnnData, log_base: float) -> sp.csr_matrix:
-    """Return values in proportion to counts within each cell, float64 CSR: counts, or what logarithms were taken of.
-
-    Parameters
-    ----------
-    cells
-        A data set.
-    log_base
-        Of the logarithms, log(1 + x), that a data set may hold; 0 refuses them.
-
-    Raises
-    ------
-    BenchError
-        If it holds logarithms and their base is not told.
-    """
-    X = sp.csr_matrix(cells.X).astype(np.float64)
-    if cells.uns["bench"]["values"] == "counts":
-        return X
-    if log_base <= 0 or log_base == 1:
-        raise BenchError(
-            f"{cells.uns['bench']['name']} holds logarithms of a base that is not told, and geneformer ranks counts: "
-            f"name the counts (-p layer raw, or a layer), or the base with {WORDS.format('log_base', 2.718281828)}; "
-            "the total that cells were scaled to moves no rank."
-        )
-    X.data = np.power(log_base, X.data) - 1
-    return X
 
 
 def vocabulary_of(checkpoint: Checkpoint) -> Vocabulary:

@@ -6,6 +6,7 @@ Source: PROTOCOL 3.1 of the paper.  Children are named so that the state dict ha
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bench.models.layers.favor import attention
 from bench.models.layers.favor_sums import KeySummary, attend, block_size, blocks
@@ -26,14 +27,28 @@ class Layer(nn.ModuleList):
 
     def forward(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
         """Return the (cells, positions, dim) encodings after this layer."""
+        return self.feed_forward(self.attended(x, stabiliser))
+
+    def attended(self, x: Tensor, stabiliser: Stabiliser) -> Tensor:
+        """Return the first half of `forward`: the encodings with what attention adds."""
         norm, attend_to = self[0].values()
-        return self._feed_forward(x + attend_to(norm(x), stabiliser))
+        return x + attend_to(norm(x), stabiliser)
+
+    def in_parts(self, x: Tensor, stabiliser: Stabiliser, n_positions: int) -> Tensor:
+        """Do the same for a gradient with little memory: only the two halves' inputs are kept, not what is in between.
+
+        What is in between is computed again, the second half for so many positions at a time.
+        """
+        x = checkpoint(self.attended, x, stabiliser, use_reentrant=False)
+        parts = x.split(n_positions, dim=1)
+        return torch.cat([checkpoint(self.feed_forward, part, use_reentrant=False) for part in parts], dim=1)
 
     def is_trained(self, x: Tensor) -> bool:
         """Whether a gradient is wanted of this layer or of what came before."""
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Return the second half of `forward`: the encodings with what the feed-forward network adds."""
         norm, linear = self[1]["norm"], self[1]["fn"]["fn"]
         return x + linear["w2"](F.gelu(linear["w1"](norm(x))))
 
@@ -54,7 +69,7 @@ class Layer(nn.ModuleList):
         for cells, positions in parts:
             queries = at.split(at.to_q(norm(x[cells, positions])))
             read = at.to_out(at.join(attend(queries, at.projection, context[cells])))
-            out[cells, positions] = self._feed_forward(x[cells, positions] + read)
+            out[cells, positions] = self.feed_forward(x[cells, positions] + read)
         return out
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from bench.core.errors import BenchError
 from bench.models.layers import performer
@@ -20,7 +19,7 @@ from bench.models.layers.post_norm import Layer
 from bench.models.layers.projection import Stabiliser
 from bench.models.scfoundation.inputs import Tokens
 
-LONG = 2**12  # positions from which the Performer computes its layers again for the gradient, instead of keeping them
+LONG = 2**12  # positions from which the Performer computes again for the gradient what it would have to keep
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,7 @@ class ScFoundationNetwork(EncoderSide):
             return layer(x, self.stabiliser) if x.is_cuda else layer.in_blocks(x, self.stabiliser)
         if x.shape[1] < LONG:
             return layer(x, self.stabiliser)
-        return checkpoint(layer, x, self.stabiliser, use_reentrant=False)
+        return layer.in_parts(x, self.stabiliser, LONG)
 
     def count_pass(self, seed: int) -> bool:
         """Count a training pass and, when one is due, redraw the random features; say whether it did."""

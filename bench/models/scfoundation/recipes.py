@@ -1,48 +1,16 @@
 """Pretraining scFoundation in this project: settings and the named recipes of the tiers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
-import scipy.sparse as sp
+from typing import ClassVar
 
 from bench.core.errors import BenchError, unknown
 from bench.datasets.sources import cache_folder
 from bench.models.scfoundation.vocabulary import published_genes
-from bench.preprocess import align
-from bench.training.blocks import Stream
 from bench.training.cells import build
+from bench.training.counts import Counts
 from bench.training.genes import most_variable
 from bench.training.recipes import SMALL, STANDIN, Pretraining
 from bench.training.store import Cells
-
-MOST = 2**16 - 1  # counts of a gene that a store holds
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Counts as `bench.training.cells.Tokens` of a store; larger ones than it holds count as the largest."""
-
-    library = "counts"
-
-    def settings(self) -> dict[str, Any]:
-        """Return how they are kept."""
-        return {"token_type": "<u2"}
-
-    def check(self, genes: Sequence[str]) -> None:
-        """Accept any genes."""
-
-    def __call__(self, X: sp.csr_matrix, stream: Stream, genes: list[str], ids: np.ndarray) -> sp.csr_matrix:
-        """Return the counts, (n_cells, n_genes)."""
-        if stream.values != "counts":
-            raise BenchError(
-                f"{stream.name!r} holds logarithms, and read depth is counted in counts; pretrain on sets of counts."
-            )
-        found = align(X, stream.genes, genes)
-        found.sort_indices()
-        found.eliminate_zeros()
-        return sp.csr_matrix((np.minimum(found.data, MOST).astype(np.uint16), found.indices, found.indptr), found.shape)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from bench.cli import main
 from bench.core.errors import BenchError
 from bench.datasets import download
 from bench.datasets.sources import fetch, sha256_of
+from bench.models import create, describe
 from bench.models.cellplm import checkpoint
 from bench.models.cellplm.layout import TABLE, position_table, shapes
 from bench.models.cellplm.network import Architecture, CellPLMNetwork
 from bench.models.cellplm.sources import PUBLISHED
+from bench.models.contract import without_labels
 from bench.weights import identity, load_into, own, published, read
 from bench.weights.sources import identity_of
 
@@ -213,3 +215,23 @@ def test_published_genes_have_symbols(monkeypatch):
     assert len(set(genes)) == len(genes) == 19_374
     assert sum(gene.startswith("ENSG") for gene in genes) == 62
     assert {"CD3E", "MS4A1", "INS"} <= set(genes)
+
+
+@pytest.mark.skipif(not MIRROR, reason="BENCH_MIRROR names no folder with CellPLM's published configuration")
+@pytest.mark.parametrize("kind", ["vae", "gmvae"])
+def test_a_file_of_the_published_genes_is_converted_fine_tuned_and_probed(kind, monkeypatch, tmp_path, sides):
+    monkeypatch.setenv("BENCH_MIRROR", MIRROR)
+    genes = checkpoint.read_config(fetch(PUBLISHED["cellplm_20230926"].sources[1]))["gene_list"]
+    a = Architecture(**SMALL | {"n_genes": len(genes)}, kind=kind)
+    folder = tmp_path / "ckpt"
+    folder.mkdir()
+    torch.save({"model_state_dict": tensors_of(a)}, folder / f"{NEW}.best.ckpt")
+    (folder / f"{NEW}.config.json").write_text(json.dumps(config_of(a, genes)))
+    file = str(own("cellplm", folder))
+    train, scored = sides
+    for variant in ("pretrained", "probe"):
+        settings = {"weights": file, "epochs": 2, "classifier": "nearest_centroid"}
+        model = create(describe(f"cellplm@{variant}", settings)).fit(train, seed=0)
+        assert model.predict_proba(without_labels(scored)).shape == (80, 8)
+        assert 200 < len(model.genes_.used) < 500  # by symbol
+        assert len(model.genes_.wanted) == 19_374

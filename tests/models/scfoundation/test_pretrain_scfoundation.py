@@ -10,8 +10,9 @@ from pretraining import card_of, own_weights, same
 from bench.core.errors import BenchError
 from bench.models import create, describe
 from bench.models.scfoundation.objective import ScFoundationObjective
-from bench.models.scfoundation.recipes import QUICK, RECIPES, Counts
+from bench.models.scfoundation.recipes import QUICK, RECIPES
 from bench.training import pretrain as module
+from bench.training.counts import Counts
 from bench.training.pretrain import pretrain
 from bench.training.recipes import named
 from bench.weights import read
@@ -85,7 +86,7 @@ def test_a_run_that_was_stopped_gives_the_same_weights_and_is_fine_tuned_from(we
 
 def test_logarithms_have_no_depth():
     stream = type("Stream", (), {"values": "log1p", "name": "logs", "genes": []})
-    with pytest.raises(BenchError, match=r"'logs' holds logarithms, and read depth is counted in counts"):
+    with pytest.raises(BenchError, match=r"'logs' holds logarithms; pretrain on sets of counts"):
         Counts()(None, stream, [], np.empty(0))
 
 
