@@ -117,7 +117,7 @@ class CellPLMObjective:
         where = chosen(rng.permutation(len(rows)), self.recipe.masked_cells)[:, None]
         uniform = rng.random((len(rows), self.cells.n_genes), np.float32)
         hide = hidden(uniform, where, self.recipe.masked_values)
-        return Part(self.cells.tokens(rows), self.cells.dataset[rows].astype(np.int64), hide, **more)
+        return Part(self.cells.tokens(rows).astype(np.float32), self.cells.dataset[rows].astype(np.int64), hide, **more)
 
     def _shown(self, part: Part) -> Pass:
         counts = sp.csr_matrix(np.where(part.hide, 0, part.counts))
