@@ -11,5 +11,6 @@ MODELS = ("scbert", "scgpt", "geneformer", "scfoundation", "cellplm")
 
 hao = load("hao")
 cell = middle_cell(hao, "Monocytes")
-weights = {model: f"{model}_quick" for model in MODELS}
-print(write(inputs_of(hao, cell, weights)))
+overrides = {model: {"weights": f"{model}_quick"} for model in MODELS}
+overrides["scgpt"]["max_tokens"] = 129  # as on the page
+print(write(inputs_of(hao, cell, overrides)))

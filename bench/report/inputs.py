@@ -7,7 +7,7 @@ It lies among the committed records, of which it is none, and says above its col
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,9 @@ from bench.core.provenance import commit, versions
 from bench.datasets.splits import split
 from bench.models.contract import labels_of, without_labels
 from bench.models.counts import counts_of
-from bench.models.probe import PRETRAINED
 from bench.models.registry import create, describe
 from bench.protocol.records import committed_folder
+from bench.weights import identity, resolve
 from bench.weights.vocabulary import SPECIAL
 
 FILE = "five_models/inputs.csv"
@@ -53,32 +53,37 @@ def middle_cell(cells: AnnData, cell_type: str) -> str:
     return ordered[(len(ordered) - 1) // 2][1]
 
 
-def inputs_of(cells: AnnData, name: str, weights: Mapping[str, str]) -> Inputs:
+def inputs_of(cells: AnnData, name: str, overrides: Mapping[str, Mapping[str, Any]]) -> Inputs:
     """Return what the probe of each model is given of one cell.
 
     Parameters
     ----------
     cells, name
         A data set with counts, and the name of one of its cells.
-    weights
-        File or name of the weights of each model.
+    overrides
+        By model, ``weights`` among them, as a chapter has them.
     """
-    from bench.weights import identity, resolve
+    from bench.models.probe import PRETRAINED  # here, as it brings torch, which figures do without
 
     cell = without_labels(cells[[name]].copy())
     counts = counts_of(cell).toarray()[0]
     about = _about(cells, name, counts)
     columns = {"count": counts, "cp10k": TOTAL * counts / counts.sum()}
     table = pd.DataFrame(columns, index=pd.Index(cell.var_names.astype(str), name="gene"), dtype=float)
-    for model, file in weights.items():
-        annotator = create(describe(f"{model}@{PRETRAINED}", {"weights": file}))
+    for model, settings in overrides.items():
+        annotator = create(describe(f"{model}@{PRETRAINED}", dict(settings)))
         annotator.begin(cell, seed=0)
         found = annotator.seen(cell).set_index("gene")["value"].astype(float).rename(model)
         table = table.join(found, how="outer")
-        about[f"weights of {model}"] = f"{Path(file).name}, identity {identity(resolve(file))}"
-    given = table[list(weights)].notna().any(axis=1)
+        about[f"weights of {model}"] = _made_with(**settings)
+    given = table[list(overrides)].notna().any(axis=1)
     genes = table[given | (table["count"] > 0)].rename_axis("gene").reset_index()
     return Inputs(genes, about | {"commit": commit(), "versions": versions()})
+
+
+def _made_with(weights: str, **settings: Any) -> str:
+    others = "".join(f", {name}={value}" for name, value in settings.items())
+    return f"{Path(weights).name}, identity {identity(resolve(weights))}{others}"
 
 
 def _about(cells: AnnData, name: str, counts: np.ndarray) -> dict[str, str]:

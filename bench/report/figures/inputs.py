@@ -18,10 +18,13 @@ KEY = {1: 0.56, 10: 0.44, 50: 0.26}  # genes of the dots that are explained, and
 STRIP = 0.045  # of a panel's height, in which genes are marked that a model is not given
 GIVEN = {  # what stands for a gene; what a model keeps and loses of it
     "scbert": ("token", "and 0 become {values} tokens; finer differences are lost"),
-    "scgpt": ("bin", "become {values} bins of like size, equal counts parted by lot; amounts are lost"),
+    "scgpt": (
+        "bin",
+        "become {values} bins of like size, ties parted by lot; amounts and genes beyond the length are lost",
+    ),
     "geneformer": (
         "rank, 1 is first",
-        "become {values} ranks, over medians of genes; amounts and last ranks are lost",
+        "become {values} ranks, over medians of genes; amounts and ranks beyond the length are lost",
     ),
     "scfoundation": (
         "ln(1 + CP10K)",
