@@ -20,11 +20,11 @@ GIVEN = {  # what stands for a gene; what a model keeps and loses of it
     "scbert": ("token", "and 0 become {values} tokens; finer differences are lost"),
     "scgpt": (
         "bin",
-        "become {values} bins of like size, ties parted by lot; amounts and genes beyond the length are lost",
+        "become {values} bins of like size, ties parted by lot; amounts and further genes are lost",
     ),
     "geneformer": (
         "rank, 1 is first",
-        "become {values} ranks, over medians of genes; amounts and ranks beyond the length are lost",
+        "become {values} ranks, over medians of genes; amounts and further ranks are lost",
     ),
     "scfoundation": (
         "ln(1 + CP10K)",
