@@ -5,10 +5,11 @@ count them in the class weights.  Given no scored cells it keeps the last epoch.
 cells off the training cells, and counts training cells alone.  Probes (`bench.models.probe`) have neither.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
@@ -58,6 +59,14 @@ class FineTuned(Annotator):
     def cells(self, cells: AnnData, labels: np.ndarray | None = None) -> Cells:
         """Return cells as the network takes them, with class indices where these are known."""
         return self.inputs(self.tokens(cells), np.zeros(cells.n_obs, dtype=int) if labels is None else labels)
+
+    def seen(self, cells: AnnData) -> pd.DataFrame:
+        """Return what the network is given of cells: columns ``cell``, ``gene`` and ``value``, see `per_gene`.
+
+        `begin` comes before.  A family overrides it where columns of tokens are not ``genes_.wanted``, or where the
+        number that stands for a gene is not its token.
+        """
+        return per_gene(self.cells(cells).tokens, self.genes_.wanted)
 
     def prepared(self, cells: Cells) -> Cells:
         """Return cells as the network that was built takes them: what is the same in every epoch may be done once."""
@@ -163,6 +172,24 @@ class FineTuned(Annotator):
             return None
         counts = np.bincount(np.concatenate(labels))
         return torch.tensor(1 / counts, dtype=torch.float32, device=device_of(self.device))
+
+
+def per_gene(tokens: sp.csr_matrix | np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """Return a row per cell and gene that is given: ``cell`` from 0, ``gene``, and ``value``.
+
+    Parameters
+    ----------
+    tokens
+        Of shape (n_cells, n_genes); what a sparse matrix does not store was not given.
+    names
+        Of the columns: of genes as the data set has them, of other tokens such as <cls>.
+    """
+    if sp.issparse(tokens):
+        found = tokens.tocoo()
+        rows, columns, values = found.row, found.col, found.data
+    else:
+        (rows, columns), values = np.indices(tokens.shape).reshape(2, -1), tokens.ravel()
+    return pd.DataFrame({"cell": rows, "gene": np.asarray(names, dtype=object)[columns], "value": values})
 
 
 def stratified(cells: Cells, share: float, seed: int) -> tuple[Cells, Cells | None]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
@@ -29,10 +30,11 @@ from bench.models.cellplm.epochs import PassHistory, finetune
 from bench.models.cellplm.finetuning import Batch, Hiding, Rates, Trainer
 from bench.models.cellplm.inputs import InCompany, Vocabulary, digest_of
 from bench.models.cellplm.network import LATENT, Architecture, CellPLMNetwork
+from bench.models.cellplm.passes import Pass
 from bench.models.cellplm.variable_genes import most_variable
 from bench.models.classifiers import ClassifierConfig
 from bench.models.contract import labels_of
-from bench.models.finetuned import FineTuned, refuse_pretrained_cells, stratified, told, validation_share
+from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, told, validation_share
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.preprocess import LEAST_GENES, align
 from bench.training.device import PRECISIONS, autocast, device_of
@@ -131,6 +133,13 @@ class CellPLM(FineTuned):
             reading=company == "reference",
             n_clusters=self._sizes.n_clusters if self.variant in PROBES and self._sizes.kind == "gmvae" else 0,
         )
+
+    def seen(self, cells: AnnData) -> pd.DataFrame:
+        """Return what the network is given of cells: the factor of each gene's vector; see `FineTuned.seen`."""
+        given = self.cells(cells).tokens
+        there = np.unique(given.indices)
+        rows = Pass(given[:, there], np.arange(len(there)), torch.device("cpu")).features(torch.eye(len(there)))
+        return per_gene(sp.csr_matrix(rows.numpy()), [self.genes_.wanted[gene] for gene in there])
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Fine-tune, or fit a probe; after a Ctrl-C the model predicts with its best epoch so far.

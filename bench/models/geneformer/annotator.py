@@ -13,6 +13,7 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
@@ -89,6 +90,18 @@ class Geneformer(FineTuned):
         ranks = found.ranks(self._longest(), self._vocabulary.bounds, empty=MASK_ID)
         ranks.data = self._codes[ranks.data].astype(np.int32)
         return ranks
+
+    def seen(self, cells: AnnData) -> pd.DataFrame:
+        """Return what the network is given of cells: the rank of each gene that is kept, from 1; see `FineTuned.seen`.
+
+        Tokens that are no genes have no rank.
+        """
+        names, columns = np.array(self._vocabulary.tokens, dtype=object), self._vocabulary.columns_of(cells)
+        names[columns[columns >= 0]] = cells.var_names[columns >= 0]
+        ranks = self.tokens(cells).tocoo()
+        found = pd.DataFrame({"cell": ranks.row, "gene": names[ranks.data], "value": ranks.col})
+        found["value"] += 0 if self._vocabulary.bounds else 1
+        return found[~found["gene"].isin(self._vocabulary.special)].reset_index(drop=True)
 
     def untrained(self, seed: int) -> GeneformerNetwork:
         """Return the network with pretrained or random weights."""

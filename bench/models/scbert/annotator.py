@@ -10,6 +10,7 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
@@ -18,7 +19,7 @@ from torch import Tensor
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, refuse_pretrained_cells
+from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells
 from bench.models.probe import PRETRAINED, PROBES, RANDOM
 from bench.models.scbert.frozen import kept_as, with_frozen_layers
 from bench.models.scbert.inputs import Positions, positions
@@ -118,6 +119,11 @@ class ScBERT(FineTuned):
         genes, library = positions(self._checkpoint)
         found = gene_tokens(cells.X, cells.var_names.tolist(), cells.uns["bench"]["values"], genes, library)
         return found[:, self._order] if self.variant == "shuffled_genes" else found
+
+    def seen(self, cells: AnnData) -> pd.DataFrame:
+        """Return what the network is given of cells: the token of every gene, 0 too; see `FineTuned.seen`."""
+        given = self.cells(cells).inputs(np.arange(cells.n_obs), torch.device("cpu"))
+        return per_gene(given[:, :-1].numpy(), positions(self._checkpoint)[0])  # behind them stands no gene
 
     def begin(self, cells: AnnData, seed: int) -> None:
         """Read the weights, and look for their genes among those of cells."""

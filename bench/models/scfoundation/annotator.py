@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
 from sklearn.model_selection import train_test_split
@@ -24,7 +25,7 @@ from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
-from bench.models.finetuned import FineTuned, refuse_pretrained_cells, stratified, validation_share
+from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, validation_share
 from bench.models.probe import PROBES, RANDOM
 from bench.models.scfoundation.checkpoint import architecture_of
 from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
@@ -110,6 +111,10 @@ class ScFoundation(FineTuned):
         depth = depth_tokens(totals, self.config.resolution) if self.variant in PROBES else None
         labels = np.zeros(cells.n_obs, dtype=int) if labels is None else labels
         return Expressed(with_depth(values, depth), labels, self._sizes.pad_id)
+
+    def seen(self, cells: AnnData) -> pd.DataFrame:
+        """Return what the network is given of cells: values, and for a probe <T> and <S>; see `FineTuned.seen`."""
+        return per_gene(self.cells(cells).tokens, [*self._vocabulary, "<T>", "<S>"])
 
     def split(self, cells: Expressed, seed: int) -> tuple[Expressed, Expressed | None]:
         """Return the cells to train on and those to choose the epoch on: at random, or of each type if ``clean``."""

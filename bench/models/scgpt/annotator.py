@@ -12,6 +12,7 @@ from itertools import filterfalse
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from sklearn.model_selection import train_test_split
 
@@ -19,7 +20,7 @@ from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.datasets.names import cell_ids
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, refuse_pretrained_cells, stratified, told, validation_share
+from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, told, validation_share
 from bench.models.layers.sequences import Sequences
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.models.scgpt.binning import CLS, at_most, binned
@@ -109,6 +110,10 @@ class ScGPT(FineTuned):
         bins = binned(cells.X, names, self._vocabulary, max_genes=most, published_rng=stream, **draw)
         labels = np.zeros(cells.n_obs, dtype=int) if labels is None else labels
         return Sequences(bins, labels, self._vocabulary.index(CLS))
+
+    def seen(self, cells: AnnData) -> pd.DataFrame:
+        """Return what the network is given of cells: the bin of each gene that is kept; see `FineTuned.seen`."""
+        return per_gene(self.cells(cells).tokens, self._vocabulary)
 
     def split(self, cells: Sequences, seed: int) -> tuple[Sequences, Sequences | None]:
         """Return the cells to train on, in the order of all epochs, and those to choose the epoch on."""

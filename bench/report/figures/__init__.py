@@ -10,6 +10,7 @@ from bench.report.figures.dots import ablation, masked
 from bench.report.figures.effects import effect_curves, effects
 from bench.report.figures.equivalence import equivalence
 from bench.report.figures.held_out import held_out
+from bench.report.figures.inputs import inputs
 from bench.report.figures.learning_curves import few_shot, few_shot_hover
 from bench.report.figures.maps import maps_of, umap
 from bench.report.figures.panels import best_tier, complete_runs, on_panels_of
@@ -52,6 +53,7 @@ __all__ = [
     "few_shot",
     "few_shot_hover",
     "held_out",
+    "inputs",
     "keep",
     "label_of",
     "maps_of",
