@@ -22,7 +22,7 @@ MODELS = {  # name -> label, colour, marker
     "scgpt": ("scGPT", "#009E73", "D"),
     "geneformer": ("Geneformer", "#AA3377", "^"),
     "scfoundation": ("scFoundation", "#DDAA33", "X"),
-    "cellplm": ("CellPLM", "#4B2E83", "v"),
+    "cellplm": ("CellPLM", "#4B2E83", "P"),
     "knn": ("k nearest neighbours", "#E69F00", "^"),
     "nearest_centroid": ("nearest centroid", "#997700", "d"),
     "l2_logistic": ("L2 logistic regression", "#33BBEE", "D"),
