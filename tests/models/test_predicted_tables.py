@@ -134,8 +134,8 @@ REFUSED = {
     b"\x89HDF\r\n": "it is HDF5",
     b"a\0b": "is no text",
     b"PAR1": "needs a package to be read|cannot be read as parquet",
-    gzip.compress(b"cell,label\n" * 50)[:25]: "is compressed and cut short",
-    gzip.compress(b"RDX3\n"): "it is R's",
+    gzip.compress(b"cell,label\n" * 50, mtime=0)[:25]: "is compressed and cut short",
+    gzip.compress(b"RDX3\n", mtime=0): "it is R's",
     LABELLED.assign(pruned=LABELS).to_csv(
         index=False
     ): "columns 'label', 'pruned' hold types; say which, such as --label",
