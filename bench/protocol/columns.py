@@ -71,6 +71,14 @@ def yes_no(answer: bool) -> str:
     return "yes" if answer else "no"
 
 
+def joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of tables of records, one table after the other.
+
+    Empty ones are left out: pandas would guess types of columns from them.
+    """
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
 def read_csv(path: Path) -> pd.DataFrame:
     """Return a file of records with all columns; those that it lacks are unknown.
 

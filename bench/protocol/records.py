@@ -20,7 +20,7 @@ from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.places import ROOT, is_checkout, needs_a_clone, to_run
 from bench.protocol import maps, predicted
-from bench.protocol.columns import COLUMNS, read_csv
+from bench.protocol.columns import COLUMNS, joined, read_csv
 from bench.protocol.maps import Map
 from bench.protocol.place import own_file, own_files, own_folder
 from bench.statistics.predictions import Predictions
@@ -236,8 +236,7 @@ def commit(experiment: str, tier: str | None = None) -> Path:
         mine = mine[mine["tier"] == tier]
     if mine.empty:
         raise BenchError(f"No own records of {experiment} to commit; make them: {to_run(experiment)}")
-    tables = [table for table in (mine, read(experiment, own=False)) if len(table)]
-    table = _without_superseded(pd.concat(tables, ignore_index=True))
+    table = _without_superseded(joined(mine, read(experiment, own=False)))
     table = table[~(table["status"].ne("ok") & table["key"].isin(table.loc[table["status"] == "ok", "key"]))]
     table = table[(table["class"] == "") | ~(table["fraction"] < 1)]
     order = ["tier", "dataset", "model", "variant", "fraction", "seed", "key"]

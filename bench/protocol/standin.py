@@ -22,6 +22,7 @@ from bench.core.places import ROOT, is_checkout, needs_a_clone
 from bench.core.settings import parse
 from bench.datasets.sources import cache_folder
 from bench.protocol import notebooks, records
+from bench.protocol.columns import joined
 from bench.protocol.conditions import hash_of
 from bench.protocol.durations import Durations, in_words
 from bench.protocol.engine import record
@@ -164,7 +165,7 @@ def ending_in(hours: float | None, say: Callable[[str], None]) -> Iterator[None]
 
 def recorded() -> pd.DataFrame:
     """Return the trials of the tier that did not fail, one row each, the user's own before committed ones."""
-    both = pd.concat([_good(records.read(committed=False)), _committed(records.committed_folder())])
+    both = joined(_good(records.read(committed=False)), _committed(records.committed_folder()))
     return both.drop_duplicates(["experiment", "key"], ignore_index=True)
 
 

@@ -1,16 +1,21 @@
 """What the project's own pretraining is made of: cells, genes, sizes, steps; and the named recipes of the tiers.
 
 A family has one frozen dataclass of settings, derived from `Pretraining`, its named recipes, and one class that knows
-its network and its loss (`bench.training.objective.Objective`).
+its network and its loss (`bench.training.objective.Objective`).  Of its settings it says which are sizes, shares,
+choices and multiples, and what it calls tokens; `Pretraining` checks the first and writes the cells.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bench.core.errors import BenchError, unknown
 from bench.core.families import with_part
 from bench.core.keys import digest, settled_of
+from bench.datasets.sources import cache_folder
 from bench.training.blocks import Selection
+from bench.training.cells import Tokens, build
+from bench.training.genes import most_variable, of_any
 from bench.training.store import Cells
 
 PRECISIONS = ("float32", "bf16")
@@ -23,6 +28,9 @@ class Pretraining:
     model: ClassVar[str]
     protocol: ClassVar[int]  # raise when the same recipe would give other weights
     sizes: ClassVar[tuple[str, ...]] = ("steps", "dim", "depth", "heads", "batch_size", "micro_batch")  # at least 1
+    shares: ClassVar[tuple[str, ...]] = ()  # at least 0 and below 1
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {"precision": PRECISIONS}
+    multiples: ClassVar[tuple[tuple[str, str], ...]] = (("batch_size", "micro_batch"),)  # the first of the second
 
     selections: tuple[Selection, ...]  # data sets, and the splits whose scored cells are left out
     steps: int  # of the optimiser
@@ -42,16 +50,31 @@ class Pretraining:
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise BenchError(f"{name}={getattr(self, name)} should be a number above 0.")
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
-        if self.batch_size % self.micro_batch:
-            raise BenchError(
-                f"batch_size={self.batch_size} should be a multiple of micro_batch={self.micro_batch}; set both."
-            )
+        for name in self.shares:
+            if not 0 <= getattr(self, name) < 1:
+                raise BenchError(f"{name}={getattr(self, name)} should be at least 0 and below 1.")
+        for name, known in self.choices.items():
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        for name, of in self.multiples:
+            if getattr(self, name) % getattr(self, of):
+                raise BenchError(
+                    f"{name}={getattr(self, name)} should be a multiple of {of}={getattr(self, of)}; set both."
+                )
+
+    def tokens(self) -> str | Tokens:
+        """Return the kind of tokens, or the genes over which levels of expression count the library size."""
+        raise NotImplementedError
+
+    def all_genes(self) -> list[str]:
+        """Return the genes of the model, in their order: those that any data set has, unless it has a list."""
+        return of_any(self.selections)
 
     def cells(self) -> Cells:
         """Return the tokens of the cells, written to the cache once."""
-        raise NotImplementedError
+        folder = cache_folder() / "cells"
+        genes = most_variable(folder, self.selections, self.n_genes) if self.n_genes else self.all_genes()
+        return build(folder, list(self.selections), genes, self.tokens())
 
     def identity(self, cells: Cells) -> str:
         """Return the 16 hex digits by which trials know weights made so."""

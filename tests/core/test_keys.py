@@ -13,8 +13,25 @@ from bench.models.scbert.recipes import RECIPES, ScBERTPretraining
 from bench.protocol.trial import Trial
 from bench.protocol.trials import Grid
 from bench.training.blocks import Selection
+from bench.training.recipes import named
 
 TRIAL = Trial("hao", "ab", "random", "paired", "knn", "default", "clean", "{}", "", 0.1, 0, "1.1")
+IDENTITIES = {  # of weights from cells of the content below
+    "cellplm_quick": "1c4c461fae928330",
+    "cellplm_standin": "7fc0017b77d4d347",
+    "geneformer_quick": "fc64c7b348c45027",
+    "geneformer_standin": "2ef1d73768f7f275",
+    "scbert_quick": "65a619040babb16b",
+    "scbert_quick_no_gene2vec": "9d115d135fd0d292",
+    "scbert_standin": "d88b2e6685350c2c",
+    "scbert_standin_gpu": "195ccb7727db864f",
+    "scbert_standin_gpu_no_gene2vec": "65079dc8deaf9fe9",
+    "scbert_standin_no_gene2vec": "99570e54ce79c38f",
+    "scfoundation_quick": "ce1c4fb27c170712",
+    "scfoundation_standin": "52eb75cb95d2cdb4",
+    "scgpt_quick": "66e7295a48a36cd9",
+    "scgpt_standin": "4fcef222bedd15a0",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,11 @@ def test_a_setting_added_to_a_recipe_is_in_the_identity_of_weights_at_other_valu
     longer = LongerRecipe(**{field.name: getattr(recipe, field.name) for field in fields(recipe)})
     assert longer.identity(Stored) == recipe.identity(Stored)
     assert replace(longer, redraw=False).identity(Stored) != recipe.identity(Stored)
+
+
+def test_named_recipes_are_known_by_the_same_identity_as_ever():
+    """Committed records know weights by it, whatever becomes of the classes that hold the settings."""
+    assert {name: named()[name].identity(Stored) for name in IDENTITIES} == IDENTITIES
 
 
 def test_what_a_store_of_cells_is_named_after_grows_likewise():

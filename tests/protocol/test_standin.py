@@ -153,6 +153,13 @@ def test_seeds_made_with_another_file_are_not_completed_with_this_one(here):
     assert done(tasks, (tasks[0], "there"), (tasks[1], "here"), (tasks[2], "here")) == [1, 2]
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_there_are_no_own_results_the_committed_ones_are_known_without_a_warning(own_results):
+    found = standin.recorded()
+    assert len(found) and set(found["origin"]) == {"committed"}
+    assert found["n_train"].dtype == "float64"
+
+
 def test_models_without_weights_are_done_one_by_one(here):
     tasks = [task(0, ""), task(1, "")]
     assert done(tasks, (tasks[0], "")) == [0]

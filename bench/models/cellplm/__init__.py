@@ -7,8 +7,8 @@ _ON_GPU = {
     "cellplm_embed": "bench.models.cellplm.golden:embed",
     "cellplm_context": "bench.models.cellplm.golden:context",
     "cellplm_annotate": "bench.models.cellplm.golden:annotate",
-    "cellplm_finetune": "bench.models.cellplm.golden:finetune",
-    "cellplm_finetune_masked": "bench.models.cellplm.golden:finetune_masked",
+    "cellplm_finetune": "bench.models.cellplm.golden_training:finetune",
+    "cellplm_finetune_masked": "bench.models.cellplm.golden_training:finetune_masked",
 }
 
 FAMILY = Family(
@@ -23,9 +23,9 @@ FAMILY = Family(
     pretrained=("cellplm_quick", "cellplm_standin"),
     golden=_ON_GPU
     | {
-        "cellplm_gmvae": "bench.models.cellplm.golden:gmvae",
-        "cellplm_pretrain": "bench.models.cellplm.golden:pretrain",
-        "cellplm_schedule": "bench.models.cellplm.golden:schedule",
+        "cellplm_gmvae": "bench.models.cellplm.golden_latent:gmvae",
+        "cellplm_pretrain": "bench.models.cellplm.golden_latent:pretrain",
+        "cellplm_schedule": "bench.models.cellplm.golden_training:schedule",
         "cellplm_preprocess": "bench.models.cellplm.golden_inputs:preprocess",
         "cellplm_hvg": "bench.models.cellplm.golden_inputs:hvg",
         "cellplm_mask": "bench.models.cellplm.golden_inputs:mask",

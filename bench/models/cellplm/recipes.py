@@ -4,13 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.core.errors import BenchError
-from bench.datasets.sources import cache_folder
 from bench.models.cellplm.decoder import GROUPS
-from bench.training.cells import build
 from bench.training.counts import Counts
-from bench.training.genes import most_variable, of_any
 from bench.training.recipes import SMALL, STANDIN, Pretraining
-from bench.training.store import Cells
 
 
 @dataclass(frozen=True)
@@ -20,6 +16,8 @@ class CellPLMPretraining(Pretraining):
     model: ClassVar[str] = "cellplm"
     protocol: ClassVar[int] = 1
     sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "latent", "divergence_steps")
+    shares: ClassVar = ("dropout", "drop_cells", "masked_cells", "masked_values")
+    multiples: ClassVar = (*Pretraining.multiples, ("dim", "heads"))
 
     dim: int = 1024
     depth: int = 4
@@ -34,11 +32,8 @@ class CellPLMPretraining(Pretraining):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.dim % self.heads or self.dim % GROUPS:
-            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}, and of {GROUPS}; set both.")
-        shares = ("dropout", "drop_cells", "masked_cells", "masked_values")
-        if wrong := [f"{name}={getattr(self, name)}" for name in shares if not 0 <= getattr(self, name) < 1]:
-            raise BenchError(f"{', '.join(wrong)} should be shares from 0 to below 1.")
+        if self.dim % GROUPS:
+            raise BenchError(f"dim={self.dim} should be a multiple of {GROUPS}, the groups that its decoder norms.")
         if int(self.masked_cells * int(self.micro_batch * (1 - self.drop_cells))) < 1 or not self.masked_values:
             raise BenchError(
                 f"Of micro_batch={self.micro_batch} cells no count would be hidden; give larger passes, or more of "
@@ -50,11 +45,9 @@ class CellPLMPretraining(Pretraining):
         """What tokens are: counts, which need no library size."""
         return Counts.library
 
-    def cells(self) -> Cells:
-        """Return the counts of the cells, written to the cache once; all genes are those that any data set has."""
-        folder = cache_folder() / "cells"
-        chosen = most_variable(folder, self.selections, self.n_genes) if self.n_genes else of_any(self.selections)
-        return build(folder, list(self.selections), chosen, Counts())
+    def tokens(self) -> Counts:
+        """Return counts as they are."""
+        return Counts()
 
 
 # As many cells go through it as through the other models of a tier: 16,000 to 19,200.

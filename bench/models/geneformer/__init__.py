@@ -9,10 +9,10 @@ _ON_GPU = {
     "geneformer_embed_v1": "bench.models.geneformer.golden:embed",
     "geneformer_embed_v2": "bench.models.geneformer.golden:embed",
     "geneformer_classify": "bench.models.geneformer.golden:classify",
-    "geneformer_pretrain_v1": "bench.models.geneformer.golden:pretrain",
-    "geneformer_pretrain_v2": "bench.models.geneformer.golden:pretrain",
-    "geneformer_finetune_annotation": "bench.models.geneformer.golden:finetune",
-    "geneformer_finetune_state": "bench.models.geneformer.golden:finetune",
+    "geneformer_pretrain_v1": "bench.models.geneformer.golden_training:pretrain",
+    "geneformer_pretrain_v2": "bench.models.geneformer.golden_training:pretrain",
+    "geneformer_finetune_annotation": "bench.models.geneformer.golden_training:finetune",
+    "geneformer_finetune_state": "bench.models.geneformer.golden_training:finetune",
 }
 
 FAMILY = Family(

@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.core.errors import BenchError, unknown
-from bench.datasets.sources import cache_folder
+from bench.core.errors import BenchError
 from bench.models.geneformer.own_medians import Ranking
 from bench.models.geneformer.vocabulary import SPECIALS
-from bench.training.cells import build
-from bench.training.genes import most_variable, of_any
 from bench.training.recipes import SMALL, STANDIN, Pretraining
-from bench.training.store import Cells
 
 
 @dataclass(frozen=True)
@@ -20,6 +16,9 @@ class GeneformerPretraining(Pretraining):
     model: ClassVar[str] = "geneformer"
     protocol: ClassVar[int] = 1
     sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "hidden")
+    shares: ClassVar = ("dropout",)
+    multiples: ClassVar = (*Pretraining.multiples, ("dim", "heads"))
+    choices: ClassVar = {**Pretraining.choices, "version": tuple(SPECIALS)}
 
     version: str = "V1"  # or "V2": cells begin with <cls> and end with <eos>
     max_seq_len: int = 2048  # positions of a cell; the lowest ranks of a longer one are cut off
@@ -32,25 +31,17 @@ class GeneformerPretraining(Pretraining):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.version not in SPECIALS:
-            raise unknown("version", self.version, SPECIALS)
         if self.max_seq_len < 4:
             raise BenchError(f"max_seq_len={self.max_seq_len} should be at least 4: two genes between <cls> and <eos>.")
-        if not 0 <= self.dropout < 1:
-            raise BenchError(f"dropout={self.dropout} should be at least 0 and below 1.")
-        if self.dim % self.heads:
-            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}; set both.")
 
     @property
     def library(self) -> str:
         """What tokens are: ranks, for which all measured genes are counted."""
         return "ranks"
 
-    def cells(self) -> Cells:
-        """Return the ranks of the cells, written to the cache once; all genes are those that any data set has."""
-        folder = cache_folder() / "cells"
-        chosen = most_variable(folder, self.selections, self.n_genes) if self.n_genes else of_any(self.selections)
-        return build(folder, list(self.selections), chosen, Ranking(self.selections))
+    def tokens(self) -> Ranking:
+        """Return ranks by the medians of these cells."""
+        return Ranking(self.selections)
 
 
 QUICK = GeneformerPretraining(

@@ -26,7 +26,8 @@ from bench.models.layers.favor_sums import (
     whole,
     with_ones,
 )
-from bench.models.layers.projection import EPS, Stabiliser
+from bench.models.layers.projection import EPS
+from bench.models.layers.stabilisers import Stabiliser
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, stabiliser: Stabiliser = "batch") -> Tensor:

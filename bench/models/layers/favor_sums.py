@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bench.models.layers.projection import EPS, Stabiliser
+from bench.models.layers.projection import EPS
+from bench.models.layers.stabilisers import Stabiliser
 
 SAFE = 60.0  # exponents up to here are taken without a reference: e^60 times 10^5 keys is far from overflow
 CPU_BLOCK = 1 << 21  # features mapped at a time: 8 MB of float32, which two cores keep in their caches

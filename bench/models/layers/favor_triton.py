@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bench.core.errors import BenchError
-from bench.models.layers.projection import EPS, Stabiliser
+from bench.core.errors import BenchError, unknown
+from bench.models.layers.projection import EPS
+from bench.models.layers.stabilisers import STABILISERS, Stabiliser
 
 DTYPES = (torch.bfloat16, torch.float32)  # float16 cannot hold sums over positions
 DIMENSIONS = (16, 32, 64, 128)
@@ -85,8 +86,8 @@ def attention(
             f"or newer), bfloat16 or float32, dim_head {DIMENSIONS} and "
             f"features of at most {CHIP_BYTES} bytes. Use bench.models.layers.favor instead."
         )
-    if stabiliser not in ("batch", "per_cell"):
-        raise BenchError(f"Stabiliser {stabiliser!r} is neither 'batch' nor 'per_cell'. Choose one of the two.")
+    if stabiliser not in STABILISERS:
+        raise unknown("stabiliser", stabiliser, STABILISERS)
     if not q.shape == k.shape == v.shape:
         shapes = ", ".join(str(tuple(t.shape)) for t in (q, k, v))
         raise BenchError(f"Queries, keys and values have shapes {shapes}. Give all three the same one.")

@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.models.layers.favor import attention
 from bench.models.layers.favor_sums import KeySummary, attend, block_size, blocks
-from bench.models.layers.projection import Stabiliser, draw_projection
+from bench.models.layers.projection import draw_projection
+from bench.models.layers.stabilisers import Stabiliser
 
 REDRAW_INTERVAL = 1000  # training passes between two draws of the random features
 

@@ -4,13 +4,10 @@ Source: Choromanski et al., Rethinking Attention with Performers, ICLR 2021; dra
 keeps the signs that the QR decomposition happens to give.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 EPS = 1e-4  # added to a feature after the exponential
-Stabiliser = Literal["batch", "per_cell"]  # over which keys the maximum is taken that is subtracted before it
 
 
 def draw_projection(n_features: int, dim_head: int, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ _ON_GPU = {
     "scbert_pretrain_nog2v": "bench.models.scbert.golden:masked_language",
     "scbert_embed": "bench.models.scbert.golden:masked_language",
     "scbert_classify": "bench.models.scbert.golden:classify",
-    "scbert_finetune": "bench.models.scbert.golden:finetune",
+    "scbert_finetune": "bench.models.scbert.golden_training:finetune",
 }
 
 FAMILY = Family(
@@ -31,9 +31,9 @@ FAMILY = Family(
     ),
     golden=_ON_GPU
     | {
-        "scbert_mask": "bench.models.scbert.golden:mask",
-        "scbert_schedule": "bench.models.scbert.golden:schedule",
-        "scbert_preprocess": "bench.models.scbert.golden:preprocess",
+        "scbert_mask": "bench.models.scbert.golden_training:mask",
+        "scbert_schedule": "bench.models.scbert.golden_training:schedule",
+        "scbert_preprocess": "bench.models.scbert.golden_inputs:preprocess",
         "scbert_redraw": "bench.models.scbert.golden:redraw",
     },
     on_gpu=frozenset(_ON_GPU),

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError, unknown
 from bench.models.layers import performer
 from bench.models.layers.performer import Layer
-from bench.models.layers.projection import Stabiliser
+from bench.models.layers.stabilisers import STABILISERS, Stabiliser
 from bench.models.scbert.first_layer import FirstKeys
 
 MASK = 6  # token of masked positions, ignored as a label; 0 to 5 are floor(log2(1 + CP10K)), capped
 SHORTCUT_FROM = 4000  # genes; below, whole cells fit a block and the shortcut costs more than it saves
-STABILISERS = ("batch", "per_cell")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from bench.core.errors import unknown
 from bench.datasets.panglao import gene_order
-from bench.datasets.sources import cache_folder
-from bench.training.cells import build
-from bench.training.genes import most_variable
+from bench.models.layers.stabilisers import STABILISERS
 from bench.training.recipes import BLOOD, SMALL, STANDIN, Pretraining
-from bench.training.store import Cells
 
 
 @dataclass(frozen=True)
@@ -19,6 +15,7 @@ class ScBERTPretraining(Pretraining):
     model: ClassVar[str] = "scbert"
     protocol: ClassVar[int] = 1
     sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "dim_head", "n_features")
+    choices: ClassVar = {**Pretraining.choices, "stabiliser": STABILISERS}
 
     gene2vec: bool = True  # frozen vectors, trained on the same cells before
     dim: int = 200
@@ -29,21 +26,18 @@ class ScBERTPretraining(Pretraining):
     clip: float = 100.0  # largest norm of the gradient, as published
     stabiliser: str = "batch"  # shared by the cells of a micro-batch
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.stabiliser not in ("batch", "per_cell"):
-            raise unknown("stabiliser", self.stabiliser, ("batch", "per_cell"))
-
     @property
     def library(self) -> str:
         """Genes over which the library size is counted: a few genes would not measure the depth of a cell."""
         return "all" if self.n_genes else "panglao"
 
-    def cells(self) -> Cells:
-        """Return the tokens of the cells, written to the cache once; all genes are scBERT's 16,906."""
-        folder = cache_folder() / "cells"
-        genes = most_variable(folder, self.selections, self.n_genes) if self.n_genes else gene_order()
-        return build(folder, list(self.selections), genes, self.library)
+    def tokens(self) -> str:
+        """Return the genes over which levels of expression count the library size."""
+        return self.library
+
+    def all_genes(self) -> list[str]:
+        """Return scBERT's 16,906 genes."""
+        return gene_order()
 
 
 QUICK = ScBERTPretraining(

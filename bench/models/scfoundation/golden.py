@@ -6,14 +6,21 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from bench.models.golden import run, spread
 from bench.models.scfoundation.checkpoint import architecture_of, part_of, shapes_of
-from bench.models.scfoundation.golden_inputs import TOLERANCES, matrix_of, values_of
+from bench.models.scfoundation.golden_inputs import matrix_of, values_of
 from bench.models.scfoundation.inputs import Tokens
 from bench.models.scfoundation.network import Architecture, EncoderSide, ScFoundationNetwork
-from bench.training.device import autocast
 from bench.verify.case import Case, size_of
-from bench.verify.tolerances import BF16
+from bench.verify.tolerances import or_bf16
 from bench.weights import load_into
+
+TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one
+    "scfoundation_token_embed": {"embedding": 2e-5, "shares": 5e-6},
+    "scfoundation_forward": {"outputs": 2e-5, "gathered": 0},
+    "scfoundation_cell_embed": {"outputs": 2e-5},
+    "scfoundation_ckpt_layout": {"outputs": 2e-5},
+}
 
 
 def architecture(case: Case) -> Architecture:
@@ -41,8 +48,9 @@ def network_of(case: Case, weights: dict[str, Tensor] | None = None) -> ScFounda
 def token_embed(case: Case) -> None:
     """Compare the embedding of values, and of those that stand for hidden ones and padding."""
     embed, allowed = network_of(case).token_emb, TOLERANCES[case.name]
-    case.compare("output.embedding", run(case, embed, case["input.values"]), or_bf16(case, allowed["embedding"]))
-    case.compare("output.bin_weights", run(case, embed.shares, case["input.values"]), or_bf16(case, allowed["shares"]))
+    for name, part, kind in (("embedding", embed, "embedding"), ("bin_weights", embed.shares, "shares")):
+        found = run(case, part, case["input.values"])
+        case.compare(f"output.{name}", found, or_bf16(case.backend, allowed[kind]))
 
 
 def forward(case: Case) -> None:
@@ -51,8 +59,8 @@ def forward(case: Case) -> None:
     tokens, place, values = _whole(case, case["input.values"])
     last, there = case.settings["n_genes"] + 2, _there(tokens)
     gathered = {
-        "values": _spread(tokens.bins.cpu(), there, case.settings["pad_token_id"]),
-        "positions": _spread(tokens.genes.cpu(), there, last),
+        "values": spread(tokens.bins.cpu(), there, case.settings["pad_token_id"]),
+        "positions": spread(tokens.genes.cpu(), there, last),
         "padding": ~there,
     }
     for name, found in gathered.items():
@@ -142,31 +150,12 @@ def _there(tokens: Tokens) -> Tensor:
     return torch.arange(int(lengths.max())) < lengths[:, None]
 
 
-def _spread(found: Tensor, there: Tensor, fill: float) -> Tensor:
-    spread = found.new_full((*there.shape, *found.shape[1:]), fill)
-    spread[there] = found
-    return spread
-
-
 def _with_padding(found: Tensor, there: Tensor) -> Tensor:
     """Return (cells, length, dim) of (n_tokens + n_cells, dim), whose last rows are those of padded positions."""
-    spread = _spread(found[: int(there.sum())], there, 0)
-    padded = found[int(there.sum()) :][:, None].expand_as(spread)
-    return torch.where(there[..., None], spread, padded)
-
-
-def run(case: Case, part, inputs):
-    """Return what a part of the network says, on the CPU."""
-    device = torch.device(case.backend.device)
-    inputs = inputs.to(device) if isinstance(inputs, Tensor) else inputs
-    with torch.no_grad(), autocast(device, case.backend.precision):
-        return part(inputs).float().cpu()
+    placed = spread(found[: int(there.sum())], there)
+    padded = found[int(there.sum()) :][:, None].expand_as(placed)
+    return torch.where(there[..., None], placed, padded)
 
 
 def _tolerance(case: Case) -> float:
-    return or_bf16(case, TOLERANCES[case.name]["outputs"])
-
-
-def or_bf16(case: Case, usual: float, rounded: float = BF16) -> float:
-    """Return the tolerance of a backend: the usual one, or that of rounded products."""
-    return rounded if case.backend.precision == "bf16" else usual
+    return or_bf16(case.backend, TOLERANCES[case.name]["outputs"])

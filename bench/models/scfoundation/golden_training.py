@@ -7,16 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.core.errors import BenchError
+from bench.models.golden import compare_gradients, compare_unchanged, gradients_of, run
 from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
-from bench.models.scfoundation.golden import architecture, network_of, or_bf16, run
-from bench.models.scfoundation.golden_inputs import TOLERANCES
+from bench.models.scfoundation.golden import architecture, network_of
 from bench.models.scfoundation.inputs import Expressed, with_depth
 from bench.models.scfoundation.objective import hidden_of, masked_mse, pretraining_values
 from bench.training.device import autocast
 from bench.training.step import adam, training_step
 from bench.verify.case import Case, size_of
+from bench.verify.tolerances import or_bf16
 from bench.weights import load_into
 
+TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
+    "scfoundation_pretrain": {"outputs": 2e-5, "loss": 1e-5, "gradients": 1e-4},
+    "scfoundation_finetune": {"loss": 5e-5, "logits": 1e-4, "statistics": 1e-5, "gradients": 1e-4, "final": 2e-5},
+}
 DECODER = ("decoder.*", "decoder_embed.*", "norm.*", "to_final.*")
 ROUNDED = 1.0  # bf16 decides otherwise which token is the largest of a cell: gradients, and then weights, go elsewhere
 RARE = 0.02  # share of the entries of a trained tensor that Adam may move otherwise, where a gradient is all rounding
@@ -38,9 +43,9 @@ def pretrain(case: Case) -> None:
     truth = torch.from_numpy(target.toarray()).float().to(device)
     loss = masked_mse(predicted.float(), truth, torch.from_numpy(mask).to(device))
     loss.backward()
-    case.compare("output.prediction", predicted, or_bf16(case, allowed["outputs"]))
-    case.compare("output.loss", loss, or_bf16(case, allowed["loss"]))
-    _compare_gradients(case, network)
+    case.compare("output.prediction", predicted, or_bf16(case.backend, allowed["outputs"]))
+    case.compare("output.loss", loss, or_bf16(case.backend, allowed["loss"]))
+    compare_gradients(case, gradients_of(network), or_bf16(case.backend, allowed["gradients"], ROUNDED))
 
 
 def finetune(case: Case) -> None:
@@ -59,11 +64,11 @@ def finetune(case: Case) -> None:
         found["loss"].append(loss)
         found["train_logits"].append(said[0])
         if step == 0:
-            _compare_gradients(case, network)
+            compare_gradients(case, gradients_of(network), or_bf16(case.backend, allowed["gradients"], ROUNDED))
         norms.append(torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm().item())
-    case.compare("output.loss", found["loss"], or_bf16(case, allowed["loss"], ROUNDED))
+    case.compare("output.loss", found["loss"], or_bf16(case.backend, allowed["loss"], ROUNDED))
     case.compare("output.train_logits", torch.stack(found["train_logits"]), logits)
-    case.compare("output.grad_norm", norms, or_bf16(case, allowed["gradients"], ROUNDED), relative=True)
+    case.compare("output.grad_norm", norms, or_bf16(case.backend, allowed["gradients"], ROUNDED), relative=True)
     case.compare("output.eval_logits_after", _said(case, network, case["input.eval_values"]), logits)
     _compare_final(case, network, start)
     _accumulated(case, weights, logits)
@@ -94,7 +99,7 @@ def _accumulated(case: Case, weights: Tensor, allowed: float) -> None:
         losses.append(
             [F.cross_entropy(logits, label, weights).item() for logits, label in zip(said, labels, strict=True)]
         )
-    tolerance = or_bf16(case, TOLERANCES[case.name]["loss"], ROUNDED)
+    tolerance = or_bf16(case.backend, TOLERANCES[case.name]["loss"], ROUNDED)
     case.compare("output.accumulation_loss", losses, tolerance)
     after = _said(case, network, case["input.eval_values"])
     case.compare("output.accumulation_eval_logits_after", after, allowed)
@@ -127,39 +132,23 @@ def _classifier(case: Case) -> ScFoundationClassifier:
     return network.to(case.backend.device)
 
 
-def _compare_gradients(case: Case, network) -> None:
-    """Compare gradients as shares of their largest entry; of the bias of keys, whose true gradient is 0, nothing."""
-    allowed = or_bf16(case, TOLERANCES[case.name]["gradients"], ROUNDED)
-    for name, parameter in network.named_parameters():
-        if (key := f"grad_step0.{name}") in case.tensors:
-            expected, found = case[key], parameter.grad.cpu()
-            if expected.shape != found.shape:
-                raise BenchError(f"{key} has shape {tuple(expected.shape)}, computed was {tuple(found.shape)}.")
-            case.note(key, ((found - expected).abs().max() / expected.abs().max()).item(), allowed)
-
-
 def _compare_final(case: Case, network, start: dict[str, Tensor]) -> None:
     """Compare what training leaves; Adam follows rounding in the bias of keys, and in rare entries elsewhere."""
     allowed, state = TOLERANCES[case.name], network.state_dict()
-    trained = {name for name, p in network.named_parameters() if p.requires_grad}
     for name in sorted(case.outputs(("final.",))):
         found, expected = state[name.removeprefix("final.")].cpu(), case[name]
         where = torch.ones_like(expected, dtype=torch.bool)
         if name.endswith("in_proj_bias"):
             where[len(where) // 3 : 2 * len(where) // 3] = False
         if "running" in name:
-            case.compare(name, found, or_bf16(case, allowed["statistics"], ROUNDED))
+            case.compare(name, found, or_bf16(case.backend, allowed["statistics"], ROUNDED))
             continue
-        tolerance = or_bf16(case, allowed["final"], ROUNDED)
+        tolerance = or_bf16(case.backend, allowed["final"], ROUNDED)
         off = ((found - expected).abs() > tolerance * size_of(expected)) & where
         rare = off if off.float().mean() <= RARE else torch.zeros_like(off)
         case.compare(name, found, tolerance, where=(where & ~rare).numpy())
-    moved = [
-        name
-        for name, t in start.items()
-        if name in dict(network.named_parameters()) and name not in trained and not torch.equal(t, state[name])
-    ]
-    case.note("frozen parameters changed", float(len(moved)), 0)
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    compare_unchanged(case, frozen, start, state)
 
 
 def _said(case: Case, network: ScFoundationClassifier, values: Tensor) -> Tensor:

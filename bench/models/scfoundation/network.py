@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bench.core.errors import BenchError
 from bench.models.layers import performer
 from bench.models.layers.post_norm import Layer
-from bench.models.layers.projection import Stabiliser
+from bench.models.layers.stabilisers import Stabiliser
 from bench.models.scfoundation.inputs import Tokens
 
 LONG = 2**12  # positions from which the Performer computes again for the gradient what it would have to keep

@@ -7,7 +7,7 @@ _ON_GPU = {
     "scgpt_forward_keys_flash": "bench.models.scgpt.golden:forward",
     "scgpt_forward_keys_impl": "bench.models.scgpt.golden:forward",
     "scgpt_mvc": "bench.models.scgpt.golden:forward",
-    "scgpt_finetune": "bench.models.scgpt.golden:finetune",
+    "scgpt_finetune": "bench.models.scgpt.golden_training:finetune",
 }
 
 FAMILY = Family(

@@ -4,12 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.core.errors import BenchError
-from bench.datasets.sources import cache_folder
 from bench.models.scgpt.binning import Bins
-from bench.training.cells import build
-from bench.training.genes import most_variable, of_any
 from bench.training.recipes import SMALL, STANDIN, Pretraining
-from bench.training.store import Cells
 
 
 @dataclass(frozen=True)
@@ -19,6 +15,8 @@ class ScGPTPretraining(Pretraining):
     model: ClassVar[str] = "scgpt"
     protocol: ClassVar[int] = 1
     sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "hidden")
+    shares: ClassVar = ("dropout",)
+    multiples: ClassVar = (*Pretraining.multiples, ("dim", "heads"))
 
     max_seq_len: int = 1200  # tokens of a cell, the one that stands for it included; a longer one is cut at random
     dim: int = 512
@@ -32,21 +30,15 @@ class ScGPTPretraining(Pretraining):
         super().__post_init__()
         if self.max_seq_len < 2:
             raise BenchError(f"max_seq_len={self.max_seq_len} should be at least 2: a cell's own token and one gene.")
-        if not 0 <= self.dropout < 1:
-            raise BenchError(f"dropout={self.dropout} should be at least 0 and below 1.")
-        if self.dim % self.heads:
-            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}; set both.")
 
     @property
     def library(self) -> str:
         """What tokens are: bins, which need no library size."""
         return "bins"
 
-    def cells(self) -> Cells:
-        """Return the bins of the cells, written to the cache once; all genes are those that any data set has."""
-        folder = cache_folder() / "cells"
-        chosen = most_variable(folder, self.selections, self.n_genes) if self.n_genes else of_any(self.selections)
-        return build(folder, list(self.selections), chosen, Bins(self.seed))
+    def tokens(self) -> Bins:
+        """Return bins of the counts of each cell."""
+        return Bins(self.seed)
 
 
 QUICK = ScGPTPretraining(

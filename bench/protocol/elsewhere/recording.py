@@ -19,6 +19,7 @@ from bench.datasets.opened import opened
 from bench.models.elsewhere.predictions import Answers
 from bench.models.registry import ELSEWHERE
 from bench.protocol import records
+from bench.protocol.columns import joined
 from bench.protocol.elsewhere.answered import Choices, predictions_of
 from bench.protocol.engine import Result
 from bench.protocol.place import own_file
@@ -73,8 +74,7 @@ def others_of(row: dict[str, Any]) -> pd.DataFrame:
     A mean over seeds would count one of them twice.  Committed ones are looked for as if there were no own ones: these
     may be put aside.
     """
-    sides = [records.read(own=False), records.read(committed=False)]
-    known = pd.concat([side for side in sides if len(side)] or sides, ignore_index=True)
+    known = joined(records.read(own=False), records.read(committed=False))
     known = known[known["status"].eq("ok") & known["predictions_hash"].ne(row["predictions_hash"])]
     for name in RUN:
         known = known[known[name] == row[name]]

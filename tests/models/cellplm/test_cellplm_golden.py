@@ -7,7 +7,7 @@ import torch
 from conftest import folder_of
 
 from bench.core.families import imported
-from bench.models.cellplm import attention, finetuning, golden, passes
+from bench.models.cellplm import attention, finetuning, golden_inputs, golden_latent, golden_training, passes
 from bench.models.cellplm.network import CellPLMNetwork
 from bench.verify import cases
 from bench.verify.case import Case
@@ -55,7 +55,7 @@ def test_other_heads_are_a_miss():
 
 
 def rates(**changed):
-    return patch(golden, "Rates", lambda rates: lambda **told: rates(**told | changed))
+    return patch(golden_training, "Rates", lambda rates: lambda **told: rates(**told | changed))
 
 
 def whole_reset(optimizer):
@@ -117,13 +117,11 @@ def test_a_mistake_in_fine_tuning_is_a_miss(mistake, name, monkeypatch):
     ("name", "mistake"),
     [
         ("cellplm_mask", patch(passes, "chosen", lambda _: lambda order, rate: order < int(rate * len(order)))),
-        ("cellplm_pretrain", patch(golden, "weight_of_divergence", lambda of: lambda step: of(step + 1))),
+        ("cellplm_pretrain", patch(golden_latent, "weight_of_divergence", lambda of: lambda step: of(step + 1))),
         ("cellplm_context", patch(attention, "EPS", lambda _: 0.1)),
     ],
 )
 def test_other_mistakes_are_misses(name, mistake, monkeypatch):
     mistake(monkeypatch)
-    from bench.models.cellplm import golden_inputs
-
     monkeypatch.setattr(golden_inputs, "chosen", passes.chosen)
     assert any(found.share > 1 for found in compared(name).values())

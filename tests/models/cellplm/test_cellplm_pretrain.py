@@ -113,7 +113,7 @@ def test_recipes_have_the_cells_and_cell_passes_of_the_other_models():
     ("wrong", "said"),
     [
         ({"dim": 18}, "dim=18 should be a multiple"),
-        ({"dropout": 1.0}, "dropout=1.0 should be shares"),
+        ({"dropout": 1.0}, "dropout=1.0 should be at least 0 and below 1"),
         ({"micro_batch": 1, "batch_size": 1}, "no count would be hidden"),
         ({"divergence_steps": 0}, "divergence_steps=0 should be"),
     ],

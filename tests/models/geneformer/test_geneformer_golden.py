@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from conftest import folder_of
 
-from bench.models.geneformer import embedding, golden, golden_inputs, masking, network, ranks
+from bench.models.geneformer import embedding, golden, golden_inputs, golden_training, masking, network, ranks
 from bench.models.geneformer.network import GeneformerNetwork
 from bench.models.geneformer.packs import Ranked
 from bench.models.geneformer.vocabulary import Vocabulary
@@ -52,15 +52,15 @@ MISTAKES = {
     "loss of a mean": ("geneformer_pretrain_v1", masking, "cross_entropy", lambda logits, true, n: logits.sum() / n),
     "one step ahead": (
         "geneformer_finetune_state",
-        golden,
+        golden_training,
         "warmed_up",
         lambda step, n, **told: schedule.warmed_up(step + 1, n, **told),
     ),
-    "no decay": ("geneformer_finetune_state", golden, "optimizer_of", lambda net, told: adam(net)),
+    "no decay": ("geneformer_finetune_state", golden_training, "optimizer_of", lambda net, told: adam(net)),
     "nothing frozen": ("geneformer_finetune_state", GeneformerNetwork, "freeze", lambda self, n: None),
     "no clipping": (
         "geneformer_finetune_state",
-        golden,
+        golden_training,
         "training_step",
         lambda *a, clip, **told: golden_step(*a, clip=1e9, **told),
     ),
@@ -79,7 +79,12 @@ MISTAKES = {
         lambda self, labels: np.array([self.known.get(label, -1) for label in labels]),
     ),
 }
-plain, embedded, golden_step, all_masked = ranks.ordered, embedding.of_cells, golden.training_step, masking.masked
+plain, embedded, golden_step, all_masked = (
+    ranks.ordered,
+    embedding.of_cells,
+    golden_training.training_step,
+    masking.masked,
+)
 all_packed = Ranked.packed
 
 
@@ -104,13 +109,13 @@ def test_an_untied_output_would_show_in_the_gradients(monkeypatch):
 
 def test_padding_that_is_attended_to_is_a_miss(monkeypatch):
     padded = lambda case, ids, mask: spread_out(case, ids, torch.ones_like(mask), mask.bool())  # noqa: E731
-    original = golden._packed
+    original = golden.packed
 
     def spread_out(case, ids, mask, there):
         packed, _ = original(case, ids, mask)
         return packed, there
 
-    monkeypatch.setattr(golden, "_packed", padded)
+    monkeypatch.setattr(golden, "packed", padded)
     monkeypatch.setattr(golden, "spread", lambda found, there: found.unflatten(0, there.shape))
     assert missed("geneformer_forward_v1")
 

