@@ -15,7 +15,7 @@ from bench.report.tables.effects import HIGHER, LOWER
 
 
 def best_of(records: pd.DataFrame, models: Sequence[str], base: str) -> str:
-    """Return the best of some models, and another one, such as ``quick, hao: of 5 scGPT, 0.91 against 0.97``.
+    """Return the best of some models, and another one, such as ``quick, hao: 0.91 (scGPT, best of 5) against 0.97``.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def best_of(records: pd.DataFrame, models: Sequence[str], base: str) -> str:
         found = means.reindex(models).dropna()
         if len(found) and base in means:
             name = series_of(found.idxmax(), "")
-            said.append(f"{where}: of {len(found)} {name}, {found.max():.3f} against {means[base]:.3f}")
+            said.append(f"{where}: {found.max():.3f} ({name}, best of {len(found)}) against {means[base]:.3f}")
     return _joined(said)
 
 

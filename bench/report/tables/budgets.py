@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.report.figures.style import TIERS, label_of
+from bench.report.figures.style import TIERS, label_of, rank
 
 BEGIN = ("pretrained", "probe")  # variants that begin with pretrained weights
 COUNTS = {"genes": "genes", "parameters": "parameters", "cells": "different cells", "cell_passes": "cell passes"}
@@ -26,10 +26,11 @@ def pretraining(records: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
     rows = begun.merge(budgets, how="left", **keys)
     rows["weights"] = rows["weights"].fillna(rows["weights_hash"].str[:NAMED])
     rows["per_pass"] = rows["tokens"] / rows["cell_passes"]
-    rows["tier"] = pd.Categorical(rows["tier"], list(TIERS), ordered=True)
-    rows = rows.sort_values("tier", kind="stable")
-    index = [rows["tier"].map(TIERS).astype(str), rows["model"].map(label_of), rows["weights"]]
+    rows["model"] = rows["model"].map(label_of)
+    order = {"tier": list(TIERS).index, "model": rank}
+    rows = rows.sort_values(list(order), key=lambda column: column.map(order[column.name]), kind="stable")
     table = rows[list(COUNTS)].map(_whole).rename(columns=COUNTS)
+    index = [rows["tier"].map(TIERS), rows["model"], rows["weights"]]
     return table.set_index(pd.MultiIndex.from_arrays(index, names=["", "model", "weights"]))
 
 

@@ -11,7 +11,7 @@ from bench.report.requested import seeds_of
 def requested(
     records: pd.DataFrame, requests: Mapping[str, dict], tier: str, models: Sequence[str], first: str = "pretrained"
 ) -> pd.DataFrame:
-    """Return the seeds recorded of those asked for, such as ``1 of 3``: rows data set x model, a column per variant.
+    """Return how many seeds are recorded: rows data set x model, a column per variant; a dash was not asked for.
 
     Parameters
     ----------
@@ -22,8 +22,7 @@ def requested(
     """
     seeds = seeds_of(records, requests, tier, models)
     names = {"": first} | {variant: label for variant, (label, *_) in VARIANTS.items()}
-    seeds["text"] = seeds["seeds"].astype(str) + " of " + seeds["asked"].astype(str)
-    seeds["text"] = seeds["text"].mask(seeds["seeds"] == 0, "none")
+    seeds["text"] = seeds["seeds"].astype(str).replace("0", "none")
     seeds["model"] = seeds["model"].map(label_of)
     seeds["variant"] = seeds["variant"].map(lambda variant: names.get(variant, variant))
     rows, columns = dict.fromkeys(zip(seeds["dataset"], seeds["model"], strict=True)), seeds["variant"].unique()
