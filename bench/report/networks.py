@@ -15,7 +15,7 @@ from bench.report.tables.effects import HIGHER, LOWER
 
 
 def best_of(records: pd.DataFrame, models: Sequence[str], base: str) -> str:
-    """Return the best of some models, and another one, such as ``quick, hao: 0.91 (scGPT, best of 5) against 0.97``.
+    """Return the best of some models and another one: ``quick tier, hao: 0.91 (scGPT, best of 5) against 0.97``.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def best_of(records: pd.DataFrame, models: Sequence[str], base: str) -> str:
 
 
 def between(records: pd.DataFrame, models: Sequence[str], variants: Mapping[str, str]) -> str:
-    """Return lowest and highest mean of models by variant, such as ``quick, hao: 0.6 to 0.9 as probes``.
+    """Return lowest and highest mean of models by variant, such as ``quick tier, hao: 0.6 to 0.9 as probes``.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def between(records: pd.DataFrame, models: Sequence[str], variants: Mapping[str,
 
 
 def gains(apart: pd.DataFrame, ending: str) -> str:
-    """Return what models gain over one variant, such as ``quick, hao: -0.02 to +0.10, higher for 2 of 5, lower for 0``.
+    """Return what models gain over one variant: ``quick tier, hao: -0.02 to +0.10, higher for 2 of 5, lower for 0``.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _by_data(records: pd.DataFrame, variants: list[str]):
 
 def _where(source: str) -> str:
     tier, _, data = source.partition(": ")
-    return f"{tier.lower()}, {data}"
+    return f"{tier.lower()} tier, {data}"
 
 
 def _joined(said: list[str]) -> str:
