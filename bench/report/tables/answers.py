@@ -9,9 +9,9 @@ from bench.report.figures.reliability import Said
 def most_predicted(said: Said) -> pd.DataFrame:
     """Return how far models have collapsed onto one type: rows panel x model, means over runs.
 
-    ``types`` is how many different ones are predicted, of how many there are; ``most predicted`` the share of the
-    scored cells that are given the type which the model says most, 1 for a collapsed one; ``most frequent`` the share
-    of the type that most of the cells are.  ``no type`` is the share that is rejected, where a model rejects any.
+    ``predicted types`` is how many different ones a model says, ``types`` how many there are; ``most predicted`` the
+    share of its most frequent answer, 1 for a collapsed model; ``most frequent`` that of the type that most of the
+    scored cells are.  ``no type`` is the share that is rejected, where a model rejects any.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ def most_predicted(said: Said) -> pd.DataFrame:
 def _row(several) -> dict[str, object]:
     answered = [run.predicted[~run.abstained] for run in several]
     return {
-        "types": f"{_ends([len(set(types)) for types in answered])} of {len(set(several[0].truth))}",
+        "predicted types": _ends([len(set(types)) for types in answered]),
+        "types": len(set(several[0].truth)),
         "most predicted": np.mean([_largest_share(types) for types in answered]),
         "most frequent": np.mean([_largest_share(run.truth) for run in several]),
         "no type": np.mean([run.abstained.mean() for run in several]),
