@@ -5,7 +5,6 @@ It lies among the committed records, of which it is none, and says above its col
 """
 
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.provenance import commit, versions
 from bench.datasets.splits import split
@@ -21,13 +19,13 @@ from bench.models.contract import labels_of, without_labels
 from bench.models.counts import counts_of
 from bench.models.registry import create, describe
 from bench.protocol.records import committed_folder
+from bench.report import kept_tables
 from bench.weights import identity, resolve
 from bench.weights.vocabulary import SPECIAL
 
 FILE = "five_models/inputs.csv"
 MEASURED = ["gene", "count", "cp10k"]
 TOTAL = 1e4
-HEAD = "# "  # of the lines above the columns
 
 
 class Inputs(NamedTuple):
@@ -124,11 +122,7 @@ def _special(genes: pd.DataFrame) -> pd.Series:
 
 def write(inputs: Inputs, path: Path | None = None) -> Path:
     """Write what `kept` reads, and return the file."""
-    path = path or committed_folder() / FILE
-    head = "".join(f"{HEAD}{name}: {value}\n" for name, value in inputs.about.items())
-    text = head + inputs.genes.to_csv(index=False, float_format="%.6g")
-    atomic.write(path, lambda file: file.write(text.encode()), replace=True)
-    return path
+    return kept_tables.write(inputs.genes, inputs.about, path or committed_folder() / FILE)
 
 
 def kept(path: Path | None = None) -> Inputs:
@@ -141,11 +135,7 @@ def kept(path: Path | None = None) -> Inputs:
     """
     path = path or committed_folder() / FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        head = [line for line in lines if line.startswith(HEAD)]
-        about = dict(line.removeprefix(HEAD).strip().split(": ", 1) for line in head)
-        rest = StringIO("".join(lines[len(head) :]))
-        genes = pd.read_csv(rest, dtype={"gene": str}, keep_default_na=False, na_values=[""])
+        genes, about = kept_tables.read(path)
         whole = list(genes[:0])[: len(MEASURED)] == MEASURED and "expressed genes" in about
     except (OSError, ValueError):
         whole = False

@@ -48,14 +48,15 @@ def asked(records: pd.DataFrame, *requests: Mapping[str, dict]) -> pd.DataFrame:
     found = pd.Series(False, records.index)
     for request in requests:
         for tier, grid in request.items():
-            found |= (records["tier"] == tier) & _of_grid(records, grid)
+            found |= (records["tier"] == tier) & of_grid(records, grid)
     return usual(records[found])
 
 
-def _of_grid(records: pd.DataFrame, grid: dict) -> pd.Series:
-    found = records["dataset"].isin(_listed(grid["dataset"])) & records["subset"].eq(grid.get("subset", "paired"))
+def of_grid(records: pd.DataFrame, grid: dict) -> pd.Series:
+    """Return which records a request for one tier asks for, whatever their tier."""
+    found = records["dataset"].isin(listed(grid["dataset"])) & records["subset"].eq(grid.get("subset", "paired"))
     models = pd.Series(False, records.index)
-    for model in _listed(grid["models"]):
+    for model in listed(grid["models"]):
         name, _, variant = model.partition("@")
         overrides = grid.get("overrides", {})
         chosen = overrides.get(name, {}) | overrides.get(model, {})
@@ -80,7 +81,8 @@ def _has(records: pd.DataFrame, chosen: dict) -> pd.Series:
     return fit & records["hyperparameters"].isin(right)
 
 
-def _listed(value) -> list:
+def listed(value) -> list:
+    """Return what a request names as a list, be it one or several."""
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 

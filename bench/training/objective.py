@@ -34,6 +34,9 @@ class Objective(Protocol):
     def loss(self, network: nn.Module, part: Any) -> Tensor:
         """Return what a micro-batch adds to the loss of its step."""
 
+    def read(self, part: Any) -> tuple[int, int]:
+        """Return how many cells of a micro-batch the network reads, and how many tokens these are to its encoder."""
+
     def evaluate(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
         """Return the ``loss`` on cells not trained on, and how good that is, with the same masks each time."""
 

@@ -113,6 +113,22 @@ def test_rows_are_corrected_within_a_tier_and_say_what_follows(apart):
     assert published_ttest(a, b).pvalue < 0.001 < row["p, Holm"], "pooled and uncorrected, as the paper prints it"
 
 
+def test_models_beside_their_own_variants_are_one_family():
+    five = records.read("five_models", own=False)
+    five = five[five["model"].isin(["scgpt", "geneformer"]) & (five["tier"] == "quick")]
+    together = tables.own_variants(five, ["accuracy"])
+    arms = dict(tuple(figures.runs_of(five[five["metric"] == "accuracy"]).groupby("series")))
+    pairs = [(model, arm) for model in ("scGPT", "Geneformer") for arm in arms if arm.startswith(f"{model},")]
+    found = {arm: effects.of_runs(arms[model], arms[arm]) for model, arm in pairs}
+    assert set(together.index.get_level_values("compared")) == set(found) and len(together) == len(found) == 6
+    found = [found[arm] for arm in together.index.get_level_values("compared")]
+    assert together["difference"].tolist() == pytest.approx([effect.value for effect in found])
+    expected = multipletests([effect.differs() for effect in found], method="holm")[1]
+    assert together["p, Holm"].tolist() == pytest.approx(expected.tolist())
+    with pytest.raises(BenchError, match="No model is recorded beside a variant of its own"):
+        tables.own_variants(five[five["variant"] == "pretrained"])
+
+
 def test_the_same_is_said_only_within_the_margin(pbmc):
     rows = pbmc[(pbmc["model"] == "l1_logistic") & (pbmc["tier"] == "standin")]
     twin = rows.assign(model="knn", value=rows["value"] + np.where(rows["seed"] % 2, MARGIN, -MARGIN) / 50)

@@ -133,6 +133,11 @@ def test_gaps_say_which_trials_are_ones_own_and_which_tiers_are_missing(recorded
     assert said.startswith(f"{n} of the {n} trials shown are your own")
     assert said.endswith("k nearest neighbours has no records of these tiers yet: paper.")
     assert "your own" not in tables.gaps(recorded.assign(origin="committed"), ["quick"], "knn")
+    several = tables.gaps(recorded, ["quick", "paper"], "knn", "l1_logistic", "cellplm").splitlines()[-2:]
+    assert several == [
+        "k nearest neighbours, L1 logistic regression have no records of these tiers yet: paper.",
+        "CellPLM has no records of these tiers yet: quick, paper.",
+    ]
 
 
 def test_the_share_of_cells_without_a_type_is_a_row_where_there_are_some():

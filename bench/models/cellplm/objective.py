@@ -85,6 +85,10 @@ class CellPLMObjective:
             whole = reconstruction(counts, mean, network.decoder.dispersion, hide)
             return (layer.loss(found, part.weight) + whole) * part.share
 
+    def read(self, part: Part) -> tuple[int, int]:
+        """Return cells and tokens of a pass, which are the same; those that the step leaves out are not read."""
+        return len(part.counts), len(part.counts)
+
     def evaluate(self, network: CellPLMNetwork, rows: np.ndarray) -> dict[str, float]:
         """Return the loss in one pass of these cells, and how much of the hidden counts' variation is explained.
 

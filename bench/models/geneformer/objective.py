@@ -88,6 +88,10 @@ class GeneformerObjective:
             logits, true = self._logits(network, part.hidden)
         return cross_entropy(logits, true, part.n_predicted)
 
+    def read(self, part: Part) -> tuple[int, int]:
+        """Return cells and tokens of a micro-batch: of each cell the expressed genes, and in V2 two for its ends."""
+        return len(part.hidden.lengths), int(part.hidden.lengths.sum())
+
     def evaluate(self, network: GeneformerNetwork, rows: np.ndarray) -> dict[str, float]:
         """Return the loss, and how often the gene is right, beside a guess by how common genes are in these cells."""
         counts = 1 + np.bincount(self._ranks(rows).data, minlength=len(self.vocabulary.tokens))

@@ -60,6 +60,10 @@ class ScBERTObjective:
             logits = network(masked.tokens.to(self.device))
         return masked_loss(logits, masked.labels.to(self.device), "sum") / n_selected
 
+    def read(self, part: Part) -> tuple[int, int]:
+        """Return cells and tokens of a micro-batch: of each cell a token per gene of the list, and one more."""
+        return len(part[0]), part[0].numel()
+
     def evaluate(self, network: ScBERTNetwork, rows: np.ndarray) -> dict[str, float]:
         """Return loss and masked accuracy.
 

@@ -75,6 +75,11 @@ class ScFoundationObjective:
             torch.manual_seed(part.seed)  # of each micro-batch, so that processes may divide them
             return masked_mse(*self._predicted(network, part), part.n_hidden)
 
+    def read(self, part: Part) -> tuple[int, int]:
+        """Return cells and tokens of a micro-batch: of each cell the genes that are not hidden, and T and S."""
+        tokens = hidden_of(part.given, part.mask, self.architecture, self.device)[0]
+        return len(tokens.lengths), sum(tokens.lengths)
+
     def evaluate(self, network: ScFoundationNetwork, rows: np.ndarray) -> dict[str, float]:
         """Return the loss, and the squared error of a guess: the gene's mean over these cells.
 

@@ -75,6 +75,11 @@ class ScGPTObjective:
             *predicted, truth, where = self._values(network, part.hidden)
             return sum(masked_mse(values, truth, where, part.n_hidden) for values in predicted)
 
+    def read(self, part: Part) -> tuple[int, int]:
+        """Return cells and tokens of a micro-batch: of each cell the expressed genes, and one for the cell."""
+        n_cells = part.hidden.bins.shape[0]
+        return n_cells, n_cells + part.hidden.bins.nnz
+
     def evaluate(self, network: ScGPTNetwork, rows: np.ndarray) -> dict[str, float]:
         """Return the loss, and the squared error of the expression decoder beside that of a guess.
 

@@ -1,9 +1,11 @@
 """Tables of the book: tidy records in, a readable DataFrame or its HTML out."""
 
+from bench.report.tables.answers import most_predicted
+from bench.report.tables.budgets import pretraining
 from bench.report.tables.comparisons import comparisons, models_compared, short_p
 from bench.report.tables.conformance import promises, refusals
 from bench.report.tables.designs import equivalences, pairing
-from bench.report.tables.effects import effect_sizes, effects
+from bench.report.tables.effects import effect_sizes, effects, own_variants
 from bench.report.tables.held_out import common_groups, groups_of, held_out, per_group
 from bench.report.tables.html import show
 from bench.report.tables.neighbours import above_random, neighbours, own_type, without_map
@@ -31,6 +33,7 @@ from bench.report.tables.reliability import (
     on_every_front,
     seconds_again,
 )
+from bench.report.tables.requested import requested
 from bench.report.tables.schedules import collapse, gained, gains
 from bench.report.tables.scores import ablations, few_shot, masked, per_class, run_by_run
 from bench.report.tables.settings import changes
@@ -67,15 +70,19 @@ __all__ = [
     "metrics",
     "models",
     "models_compared",
+    "most_predicted",
     "neighbours",
     "on_every_front",
     "own_type",
+    "own_variants",
     "pairing",
     "per_class",
     "per_group",
+    "pretraining",
     "promises",
     "provenance",
     "refusals",
+    "requested",
     "run_by_run",
     "seconds_again",
     "sensitivity",

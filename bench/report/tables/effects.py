@@ -8,7 +8,7 @@ import pandas as pd
 from bench.core.errors import BenchError, unknown
 from bench.report.effects import Effect, of_published, of_runs
 from bench.report.figures.runs import own_panels, published_panels
-from bench.report.figures.style import METRICS, is_control, natural
+from bench.report.figures.style import METRICS, is_control, natural, series_of
 from bench.statistics.intervals import ALPHA, MARGIN, holm
 
 BOTH = ("accuracy", "macro_f1_seen")
@@ -47,15 +47,39 @@ def effects(
     reference, panels = to or of, published_panels(published) | own_panels(records)
     found = {}
     for title, runs in panels.items():
-        runs = runs[runs["metric"].isin(list(metrics)) & ~runs["series"].map(is_control)]
-        tier = "published" if title.startswith("Published") else runs["tier"].iloc[0] if len(runs) else ""
-        for case, pair in _pairs(runs, reference, metrics):
-            effect = (of_published if tier == "published" else of_runs)(*(pair if to else pair[::-1]))
-            found[title, *case] = effect, tier
+        runs = runs[~runs["series"].map(is_control)]
+        found |= _of_panel(title, runs, reference, metrics, others_minus=bool(to))
     if not found:
         there = {series for runs in panels.values() for series in runs["series"] if not is_control(series)}
         raise unknown("series to compare with", reference, there) if there else BenchError("Nothing to compare.")
     return _tested(found)
+
+
+def own_variants(records: pd.DataFrame, metrics=BOTH) -> pd.DataFrame:
+    """Return each model minus its own other variants, as `effects` does for one: all of a tier's rows are one family.
+
+    Raises
+    ------
+    BenchError
+        If no model is recorded beside a variant of its own.
+    """
+    found = {}
+    for title, runs in own_panels(records).items():
+        for model in sorted(set(runs["model"]), key=lambda model: natural(series_of(model, ""))):
+            found |= _of_panel(title, runs[runs["model"] == model], series_of(model, ""), metrics, others_minus=False)
+    if not found:
+        raise BenchError("No model is recorded beside a variant of its own; run the chapter to make both.")
+    return _tested(found)
+
+
+def _of_panel(title: str, runs: pd.DataFrame, reference: str, metrics, *, others_minus: bool) -> dict[tuple, tuple]:
+    """Return effect and tier by (title, series, share, metric): others minus the reference, or it minus them."""
+    runs, found = runs[runs["metric"].isin(list(metrics))], {}
+    tier = "published" if title.startswith("Published") else runs["tier"].iloc[0] if len(runs) else ""
+    for case, pair in _pairs(runs, reference, metrics):
+        effect = (of_published if tier == "published" else of_runs)(*(pair if others_minus else pair[::-1]))
+        found[title, *case] = effect, tier
+    return found
 
 
 def _pairs(runs: pd.DataFrame, reference: str, metrics):

@@ -1,5 +1,6 @@
 """Tables on the project itself: its data sets, records, costs and failures."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -152,17 +153,25 @@ def failures(records: pd.DataFrame) -> pd.DataFrame:
     return failed[["tier", "dataset", "model", "fraction", "seed", "status"]].reset_index(drop=True)
 
 
-def gaps(records: pd.DataFrame, tiers, model: str) -> str:
-    """Return in words which trials are the user's own, which failed, and at which tiers a model has no record yet."""
-    failed, there = failures(records), set(records.loc[records["model"] == model, "tier"])
-    absent = [tier for tier in tiers if tier not in there]
+def gaps(records: pd.DataFrame, tiers, *models: str) -> str:
+    """Return in words which trials are the user's own, which failed, and at which tiers models have no record yet."""
+    failed = failures(records)
     text = "No recorded trial failed." if failed.empty else failed.to_string(index=False)
     trials = records.drop_duplicates(["tier", "key"])["origin"]
     if own := int((trials == "own").sum()):
         text = f"{own} of the {len(trials)} trials shown are your own, in {own_folder()}.\n{text}"
-    if not absent:
-        return f"{text}\n{label_of(model)} is recorded at all tiers."
-    return f"{text}\n{label_of(model)} has no records of these tiers yet: {', '.join(absent)}."
+    alike = defaultdict(list)
+    for model in models:
+        there = set(records.loc[records["model"] == model, "tier"])
+        alike[tuple(tier for tier in tiers if tier not in there)].append(label_of(model))
+    return "\n".join([text, *(_absent(names, absent) for absent, names in alike.items())])
+
+
+def _absent(names: list[str], tiers: tuple[str, ...]) -> str:
+    several = len(names) > 1
+    if not tiers:
+        return f"{', '.join(names)} {'are' if several else 'is'} recorded at all tiers."
+    return f"{', '.join(names)} {'have' if several else 'has'} no records of these tiers yet: {', '.join(tiers)}."
 
 
 def _check(source) -> str:

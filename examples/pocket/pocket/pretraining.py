@@ -64,6 +64,10 @@ class PocketObjective:
         levels, visible = part
         return (network(visible) - levels).square().sum() / (self.recipe.batch_size * self.cells.n_genes)
 
+    def read(self, part: tuple[Tensor, Tensor]) -> tuple[int, int]:
+        """Return cells and tokens of a micro-batch: of each cell one per gene."""
+        return len(part[0]), part[0].numel()
+
     def evaluate(self, network: PocketNetwork, rows: np.ndarray) -> dict[str, float]:
         """Return the mean squared error on cells not trained on, with the same genes hidden each time."""
         levels, visible = self._hidden(rows, np.random.default_rng(self.recipe.seed))

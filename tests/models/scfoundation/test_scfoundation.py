@@ -71,7 +71,7 @@ def test_a_depth_that_is_none_is_a_sentence():
 
 
 def test_the_published_list_is_in_its_own_order(monkeypatch):
-    folder_of("scfoundation_preprocess")  # skipped where the whole golden set is not there, and so no mirror
+    folder_of("scfoundation_preprocess")  # skipped where its list cannot be had
     genes = published_genes()
     assert len(genes) == len(set(genes)) == N_GENES
     assert genes.index("AMDHD2") < genes.index("AMD1")

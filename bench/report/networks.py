@@ -1,0 +1,104 @@
+"""What records of several networks say in a sentence: one text over all tiers and data sets, best tier first.
+
+Runs on all training cells count.  As in `bench.report.sentences`, where nothing is recorded the text says so.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bench.report.figures.runs import by_source, complete, runs_of
+from bench.report.figures.style import PLAIN, series_of
+from bench.report.requested import seeds_of
+from bench.report.sentences import NOTHING
+from bench.report.tables.effects import HIGHER, LOWER
+
+
+def best_of(records: pd.DataFrame, models: Sequence[str], base: str) -> str:
+    """Return the best of some models and another one: ``quick tier, hao: 0.91 (scGPT, best of 5) against 0.97``.
+
+    Parameters
+    ----------
+    records
+        What `bench.report.plain.asked` returns, so that a model has one setting.
+    models
+        Names; their plain variants count.
+    base
+        Name of the other one, likewise.
+    """
+    said = []
+    for where, runs in _by_data(records, list(PLAIN)):
+        means = runs.groupby("model")["value"].mean()
+        found = means.reindex(models).dropna()
+        if len(found) and base in means:
+            name = series_of(found.idxmax(), "")
+            said.append(f"{where}: {found.max():.3f} ({name}, best of {len(found)}) against {means[base]:.3f}")
+    return _joined(said)
+
+
+def between(records: pd.DataFrame, models: Sequence[str], variants: Mapping[str, str]) -> str:
+    """Return lowest and highest mean of models by variant, such as ``quick tier, hao: 0.6 to 0.9 as probes``.
+
+    Parameters
+    ----------
+    records, models
+        As `best_of` takes them.
+    variants
+        What to call each variant, in the order of the sentence.
+    """
+    said = []
+    for where, runs in _by_data(records[records["model"].isin(models)], list(variants)):
+        means = runs.groupby(["variant", "model"])["value"].mean()
+        ends = [(name, means[variant]) for variant, name in variants.items() if variant in means.index]
+        said.append(f"{where}: " + ", ".join(f"{of.min():.3f} to {of.max():.3f} {name}" for name, of in ends))
+    return _joined(said)
+
+
+def gains(apart: pd.DataFrame, ending: str) -> str:
+    """Return what models gain over one variant: ``quick tier, hao: -0.02 to +0.10, higher for 2 of 5, lower for 0``.
+
+    Parameters
+    ----------
+    apart
+        Of `bench.report.tables.own_variants`, one metric.
+    ending
+        Of the names of the variant's series, such as ``no pretraining``.
+    """
+    rows = apart.reset_index()
+    rows = rows[rows["compared"].str.endswith(ending)]
+    said = []
+    for source, of in rows.groupby("", sort=False):
+        low, high = of["difference"].min(), of["difference"].max()
+        higher, lower = (sum(of["says"] == verdict) for verdict in (HIGHER, LOWER))
+        said.append(f"{_where(source)}: {low:+.3f} to {high:+.3f}, higher for {higher} of {len(of)}, lower for {lower}")
+    return _joined(said)
+
+
+def recorded(records: pd.DataFrame, requests: Mapping[str, dict], tier: str, models: Sequence[str]) -> str:
+    """Return how much of a request is recorded, such as ``baron 7 of 20 arms, with 1 to 3 of 3 seeds; kang none``.
+
+    Parameters are those of `bench.report.requested.seeds_of`.
+    """
+    said = []
+    for dataset, of in seeds_of(records, requests, tier, models).groupby("dataset", sort=False):
+        there = of.loc[of["seeds"] > 0, "seeds"]
+        seeds = " to ".join(dict.fromkeys(map(str, (there.min(), there.max()))))
+        found = f"{len(there)} of {len(of)} arms, with {seeds} of {of['asked'].max()} seeds"
+        said.append(f"{dataset} {found if len(there) else 'none'}")
+    return _joined(said)
+
+
+def _by_data(records: pd.DataFrame, variants: list[str]):
+    """Yield tier and data in words, and the accuracies of these variants on them."""
+    runs = complete(runs_of(records[records["variant"].isin(variants) & records["metric"].eq("accuracy")]))
+    for source, of in by_source(runs).items():
+        yield _where(source), of
+
+
+def _where(source: str) -> str:
+    tier, _, data = source.partition(": ")
+    return f"{tier.lower()} tier, {data}"
+
+
+def _joined(said: list[str]) -> str:
+    return "; ".join(said) or NOTHING
