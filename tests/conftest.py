@@ -243,19 +243,24 @@ def tiny_geneformer(small, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_scfoundation(small, tmp_path_factory) -> Path:
-    """Return the file of a small random scFoundation that knows 400 of the 500 genes of `small`, and 20 others."""
+def tiny_scfoundation(small, tmp_path_factory):
+    """Return a writer of weights files of small random scFoundations that know 400 of the 500 genes of `small`."""
     from bench.models.scfoundation.checkpoint import metadata_of
     from bench.models.scfoundation.network import Architecture, ScFoundationNetwork
     from bench.weights import save
 
     rng = np.random.default_rng(0)
     genes = rng.permutation([*rng.permutation(small.var_names)[:400], *(f"OTHER{i}" for i in range(20))]).tolist()
-    architecture = Architecture(len(genes), 16, 3, 2, 24, 12, 1, 1, 8, 16, 8)
-    path = tmp_path_factory.mktemp("scfoundation") / "tiny.safetensors"
-    told = metadata_of(architecture, genes) | {"model": "scfoundation"}
-    save(path, ScFoundationNetwork(architecture, seed=1).state_dict(), told)
-    return path
+    folder = tmp_path_factory.mktemp("scfoundation")
+
+    def _tiny_scfoundation(name: str = "tiny") -> Path:
+        path = folder / f"{name}.safetensors"
+        architecture = Architecture(len(genes), 16, 3, 2, 24, 12, 1, 1, 8, 16, 8)
+        told = metadata_of(architecture, genes) | {"model": "scfoundation"}
+        save(path, ScFoundationNetwork(architecture, seed=9).state_dict(), told)  # no random probe's seed
+        return path
+
+    return _tiny_scfoundation
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,20 @@ from bench.protocol.parameters import TIERS, given
 from bench.protocol.planning import is_planning
 from bench.protocol.runner import run
 from bench.protocol.trials import Grid
+from bench.weights import pretrained_names
 
 PARTS = ("label", "batch", "layer", "symbols")  # of a request for data, each one name
 
 
 def run_grid(
-    experiment: str, tiers: Mapping[str, dict], *, tier: str, compute: bool, jobs: int = 1, **choices: Any
+    experiment: str,
+    tiers: Mapping[str, dict],
+    *,
+    tier: str,
+    compute: bool,
+    jobs: int = 1,
+    any_data: bool = False,
+    **choices: Any,
 ) -> pd.DataFrame:
     """Run the trials of one tier where they are not recorded, and return the records of all tiers.
 
@@ -39,6 +47,9 @@ def run_grid(
         False, as in the book, reads records only.
     jobs
         Trials at a time; see `bench.protocol.runner.run`.
+    any_data
+        Whether the tier ``paper`` stands for published weights alone, and takes any data; elsewhere it stands for the
+        paper's own data.
     choices
         Fields of the grid that take the place of the tier's own; None keeps the tier's.  Overrides are merged with the
         tier's, setting by setting.  Text is read as `bench.protocol.parameters.given` does, because papermill's own
@@ -54,15 +65,31 @@ def run_grid(
     chosen = given(choices | {"compute": compute, "jobs": jobs})
     compute, jobs = chosen.pop("compute", False), chosen.pop("jobs", 1)
     grid = Grid(experiment, tier, **_merged(tiers[tier], chosen))
-    foreign = {*grid.dataset, *filter(None, [grid.query])} - set(Grid(experiment, tier, **tiers[tier]).dataset)
-    if tier == "paper" and foreign:
+    if tier == "paper":
+        _check_weights(grid) if any_data else _check_data(grid, tiers[tier])
+    if compute:
+        run(grid, jobs=jobs)
+    return recorded(experiment, tier)
+
+
+def _check_data(grid: Grid, own: dict[str, Any]) -> None:
+    """Raise a BenchError where other data than the paper's are asked for."""
+    foreign = {*grid.dataset, *filter(None, [grid.query])} - set(Grid(grid.experiment, grid.tier, **own).dataset)
+    if foreign:
         raise BenchError(
             f"tier='paper' stands for the paper's own data, not {', '.join(sorted(foreign))}; "
             "use tier='standin' for other data."
         )
-    if compute:
-        run(grid, jobs=jobs)
-    return recorded(experiment, tier)
+
+
+def _check_weights(grid: Grid) -> None:
+    """Raise a BenchError where weights of this project are asked for in the place of published ones."""
+    asked = {str(settings["weights"]) for settings in grid.overrides.values() if "weights" in settings}
+    if made_here := sorted(asked & set(pretrained_names())):
+        raise BenchError(
+            f"tier='paper' stands for published weights here, not {', '.join(made_here)}, which this project makes; "
+            "use tier='standin' for those."
+        )
 
 
 def with_settings(

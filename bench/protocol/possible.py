@@ -24,7 +24,11 @@ def check_model(spec: Spec) -> None:
     if spec.device not in ("cpu", "auto"):
         from bench.training.device import device_of  # torch only now
 
-        device_of(spec.device)
+        try:
+            device_of(spec.device)
+        except BenchError as error:
+            remedy = f'-p overrides "{{{spec.name}: {{device: auto}}}}"'
+            raise BenchError(f"{error} A chapter takes another one with: {remedy}") from error
     if spec.weights and spec.weights not in (*weights.known(), *weights.pretrained_names()):
         file = weights.resolve(spec.weights)
         if spec.name in MODELS:  # what others read is theirs

@@ -133,7 +133,7 @@ class Grid:
         specs = []
         for model in self.models:
             of_model, of_variant = (self.overrides.get(name, {}) for name in (model.partition("@")[0], model))
-            with faults.noted(model):
+            with faults.noted(str(model).partition("@")[0]):  # what is said of all variants is said once
                 spec = describe(model, of_model | of_variant)
                 if not is_planning():
                     check_model(spec)

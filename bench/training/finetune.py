@@ -64,7 +64,7 @@ def finetune(
     optimizer = optimizer_of(network, schedule)
     scaler = torch.amp.GradScaler(device.type, enabled=schedule.precision == "fp16")
     fit = Fit(network, optimizer, scaler, schedule, class_weights, history)
-    kept = Kept(place(), fit, best)
+    kept = Kept(place(), network, {"optimizer": optimizer, "scaler": scaler}, history, best)
     epochs = range(kept.resume(), schedule.epochs)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -5,7 +5,8 @@ An epoch's draws depend on the seed and its number alone: what goes on from here
 
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,18 @@ from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.shared import cannot_keep
 from bench.core.unfinished import Place
-from bench.training.step import Fit
 
 EVERY_S = 60.0  # least time between two states: what is trained in less keeps none
+
+
+class Stateful(Protocol):
+    """What PyTorch's optimisers, schedules and scalers have in common."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that it needs to go on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put such a state in place."""
 
 
 class Kept:
@@ -27,12 +37,17 @@ class Kept:
     ----------
     place
         Where, or None to keep nothing.
-    fit, best
-        What is trained, and the best epoch so far, an object with plain attributes.
+    network
+        What is trained.
+    steps
+        By name, what makes its steps and changes with them, such as the optimiser.
+    history, best
+        What happened, with a ``train_loss`` for each epoch, and the best epoch so far: objects with plain attributes.
     """
 
-    def __init__(self, place: Place | None, fit: Fit, best: Any):
-        self.place, self.fit, self.best, self._last = place, fit, best, time.monotonic()
+    def __init__(self, place: Place | None, network: nn.Module, steps: Mapping[str, Stateful], history: Any, best: Any):
+        self.place, self.network, self.steps, self.history, self.best = place, network, steps, history, best
+        self._last = time.monotonic()
 
     def resume(self) -> int:
         """Put the state on disk in place, if there is one, and return how many epochs are done.
@@ -46,10 +61,10 @@ class Kept:
             return 0
         try:
             state = torch.load(self.place.path, map_location="cpu", weights_only=True)
-            _put(self.fit.network, state["network"])
-            self.fit.optimizer.load_state_dict(state["optimizer"])
-            self.fit.scaler.load_state_dict(state["scaler"])
-            vars(self.fit.history).update(state["history"])
+            _put(self.network, state["network"])
+            for name, part in self.steps.items():
+                part.load_state_dict(state[name])
+            vars(self.history).update(state["history"])
             vars(self.best).update(state["best"])
             self.place.earlier_s = state["seconds"]
         except Exception as error:  # torch raises many kinds for a damaged file
@@ -57,7 +72,7 @@ class Kept:
                 f"{self.place.path} is not the state of this fine-tuning ({type(error).__name__}: {error}). Delete it "
                 "if it is still there; the same command then begins anew."
             ) from error
-        n_epochs = len(self.fit.history.train_loss)
+        n_epochs = len(self.history.train_loss)
         tqdm.write(f"fine-tuning goes on after epoch {n_epochs}", file=sys.stderr)
         return n_epochs
 
@@ -65,14 +80,9 @@ class Kept:
         """Write the state after an epoch, unless what would be lost took less than a minute."""
         if self.place is None or time.monotonic() - self._last < EVERY_S:
             return
-        state = {
-            "network": trained(self.fit.network),
-            "optimizer": self.fit.optimizer.state_dict(),
-            "scaler": self.fit.scaler.state_dict(),
-            "history": vars(self.fit.history),
-            "best": vars(self.best),
-            "seconds": self.place.seconds,
-        }
+        state = {name: part.state_dict() for name, part in self.steps.items()}
+        state |= {"network": trained(self.network), "history": vars(self.history), "best": vars(self.best)}
+        state["seconds"] = self.place.seconds
         try:
             atomic.write(self.place.path, lambda file: torch.save(state, file), replace=True)
         except (BenchError, RuntimeError) as error:  # of torch where the disk is full; training itself needs no disk

@@ -58,7 +58,7 @@ def weights(tiny_scbert, tiny_scgpt, tiny_geneformer, tiny_scfoundation, tiny_ce
     NEEDED["scgpt"] = {"weights": str(tiny_scgpt())}
     NEEDED["geneformer"] = {"weights": str(tiny_geneformer())}
     steps = {"epochs": 30, "batch_size": 16, "accumulation": 1, "lr": 3e-3}  # few cells make few steps
-    NEEDED["scfoundation"] = {"weights": str(tiny_scfoundation)} | steps
+    NEEDED["scfoundation"] = {"weights": str(tiny_scfoundation())} | steps
     NEEDED["cellplm"] = {"weights": str(tiny_cellplm()), "epochs": 30, "warmup_epochs": 1}
 
 

@@ -2,10 +2,10 @@
 
 import json
 
-import jupytext
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from in_process import execute
 
 from bench.cli import main
 from bench.core.errors import BenchError
@@ -113,16 +113,7 @@ ODD = ("1", "0.8", "cell type #2", "major: celltype", "Yes", "2024-01-01", "[fin
 @pytest.fixture
 def here(monkeypatch):
     """Execute the cells that make records in this process, in the place of a kernel."""
-
-    def _run(name, parameters=None, **_):
-        space = {}
-        for cell in notebooks.up_to_records(jupytext.read(notebooks.find(name)).cells):
-            if cell.cell_type == "code":
-                exec(cell.source, space)
-            if "parameters" in cell.metadata.get("tags", []):
-                space |= {"compute": True} | (parameters or {})
-
-    monkeypatch.setattr(notebooks, "run", _run)
+    monkeypatch.setattr(notebooks, "run", execute)
 
 
 @pytest.fixture(scope="module")

@@ -388,6 +388,17 @@ def test_the_paper_tier_refuses_other_data(asked, dataset):
     assert asked == []
 
 
+def test_the_paper_tier_of_published_weights_alone_takes_any_data_and_no_weights_made_here(asked):
+    on_any = {"tier": "paper", "compute": True, "any_data": True, "dataset": "my.h5ad", "models": ["scgpt@probe"]}
+    run_grid("five_models", TIERS, **on_any, overrides={"scgpt": {"weights": "scgpt_human"}})
+    assert asked[0][0].dataset == ["my.h5ad"]
+    with pytest.raises(
+        BenchError, match="stands for published weights here, not scgpt_quick, which this project makes"
+    ):
+        run_grid("five_models", TIERS, **on_any, overrides={"scgpt@probe": {"weights": "scgpt_quick"}})
+    assert len(asked) == 1
+
+
 def test_an_unknown_tier_of_a_chapter_is_named():
     with pytest.raises(BenchError, match=r"Unknown tier 'standin'\. Valid: paper, quick"):
         run_grid("few_shot", TIERS, tier="standin", compute=True)

@@ -26,7 +26,7 @@ FIVE = ["scbert", "scgpt", "geneformer", "scfoundation", "cellplm"]
 @pytest.fixture
 def script(hao, tiny_scbert, tiny_scgpt, tiny_geneformer, tiny_scfoundation, tiny_cellplm, monkeypatch, tmp_path):
     """What the script keeps, were the quick weights tiny ones that know few genes."""
-    written = [tiny_scbert(), tiny_scgpt(), tiny_geneformer(), tiny_scfoundation, tiny_cellplm()]
+    written = [tiny_scbert(), tiny_scgpt(), tiny_geneformer(), tiny_scfoundation(), tiny_cellplm()]
     quick = {f"{model}_quick": file for model, file in zip(FIVE, written, strict=True)}
     monkeypatch.setattr("bench.training.pretrain.pretrained", quick.__getitem__)
     monkeypatch.setattr("bench.report.inputs.committed_folder", lambda: tmp_path)

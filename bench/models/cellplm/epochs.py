@@ -2,7 +2,6 @@
 
 Source: CellPLM (Wen et al., ICLR 2024): up to 2,000 epochs, of which the one with the best macro F1 on validation cells
 is kept, the latest among equals, and none more after 200 without a better one.
-Known deviation: a training that is interrupted begins anew; it takes minutes.
 """
 
 import math
@@ -17,8 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.core.errors import BenchError
+from bench.core.unfinished import place
 from bench.models.cellplm.finetuning import Batch, Hiding, Trainer, drawn, draws_of, macro
-from bench.training.kept import trained
+from bench.training.kept import Kept, trained
 
 
 @dataclass
@@ -54,6 +54,8 @@ def finetune(
 ) -> None:
     """Train a network and leave it at its best epoch.
 
+    Where whoever asked for it has named a place (`bench.core.unfinished`), it goes on from the state that is there.
+
     Parameters
     ----------
     trainer, batches, hiding
@@ -75,14 +77,17 @@ def finetune(
     """
     best = _Best()
     device = batches[0].cells.device
+    kept = Kept(place(), trainer.network, {"trainer": trainer}, history, best)
+    to_do = range(kept.resume(), epochs)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for epoch in tqdm(range(epochs), desc="epochs", leave=False, disable=None):
+            for epoch in tqdm(to_do, desc="epochs", leave=False, disable=None):
                 history.train_loss.append(_epoch(trainer, batches, hiding, seed, epoch))
                 if validate is not None:
                     best.see(trainer, *_look(*validate(), history), epoch)
                     if epoch - best.epoch >= patience:
                         break
+                kept.keep()
     finally:
         best.restore(trainer)
         history.best_epoch = best.epoch + 1 if best.state else len(history.train_loss)

@@ -9,7 +9,7 @@ Known deviation: a batch without a labelled cell makes no step, where the author
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -100,6 +100,22 @@ class Trainer:
     def lr(self) -> list[float]:
         """The rates of both groups."""
         return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training needs to go on, weights left out: also the gradients that are never cleared."""
+        trained = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        standing = {name: p.grad for name, p in self.network.named_parameters() if id(p) not in trained}
+        gradients = {name: gradient for name, gradient in standing.items() if gradient is not None}
+        parts = {"optimizer": self.optimizer.state_dict(), "plateau": self.plateau.state_dict()}
+        return parts | {"gradients": gradients}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.plateau.load_state_dict(state["plateau"])
+        for name, gradient in state["gradients"].items():
+            parameter = self.network.get_parameter(name)
+            parameter.grad = gradient.to(parameter.device)
 
     def begin(self, epoch: int) -> None:
         """Set the rate of the second group in an epoch of the warm-up, whatever has become of it since."""

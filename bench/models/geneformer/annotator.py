@@ -27,7 +27,7 @@ from bench.models.geneformer.network import Architecture, GeneformerNetwork
 from bench.models.geneformer.ranks import Ranks, ordered
 from bench.models.geneformer.vocabulary import Vocabulary
 from bench.models.probe import DECLARES, PRETRAINED, PROBES
-from bench.preprocess import LEAST_GENES, Genes, looked_for
+from bench.preprocess import LEAST_GENES, looked_for
 from bench.training.device import PRECISIONS
 from bench.training.schedule import SHAPES, Schedule, warmed_up
 from bench.weights import Checkpoint, load_into, read, resolve
@@ -159,14 +159,12 @@ class Geneformer(FineTuned):
             by_id = cells.var["ensembl_id"].astype(str).isin(exact)
             exact |= set(cells.var_names[by_id])
         looked_for(cells, sorted(exact), self.config.least_genes)  # as they are written: of mice only case differs
-        used, n_special = np.unique(columns[columns >= 0]), len(self._vocabulary.special)
-        if not len(used):
+        self.genes_ = self._vocabulary.genes(cells, columns)
+        if not self.genes_.used:
             raise BenchError(
                 f"None of the {cells.n_vars:,} genes ({', '.join(cells.var_names[:3])} ...) is among those of the "
                 "weights; expected official human symbols or Ensembl identifiers."
             )
-        wanted = list(self._vocabulary.tokens[n_special:])
-        self.genes_ = Genes(wanted, [self._vocabulary.tokens[token] for token in used])
         dropped = cells.var_names[columns < 0].tolist()
         self._coverage = f"{cells.n_vars - len(dropped):,} of {cells.n_vars:,} genes are in the vocabulary"
         self._coverage += f"; dropped {len(dropped):,}: {listed(dropped, 3)}" if dropped else ""

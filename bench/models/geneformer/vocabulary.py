@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 
 from bench.core.errors import BenchError
+from bench.preprocess import Genes
 from bench.weights.vocabulary import SPECIAL
 
 PAD, MASK, CLS, EOS = "<pad>", "<mask>", "<cls>", "<eos>"
@@ -58,6 +59,18 @@ class Vocabulary:
             return by_name
         by_id = self.columns(cells.var["ensembl_id"].astype(str))
         return np.where(by_id < 0, by_name, by_id)
+
+    def genes(self, cells: AnnData, columns: np.ndarray) -> Genes:
+        """Return the genes that are tokens, those that a data set has by its own names.
+
+        Parameters
+        ----------
+        cells, columns
+            The data set, and what `columns_of` returns for it.
+        """
+        own = {token: name for token, name in zip(columns[::-1], cells.var_names[::-1], strict=True) if token >= 0}
+        genes = range(len(self.special), len(self.tokens))
+        return Genes([own.get(gene, self.tokens[gene]) for gene in genes], [own[gene] for gene in genes if gene in own])
 
     def metadata(self) -> dict[str, str]:
         """Return what a weights file says of it."""

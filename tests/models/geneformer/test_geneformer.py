@@ -88,6 +88,7 @@ def test_genes_are_known_by_identifier_first_and_by_any_name(sides):
     cells = sides[0][:, :3].copy()
     cells.var_names = ["ALIAS", "ALIAS2", "Gene4"]
     assert vocabulary.columns_of(cells).tolist() == [3, -1, 4]
+    assert vocabulary.genes(cells, np.array([3, -1, 4])) == (["ENSG1", "ALIAS", "Gene4"], ["ALIAS", "Gene4"])
     cells.var["ensembl_id"] = ["ENSG1", "ENSG2", "nothing"]
     assert vocabulary.columns_of(cells).tolist() == [2, 3, 4]
 

@@ -21,7 +21,7 @@ def model(tiny_scfoundation):
     """Return an unfitted scFoundation with small weights."""
 
     def _model(name="scfoundation", **overrides):
-        return create(describe(name, {"weights": str(tiny_scfoundation)} | QUICK | overrides))
+        return create(describe(name, {"weights": str(tiny_scfoundation())} | QUICK | overrides))
 
     return _model
 
