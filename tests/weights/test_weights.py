@@ -750,10 +750,11 @@ def test_identity_is_the_metadatas_or_the_files_and_follows_changes(tmp_path):
 
 def test_names_and_identities_cost_no_torch(tmp_path):
     save(tmp_path / "w", small(), {"identity": "0123456789abcdef"})
-    code = "import sys\nfrom bench.weights import identity, resolve, describe\n"
-    code += f"print(identity(resolve({str(tmp_path / 'w')!r})), 'torch' in sys.modules)"
+    code = "import sys\nfrom bench.training.recipes import named\n"
+    code += "from bench.weights import identity, resolve, describe\n"
+    code += f"print(identity(resolve({str(tmp_path / 'w')!r})), *named(), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["0123456789abcdef", "False"]
+    assert done.stdout.split() == ["0123456789abcdef", *named(), "False"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = weights.nothing
 

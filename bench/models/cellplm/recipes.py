@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from bench.core.errors import BenchError
 from bench.datasets.sources import cache_folder
-from bench.models.cellplm.decoder import GROUPS
+from bench.models.cellplm.sizes import check_width
 from bench.training.cells import build
 from bench.training.counts import Counts
 from bench.training.genes import most_variable, of_any
@@ -34,8 +34,7 @@ class CellPLMPretraining(Pretraining):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.dim % self.heads or self.dim % GROUPS:
-            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}, and of {GROUPS}; set both.")
+        check_width(self.dim, self.heads)
         shares = ("dropout", "drop_cells", "masked_cells", "masked_values")
         if wrong := [f"{name}={getattr(self, name)}" for name in shares if not 0 <= getattr(self, name) < 1]:
             raise BenchError(f"{', '.join(wrong)} should be shares from 0 to below 1.")
