@@ -27,6 +27,7 @@ TESTS = Path(__file__).parent
 LONGEST_FIRST = ("report/test_book.py", "report/test_chapters.py", "core/test_interruption.py")
 LONGEST_FIRST += ("models/test_models.py", "verify/test_verify.py", "models/scbert/test_pretrain.py")
 LONGEST_FIRST += ("training/test_cells.py", "weights/test_weights.py", "models/scgpt/test_finetune_scgpt.py")
+LONGEST_FIRST += ("models/test_processors.py", "report/test_warm_kernels.py", "protocol/test_paper_tier.py")
 ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 OF_USERS = (tempfile.gettempdir(), os.environ.get("BENCH_CASES") or tempfile.gettempdir())
 OURS = (str(TESTS.parent), sys.prefix, sys.base_prefix)  # wherever the checkout lies

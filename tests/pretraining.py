@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,20 @@ from forked import Done, Script
 from bench.datasets import load
 from bench.datasets.sources import cache_folder
 
-COMMAND = "from bench.cli import main; main()"
-BENCH = [sys.executable, "-c", COMMAND]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
+# torchrun and the two commands that it starts; each of the latter is a light process that has a forked one do the work
+TORCHRUN = """
+import sys
+from torch.distributed.run import main
+main(["--nproc-per-node", "2", "--no-python", sys.executable, "-c", *sys.argv[1:]])
+"""
+BENCH = """
+import sys
+from forked import Script
+done = Script("from bench.cli import main; main()", *sys.argv[1:]).wait()
+sys.stdout.write(done.stdout)
+sys.stderr.write(done.stderr)
+sys.exit(done.returncode)
+"""
 
 # kills the process at the n-th call of a function, again and again, and says each time what is left on disk
 KILLED = """

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from bench.datasets import load
 from bench.models.geneformer.embedding import of_cells
 from bench.models.geneformer.network import Architecture, GeneformerNetwork
-from bench.models.geneformer.ranks import Ranks, ordered
+from bench.models.geneformer.packs import Ranks
+from bench.models.geneformer.ranks import ordered
 from bench.training.schedule import Schedule
 from bench.training.step import optimizer_of, training_step
 

@@ -24,6 +24,10 @@ CONF = """
 extensions = ["myst_nb", "bench.report.book.parallel", "bench.report.book.warm_kernels"]
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "force", True, 120
 """
+TEPID = """
+from bench.report.book import warm_kernels
+warm_kernels.WARM = ("ipykernel.kernelapp",)
+"""
 PAGE = """---
 jupytext: {{text_representation: {{extension: .md, format_name: myst}}}}
 kernelspec: {{display_name: Python 3, language: python, name: python3}}
@@ -41,9 +45,9 @@ pathlib.Path("said-{number}").write_text(f"{{os.getpid()}} {{os.getppid()}} {{wa
 """
 
 
-def project(folder: Path, n_pages: int, more: str = "") -> Path:
-    """Write a small book."""
-    (folder / "conf.py").write_text(CONF)
+def project(folder: Path, n_pages: int, more: str = "", conf: str = CONF + TEPID) -> Path:
+    """Write a small book; how its build ends does not depend on what the nursery has imported."""
+    (folder / "conf.py").write_text(conf)
     pages = [f"page{number}" for number in range(n_pages)]
     (folder / "index.md").write_text("# Index\n```{toctree}\n" + "\n".join(pages) + "\n```\n")
     for number, page in enumerate(pages):
@@ -76,7 +80,8 @@ def gone(*pids: int, within_s: float = 30) -> bool:
 
 @pytest.mark.slow
 def test_pages_run_warm_in_processes_of_their_own(tmp_path):
-    running = build(project(tmp_path, n_pages=6, more="import matplotlib.pyplot as plt\nplt.plot([1, 2], [0, number])"))
+    more = "import matplotlib.pyplot as plt\nplt.plot([1, 2], [0, number])"
+    running = build(project(tmp_path, n_pages=6, more=more, conf=CONF))
     errors = running.communicate()[1]
     assert running.returncode == 0, errors
     assert len(list((tmp_path / "out" / "_images").glob("*.png"))) == 6, "a figure of each page"

@@ -20,6 +20,7 @@ import safetensors.torch
 import test_sources
 import torch
 from click.testing import CliRunner
+from forked import Script
 from torch import nn
 
 from bench import weights
@@ -186,10 +187,10 @@ def test_saving_takes_views_shared_memory_and_parameters(tmp_path):
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
 
 
-def test_equal_content_makes_equal_files_in_every_process(tmp_path):
+def test_equal_content_makes_equal_files_in_every_process(tmp_path, warm):
     code = "import torch, sys; from pathlib import Path; from bench.weights import save\n"
     code += "save(Path(sys.argv[1]), {'b': torch.ones(3), 'a': torch.zeros(2)}, {c * 3: c for c in 'abcdefghijkl'})"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "1")], check=True)
+    assert Script(code, tmp_path / "1").wait().returncode == 0
     save(tmp_path / "2", {"a": torch.zeros(2), "b": torch.ones(3)}, {c * 3: c for c in "lkjihgfedcba"})
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
     assert safetensors.torch.load_file(tmp_path / "1")["b"].tolist() == [1, 1, 1]
@@ -579,7 +580,7 @@ def test_a_users_file_that_is_not_the_published_one_is_left_alone_with_a_hint(en
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_leaves_no_half_file_and_the_next_run_cleans_up(original, tmp_path, entry):
+def test_killed_in_the_middle_leaves_no_half_file_and_the_next_run_cleans_up(original, tmp_path, entry, warm):
     code = f"""
 import os, signal
 from pathlib import Path
@@ -591,7 +592,7 @@ files._write_sorted = half
 scbert.gene_order = lambda path=None: [f"GENE{{i}}" for i in range({N_GENES})]
 own("scbert", Path({str(original)!r}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = Script(code).wait()
     assert done.returncode == -signal.SIGKILL, done.stderr
     folder = cache_folder() / "weights"
     (part,) = [path for path in folder.iterdir() if not path.name.endswith(".lock")]
@@ -749,10 +750,11 @@ def test_identity_is_the_metadatas_or_the_files_and_follows_changes(tmp_path):
 
 def test_names_and_identities_cost_no_torch(tmp_path):
     save(tmp_path / "w", small(), {"identity": "0123456789abcdef"})
-    code = "import sys\nfrom bench.weights import identity, resolve, describe\n"
-    code += f"print(identity(resolve({str(tmp_path / 'w')!r})), 'torch' in sys.modules)"
+    code = "import sys\nfrom bench.training.recipes import named\n"
+    code += "from bench.weights import identity, resolve, describe\n"
+    code += f"print(identity(resolve({str(tmp_path / 'w')!r})), *named(), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["0123456789abcdef", "False"]
+    assert done.stdout.split() == ["0123456789abcdef", *named(), "False"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = weights.nothing
 

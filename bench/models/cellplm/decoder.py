@@ -6,10 +6,10 @@ Source: CellPLM (Wen et al., ICLR 2024); as published, covariates that are not k
 import torch
 from torch import Tensor, nn
 
+from bench.models.cellplm.sizes import GROUPS
 from bench.models.layers.dropout import Dropout
 
 EPS = 1e-10
-GROUPS = 4  # of channels that are normalised together
 COVARIATES = ("batch", "dataset")
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.models.cellplm.attention import DROPOUT, FlowAttention, Summary
-from bench.models.cellplm.decoder import GROUPS, Decoder
+from bench.models.cellplm.decoder import Decoder
 from bench.models.cellplm.latent import Gaussian, Latent, Linear, Mixture
 from bench.models.cellplm.passes import Pass
+from bench.models.cellplm.sizes import GROUPS, check_width
 from bench.models.layers.dropout import Dropout
 
 UNUSED = ("embedder.norm0.*", "embedder.pe_enc.*")  # in published files, and never read by the authors' code
@@ -44,8 +45,7 @@ class Architecture:
     attention_dropout: float = DROPOUT
 
     def __post_init__(self):
-        if self.dim % self.heads or self.dim % GROUPS:
-            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}, and of {GROUPS}.")
+        check_width(self.dim, self.heads)
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], heads: int, **more: float) -> "Architecture":

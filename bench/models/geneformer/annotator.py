@@ -24,7 +24,8 @@ from bench.models.finetuned import FineTuned, refuse_pretrained_cells, told
 from bench.models.geneformer import embedding
 from bench.models.geneformer.masking import MASK_ID
 from bench.models.geneformer.network import Architecture, GeneformerNetwork
-from bench.models.geneformer.ranks import Ranks, ordered
+from bench.models.geneformer.packs import Ranks
+from bench.models.geneformer.ranks import ordered
 from bench.models.geneformer.vocabulary import Vocabulary
 from bench.models.probe import DECLARES, PRETRAINED, PROBES
 from bench.preprocess import LEAST_GENES, looked_for

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from bench.models.layers.packed import OneAfterAnother
+from bench.models.layers.sequences import by_length
+from bench.training.labelled import Cells
 
 
 @dataclass(frozen=True)
@@ -30,3 +32,16 @@ class Ranked(OneAfterAnother):
         places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         found = (torch.as_tensor(part).to(device) for part in (genes, places))
         return cls(*found, tuple(lengths.tolist()))
+
+
+@dataclass(frozen=True)
+class Ranks(Cells):
+    """Labelled cells of different lengths: token ids by rank, CSR of shape (n_cells, longest)."""
+
+    def parts(self, rows: np.ndarray, most: int, device: torch.device) -> list[np.ndarray]:
+        """Return the rows by length in parts of similar cells, which together have a limited number of positions."""
+        return by_length(np.diff(self.tokens.indptr)[rows], rows, most, device)
+
+    def inputs(self, rows: np.ndarray, device: torch.device) -> Ranked:
+        """Return the cells without padding."""
+        return Ranked.of(self.tokens[rows], device)

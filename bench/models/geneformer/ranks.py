@@ -10,26 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-import torch
-
-from bench.models.geneformer.packs import Ranked
-from bench.models.layers.sequences import by_length
-from bench.training.labelled import Cells
 
 TARGET = 1e4  # counts per cell that values are scaled to
-
-
-@dataclass(frozen=True)
-class Ranks(Cells):
-    """Labelled cells of different lengths: token ids by rank, CSR of shape (n_cells, longest)."""
-
-    def parts(self, rows: np.ndarray, most: int, device: torch.device) -> list[np.ndarray]:
-        """Return the rows by length in parts of similar cells, which together have a limited number of positions."""
-        return by_length(np.diff(self.tokens.indptr)[rows], rows, most, device)
-
-    def inputs(self, rows: np.ndarray, device: torch.device) -> Ranked:
-        """Return the cells without padding."""
-        return Ranked.of(self.tokens[rows], device)
 
 
 @dataclass(frozen=True)

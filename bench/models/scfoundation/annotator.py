@@ -29,9 +29,8 @@ from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells,
 from bench.models.probe import PROBES, RANDOM
 from bench.models.scfoundation.checkpoint import architecture_of
 from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
-from bench.models.scfoundation.inputs import Batch, Expressed, depth_tokens, normalised, with_depth
+from bench.models.scfoundation.inputs import Batch, Expressed, depth_tokens, genes_of, normalised, with_depth
 from bench.models.scfoundation.network import EncoderSide
-from bench.models.scfoundation.vocabulary import genes_of
 from bench.preprocess import LEAST_GENES, align, looked_for
 from bench.training.device import PRECISIONS, device_of
 from bench.training.schedule import Schedule

@@ -8,6 +8,7 @@ Known deviations: a cell with fewer than two counts is taken to have two, so tha
 ``literal`` they drop out as in the script, and the tokens before them are taken for them.
 """
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -17,13 +18,27 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import BenchError
+from bench.models.finetuned import told
 from bench.models.layers.packed import Packed
 from bench.models.layers.sequences import POSITIONS
 from bench.training.labelled import Cells
+from bench.weights import Checkpoint
 
 TARGET = 1e4  # total of a cell before the logarithm
 LEAST = 2.0  # counts that a cell is taken to have at least
 DEPTH = re.compile(r"([tfa])(\d+(?:\.\d+)?)")
+
+
+def genes_of(checkpoint: Checkpoint) -> list[str]:
+    """Return the genes of the positions that weights of an scFoundation name."""
+    genes = json.loads(told(checkpoint, "genes", "scfoundation", " --genes GENES.txt"))
+    embedded = len(checkpoint.tensors["pos_emb.weight"]) - 3 if "pos_emb.weight" in checkpoint.tensors else 0
+    if len(genes) != embedded:
+        raise BenchError(
+            f"{checkpoint.path} names {len(genes):,} genes and has {embedded:,} positions of genes; expected as many. "
+            "Convert the original file with: bench weights scfoundation --path FILE."
+        )
+    return genes
 
 
 def normalised(counts: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -4,13 +4,9 @@ Source: github.com/biomap-research/scFoundation, commit d09626a5, OS_scRNA_gene_
 as all of that repository but the weights.
 """
 
-import json
 from pathlib import Path
 
-from bench.core.errors import BenchError
 from bench.datasets.sources import Source, fetch
-from bench.models.finetuned import told
-from bench.weights import Checkpoint
 
 N_GENES = 19_264
 GENE_LIST = Source(
@@ -38,15 +34,3 @@ def published_genes(path: Path | None = None) -> list[str]:
     """
     lines = fetch(GENE_LIST, path).read_text(encoding="utf-8").splitlines()[1:]
     return [line.split("\t")[0] for line in lines]
-
-
-def genes_of(checkpoint: Checkpoint) -> list[str]:
-    """Return the genes of the positions that weights of an scFoundation name."""
-    genes = json.loads(told(checkpoint, "genes", "scfoundation", " --genes GENES.txt"))
-    embedded = len(checkpoint.tensors["pos_emb.weight"]) - 3 if "pos_emb.weight" in checkpoint.tensors else 0
-    if len(genes) != embedded:
-        raise BenchError(
-            f"{checkpoint.path} names {len(genes):,} genes and has {embedded:,} positions of genes; expected as many. "
-            "Convert the original file with: bench weights scfoundation --path FILE."
-        )
-    return genes

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from forked import Script
 from full_disk import largest_file
 
 from bench.core.errors import BenchError
@@ -104,15 +102,13 @@ def test_seed_decides(cells):
 
 
 @pytest.mark.slow
-def test_processes_agree(cells):
+def test_processes_agree(cells, warm):
     code = (
         "import hashlib, sys\nfrom bench.training.cells import Cells\n"
         "from bench.models.scbert.gene2vec import gene2vec\n"
         f"print(hashlib.sha256(gene2vec(Cells(sys.argv[1]), **{FEW})[0].tobytes()).hexdigest())"
     )
-    environment = os.environ | {"PYTHONHASHSEED": "1234", "OMP_NUM_THREADS": "2"}  # this process has others
-    command = [sys.executable, "-c", code, str(cells.folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = Script(code, cells.folder, OMP_NUM_THREADS="2").wait()  # with another seed of hashes than this process
     assert done.stdout.strip() == hashlib.sha256(gene2vec(cells, **FEW)[0].tobytes()).hexdigest()
 
 

@@ -191,8 +191,7 @@ def test_two_processes_have_the_losses_of_one(alone, weights, tmp_path):
 @pytest.mark.slow
 def test_torchrun_of_the_command_with_more_processes_than_work(weights):
     options = [*OPTIONS, "-p", "micro_batch", "16", "-p", "seed", "5"]
-    done = subprocess.run([*TORCHRUN, *BENCH, "pretrain", "scbert", *options], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (done,) = run_scripts(Script(TORCHRUN, BENCH, "pretrain", "scbert", *options))
     assert done.stdout.count("weights  ") == 1
     assert "Only 1 of 2 processes have work" in done.stdout + done.stderr
     (path,) = [Path(line[9:]) for line in done.stdout.splitlines() if line.startswith("weights  ")]
