@@ -242,8 +242,9 @@ def tiny_geneformer(small, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_scfoundation(small, tmp_path_factory) -> Path:
     """Return the file of a small random scFoundation that knows 400 of the 500 genes of `small`, and 20 others."""
+    from bench.models.scfoundation.architecture import Architecture
     from bench.models.scfoundation.checkpoint import metadata_of
-    from bench.models.scfoundation.network import Architecture, ScFoundationNetwork
+    from bench.models.scfoundation.network import ScFoundationNetwork
     from bench.weights import save
 
     rng = np.random.default_rng(0)
