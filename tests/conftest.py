@@ -246,8 +246,9 @@ def tiny_geneformer(small, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_scfoundation(small, tmp_path_factory):
     """Return a writer of weights files of small random scFoundations that know 400 of the 500 genes of `small`."""
+    from bench.models.scfoundation.architecture import Architecture
     from bench.models.scfoundation.checkpoint import metadata_of
-    from bench.models.scfoundation.network import Architecture, ScFoundationNetwork
+    from bench.models.scfoundation.network import ScFoundationNetwork
     from bench.weights import save
 
     rng = np.random.default_rng(0)

@@ -86,7 +86,9 @@ class Case:
         """Return the names of all tensors that are results."""
         return {name for name in self.tensors if name.startswith(prefixes)}
 
-    def compare(self, name: str, found, tolerance: float, *, relative: bool = False, where=None) -> None:
+    def compare(
+        self, name: str, found, tolerance: float, *, relative: bool = False, of_largest: bool = False, where=None
+    ) -> None:
         """Note the largest difference between a result and the case's tensor of that name.
 
         Parameters
@@ -100,6 +102,8 @@ class Case:
             that, unless ``relative``; 0 asks for equality.
         relative
             Divide each difference by the size of the expected value instead.
+        of_largest
+            The tolerance is a share of the largest expected value, also where that is below one.
         where
             Mask of the entries that count.
         """
@@ -112,7 +116,7 @@ class Case:
             error = error / np.maximum(np.abs(expected), np.finfo(float).tiny)
         error = np.where(both_nan | (found == expected), 0.0, np.where(np.isnan(error), np.inf, error))
         counted = ... if where is None else where
-        size = size_of(expected[counted]) if tolerance and not relative else 1.0
+        size = size_of(expected[counted], least=0.0 if of_largest else 1.0) if tolerance and not relative else 1.0
         self.note(name, float(error[counted].max(initial=0.0)), tolerance, size)
 
     def note(self, name: str, error: float, tolerance: float, size: float = 1.0) -> None:
@@ -122,14 +126,14 @@ class Case:
         self.compared[name] = Compared(max(before, error), tolerance, size)
 
 
-def size_of(expected) -> float:
-    """Return the largest magnitude among finite values, or 1 where all are smaller.
+def size_of(expected, least: float = 1.0) -> float:
+    """Return the largest magnitude among finite values, or the least size where all are smaller.
 
     Rounding is a share of the numbers that are added up: two processors that add in another order differ in proportion
     to the largest.
     """
     expected = _numbers(expected)
-    return float(np.abs(expected[np.isfinite(expected)]).max(initial=1.0))
+    return float(np.abs(expected[np.isfinite(expected)]).max(initial=least))
 
 
 def _numbers(values) -> np.ndarray:

@@ -7,7 +7,12 @@ from bench.verify.case import Backend
 
 ROUNDING = 1e-6  # relative, of numbers that a rounded sum decides: totals of cells, their edges, losses of about 1,000
 BF16 = 3e-2  # of logits and encodings: eight bits of mantissa over a few layers
-BF16_TRAINED = 0.15  # likewise after steps of Adam, which moves a weight as far for a small gradient as for a large one
+# What a few steps of Adam give in bf16, as shares of the largest value: it moves a weight as far for a small gradient
+# as for a large one, so that rounding decides directions.  Losses and weights show a tenth; logits and the norms of
+# gradients are off by up to 0.09 in the open cases, so that only more than a tenth can be told from rounding.
+BF16_LOSS = 5e-2
+BF16_WEIGHTS = 3e-2
+BF16_TRAINED = 0.15
 
 
 def or_bf16(backend: Backend, usual: float, rounded: float = BF16) -> float:
@@ -15,6 +20,6 @@ def or_bf16(backend: Backend, usual: float, rounded: float = BF16) -> float:
     return rounded if backend.precision == "bf16" else usual
 
 
-def after_training(backend: Backend, usual: float) -> float:
-    """Return the tolerance of what a training gives on a backend; a GPU keeps the one that it has met so far."""
-    return BF16_TRAINED if str(backend) == "cpu bf16" else usual
+def after_training(backend: Backend, usual: float, rounded: float = BF16_TRAINED) -> dict[str, float | bool]:
+    """Return the tolerance of what a training gives, for `Case.compare`; a GPU keeps the one that it has met so far."""
+    return {"tolerance": rounded, "of_largest": True} if str(backend) == "cpu bf16" else {"tolerance": usual}

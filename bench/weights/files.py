@@ -35,6 +35,10 @@ class Checkpoint:
         """Hex SHA-256 of the file that was published: of the original, where this one was converted from it."""
         return (self.metadata.get("source_sha256") or self.sha256).split()[0]
 
+    def none_loaded(self, only: str) -> str:
+        """Return in words, as records have it, that a network takes ``only`` what is named of these, and no tensor."""
+        return f"0 of {len(self.tensors)} tensors, only {only}, sha256 {self.origin_sha256[:16]}"
+
 
 def read(path: Path | str, pick: Callable[[Any], Any] = lambda found: found) -> Checkpoint:
     """Return the tensors of a ``.safetensors`` file or a torch checkpoint; the content decides, not the suffix.

@@ -18,9 +18,9 @@ from rates import alternating
 from torch import Tensor, nn
 
 from bench.datasets import load
+from bench.models.scfoundation.architecture import Architecture
 from bench.models.scfoundation.classifier import ScFoundationClassifier
 from bench.models.scfoundation.inputs import Batch, Expressed, normalised, with_depth
-from bench.models.scfoundation.network import Architecture
 from bench.training.step import adam, training_step
 
 BATCH, ROUNDS = 32, 3

@@ -13,7 +13,7 @@ cell, batches are not told apart at all, as the authors' code stops there.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -24,50 +24,23 @@ from anndata import AnnData
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from bench.core.errors import BenchError, unknown
-from bench.core.keys import added
+from bench.core.errors import BenchError
+from bench.models.cellplm.config import CellPLMConfig, check
 from bench.models.cellplm.epochs import PassHistory, finetune
 from bench.models.cellplm.finetuning import Batch, Hiding, Rates, Trainer
-from bench.models.cellplm.inputs import InCompany, Vocabulary, digest_of
+from bench.models.cellplm.inputs import InCompany, Vocabulary, chosen_genes, digest_of, joined
 from bench.models.cellplm.network import LATENT, Architecture, CellPLMNetwork
 from bench.models.cellplm.passes import Pass
-from bench.models.cellplm.variable_genes import most_variable
-from bench.models.classifiers import ClassifierConfig
 from bench.models.contract import labels_of
 from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, told, validation_share
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
-from bench.preprocess import LEAST_GENES, align
-from bench.training.device import PRECISIONS, autocast, device_of
+from bench.training.device import autocast, device_of
 from bench.training.finetune import over_cells
 from bench.training.labelled import Cells
 from bench.training.schedule import Schedule
 from bench.weights import load_into, read, resolve
 
-COMPANY = ("published", "reference", "alone")
 LOADED = ("pretrained", "shuffled_genes", PRETRAINED)
-
-
-@dataclass(frozen=True)
-class CellPLMConfig(ClassifierConfig):
-    """Hyper-parameters of fine-tuning, the architecture is that of the weights; and of the classifier of a probe."""
-
-    epochs: int = 2000  # at most; one step a batch
-    patience: int = 200  # epochs without a better macro F1 on the validation cells
-    lr: float = 5e-3  # of all but the gene vectors
-    embedder_lr: float = 5e-4
-    warmup_epochs: int = 30
-    dropout: float = 0.5
-    drop_cells: float = 0.3  # share of a pass that a step leaves out
-    masked_cells: float = 0.75  # share of the others of which counts are hidden
-    masked_values: float = 0.25  # share of their counts
-    variable_genes: int = 3000  # chosen among those of the data; 0 for all
-    by_batch: bool = True  # passes are batches, for recipe published where the data have any
-    company: str = "published"  # of a cell that is predicted: see above
-    reference_cells: int = 1000  # training cells in the company "reference"
-    validation_share: float = 0.1  # of the training cells
-    evaluation_batch: int = 100_000  # cells of a pass that is predicted
-    precision: str = "float32"  # or "bf16"
-    least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
 
 
 class CellPLM(FineTuned):
@@ -91,7 +64,7 @@ class CellPLM(FineTuned):
                 "cellplm needs weights, for its genes even without pretraining: set the override 'weights' to a file, "
                 "to cellplm_20231027 (the published ones), or to cellplm_quick (pretrained here in a minute)."
             )
-        self._check_settings()
+        check(self.config)
         self._checkpoint = read(resolve(self.weights))
         self._sizes = Architecture.of(self._checkpoint.tensors, 1)  # whether it is a CellPLM, before what it says
         self._sizes = replace(self._sizes, heads=int(told(self._checkpoint, "heads", "cellplm")))
@@ -108,8 +81,7 @@ class CellPLM(FineTuned):
         if self.variant in LOADED:
             self.audit_ = str(load_into(network, self._checkpoint, allow_unused=("decoder.*",)))
         else:
-            digest = self._checkpoint.origin_sha256[:16]
-            self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only genes and sizes, sha256 {digest}"
+            self.audit_ = self._checkpoint.none_loaded("genes and sizes")
         return network
 
     def build(self, n_classes: int, seed: int) -> CellPLMNetwork:
@@ -155,10 +127,10 @@ class CellPLM(FineTuned):
         self.classes_, labels = np.unique(labels_of(train), return_inverse=True)
         published, c = self.recipe in self.leaking_recipes, self.config
         scored = validation if published else None
-        self._choose_genes(train, scored)
+        self._chosen = chosen_genes(self._vocabulary, train, scored, c.variable_genes)
         self._one_pass = not published or self._batches_are_lost(train, scored)
         known = self.cells(train, labels)
-        whole = known if scored is None else _joined(known, self.cells(scored))
+        whole = known if scored is None else joined(known, self.cells(scored))
         trains, validates = self._sides(known, seed)
         self._reference = self._drawn(known.take(trains))
         self.network_ = self.build(len(self.classes_), seed).to(device_of(self.device))
@@ -256,51 +228,9 @@ class CellPLM(FineTuned):
             return rows, rows[:0]
         return tuple(map(np.sort, train_test_split(rows, test_size=n_validation, random_state=seed)))
 
-    def _choose_genes(self, train: AnnData, scored: AnnData | None) -> None:
-        """Keep the names of the most variable genes: of all cells that are there, as published, or of the training."""
-        n, names = self.config.variable_genes, self._vocabulary.names(train)
-        if not 0 < n < train.n_vars:
-            return
-        parts = [train.X] if scored is None else [train.X, _like(scored, train)]
-        self._chosen = {names[column] for column in most_variable(sp.vstack(parts, format="csr"), n)}
-        if not self._chosen & set(self._vocabulary.symbols):
-            raise BenchError(
-                f"None of the {n:,} most variable genes of the data is among the {len(self._vocabulary.symbols):,} "
-                "that the weights know; set the override 'variable_genes' to 0, for all genes."
-            )
-
     def _batches_are_lost(self, train: AnnData, scored: AnnData | None) -> bool:
         """Say whether a batch would have no training cell, or there are no batches."""
         if not self.config.by_batch or "batch" not in train.obs:
             return True
         others = [] if scored is None else scored.obs["batch"].astype(str)
         return not set(others) <= set(train.obs["batch"].astype(str))
-
-    def _check_settings(self) -> None:
-        c = self.config
-        if c.company not in COMPANY:
-            raise unknown("company", c.company, COMPANY)
-        if c.precision not in PRECISIONS:
-            raise unknown("precision", c.precision, PRECISIONS)
-        least = {"epochs": 1, "patience": 1, "reference_cells": 1, "evaluation_batch": 1, "variable_genes": 0}
-        least |= {"warmup_epochs": 0}
-        wrong = [f"{name}={getattr(c, name)}" for name, low in least.items() if getattr(c, name) < low]
-        if wrong:
-            raise BenchError(f"{', '.join(wrong)} should be 1 or more; variable_genes and warmup_epochs may be 0.")
-        shares = ("dropout", "drop_cells", "masked_cells", "masked_values")
-        if wrong := [f"{name}={getattr(c, name)}" for name in shares if not 0 <= getattr(c, name) < 1]:
-            raise BenchError(f"{', '.join(wrong)} should be shares from 0 to below 1.")
-
-
-def _joined(known: InCompany, scored: InCompany) -> InCompany:
-    """Return cells with and without known classes as one set."""
-    batches = None if known.batches is None else np.concatenate([known.batches, scored.batches])
-    tokens = sp.vstack([known.tokens, scored.tokens], format="csr")
-    return replace(known, tokens=tokens, labels=np.concatenate([known.labels, scored.labels]), batches=batches)
-
-
-def _like(scored: AnnData, train: AnnData) -> sp.csr_matrix:
-    """Return the counts of scored cells with the columns of the training cells."""
-    if scored.var_names.equals(train.var_names):
-        return scored.X
-    return align(sp.csr_matrix(scored.X), scored.var_names.tolist(), train.var_names.tolist())

@@ -11,7 +11,7 @@ from bench.models.cellplm.network import Architecture, CellPLMNetwork
 from bench.models.cellplm.passes import groups
 from bench.models.golden import compare_gradients, compare_unchanged, run
 from bench.verify.case import Case
-from bench.verify.tolerances import ROUNDING, after_training, or_bf16
+from bench.verify.tolerances import BF16_LOSS, BF16_TRAINED, BF16_WEIGHTS, ROUNDING, after_training
 
 _STEPS = {"logits": 5e-5, "loss": 1e-5, "grad_norm, relative": 1e-5, "final": 2e-5, "gradients": 2e-5}
 TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
@@ -32,13 +32,13 @@ def finetune(case: Case) -> None:
             best = f1, epoch, _predicted(case, recorded.network, batches)
     for name in recorded.validated[0]:
         found = [metrics[name] for metrics in recorded.validated]
-        case.compare(f"output.valid_{name}", found, _trained(case, "loss"))
+        case.compare(f"output.valid_{name}", found, **(_trained(case, name) if name == "loss" else _scores(case)))
     case.note("epoch that was chosen", float(best[1] != case.about["best_epoch"]), 0)
     predictions = best[2].argmax(1)
     case.compare("output.predictions", predictions, 0)
     scored = case["input.split"].numpy() == 2
     found = macro(case["input.labels"].numpy()[scored], predictions.numpy()[scored])
-    case.compare("output.test_scores", found, _trained(case, "loss"))
+    case.compare("output.test_scores", found, **_scores(case))
     recorded.compare(_predicted(case, recorded.network, batches))
 
 
@@ -58,8 +58,8 @@ def finetune_masked(case: Case) -> None:
         masks.append(finetuning.hidden(uniform, where, hiding.values))
     case.compare("output.kept_cells", np.stack(kept), TOLERANCES[case.name]["masks"])
     case.compare("output.input_mask", np.stack(masks), TOLERANCES[case.name]["masks"])
-    for name, told in (("output.valid_loss", "loss"), ("output.valid_f1", "f1_score")):
-        case.compare(name, [found[told] for found in recorded.validated], _trained(case, "loss"))
+    case.compare("output.valid_loss", [found["loss"] for found in recorded.validated], **_trained(case, "loss"))
+    case.compare("output.valid_f1", [found["f1_score"] for found in recorded.validated], **_scores(case))
     recorded.compare(_predicted(case, recorded.network, [batch]))
 
 
@@ -102,17 +102,17 @@ class _Recorded:
         for name in found.keys() & {name.removeprefix("output.") for name in case.outputs(("output.",))}:
             relative = name.endswith("grad_norm")
             allowed = _trained(case, "grad_norm, relative" if relative else "loss")
-            case.compare(f"output.{name}", found[name], allowed, relative=relative)
+            case.compare(f"output.{name}", found[name], relative=relative, **allowed)
         case.compare("output.lr", [step.lr for step in self.steps], ROUNDING, relative=True)
         for number, step in enumerate(self.steps):
             if f"output.logits_step{number}" in case.tensors:
-                case.compare(f"output.logits_step{number}", step.logits, _trained(case, "logits"))
-        case.compare("output.final_logits", last, _trained(case, "logits"))
+                case.compare(f"output.logits_step{number}", step.logits, **_trained(case, "logits"))
+        case.compare("output.final_logits", last, **_trained(case, "logits"))
         state = self.network.state_dict()
         for name in case.outputs(("final.",)):
-            case.compare(name, state[name.removeprefix("final.")], _trained(case, "final"))
+            case.compare(name, state[name.removeprefix("final.")], **_trained(case, "final"))
         first = {name: found[0] for name, found in self.gradients.items() if found}
-        compare_gradients(case, first, or_bf16(case.backend, TOLERANCES[case.name]["gradients"]))
+        compare_gradients(case, first, TOLERANCES[case.name]["gradients"])
         kept = [name for name in case.about.get("unchanged_parameters", []) if name in state]
         compare_unchanged(case, kept, self.start, state)
 
@@ -155,5 +155,12 @@ def _rates(s: dict) -> Rates:
     return Rates(**told | {ours: s[theirs] for ours, theirs in names.items() if theirs in s})
 
 
-def _trained(case: Case, kind: str) -> float:
-    return after_training(case.backend, TOLERANCES[case.name][kind])
+def _trained(case: Case, kind: str) -> dict[str, float | bool]:
+    """Return the tolerance of what the steps give, for `Case.compare`."""
+    rounded = {"loss": BF16_LOSS, "final": BF16_WEIGHTS}.get(kind, BF16_TRAINED)
+    return after_training(case.backend, TOLERANCES[case.name][kind], rounded)
+
+
+def _scores(case: Case) -> dict[str, float | bool]:
+    """Return the tolerance of scores, which move by whole cells, as shares of 1."""
+    return after_training(case.backend, TOLERANCES[case.name]["loss"]) | {"of_largest": False}

@@ -14,9 +14,10 @@ from anndata import AnnData
 
 from bench.core.errors import BenchError
 from bench.models.cellplm.passes import Pass, chunks, groups, known_columns
+from bench.models.cellplm.variable_genes import most_variable
 from bench.models.counts import counts_of
 from bench.models.finetuned import told
-from bench.preprocess import Genes, looked_for
+from bench.preprocess import Genes, align, looked_for
 from bench.training.labelled import Cells
 from bench.weights import Checkpoint
 
@@ -131,3 +132,47 @@ def _drawn(counts: sp.csr_matrix, n_clusters: int) -> np.ndarray:
     """Return uniform numbers, (n_cells, n_clusters), that depend on a cell's own counts alone."""
     rows = [int(digest_of(counts[row]), 16) for row in range(counts.shape[0])]
     return np.stack([np.random.default_rng(seed).random(n_clusters, np.float32) for seed in rows])
+
+
+def joined(known: InCompany, scored: InCompany) -> InCompany:
+    """Return cells with and without known classes as one set."""
+    batches = None if known.batches is None else np.concatenate([known.batches, scored.batches])
+    tokens = sp.vstack([known.tokens, scored.tokens], format="csr")
+    return replace(known, tokens=tokens, labels=np.concatenate([known.labels, scored.labels]), batches=batches)
+
+
+def chosen_genes(vocabulary: Vocabulary, train: AnnData, scored: AnnData | None, n: int) -> set[str] | None:
+    """Return the names of the most variable genes: of all cells that are there, as published, or of the training.
+
+    Parameters
+    ----------
+    vocabulary
+        Of the weights.
+    train, scored
+        Cells, of which the scored ones may not be there.
+    n
+        How many; 0, or as many as there are, for all of them, which is None.
+
+    Raises
+    ------
+    BenchError
+        If the weights know none of them.
+    """
+    names = vocabulary.names(train)
+    if not 0 < n < train.n_vars:
+        return None
+    parts = [train.X] if scored is None else [train.X, _like(scored, train)]
+    chosen = {names[column] for column in most_variable(sp.vstack(parts, format="csr"), n)}
+    if not chosen & set(vocabulary.symbols):
+        raise BenchError(
+            f"None of the {n:,} most variable genes of the data is among the {len(vocabulary.symbols):,} "
+            "that the weights know; set the override 'variable_genes' to 0, for all genes."
+        )
+    return chosen
+
+
+def _like(scored: AnnData, train: AnnData) -> sp.csr_matrix:
+    """Return the counts of scored cells with the columns of the training cells."""
+    if scored.var_names.equals(train.var_names):
+        return scored.X
+    return align(sp.csr_matrix(scored.X), scored.var_names.tolist(), train.var_names.tolist())

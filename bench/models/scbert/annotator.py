@@ -70,8 +70,7 @@ class ScBERT(FineTuned):
         network = ScBERTNetwork(self._architecture(), seed=seed, stabiliser=self.config.stabiliser)
         if self.variant == RANDOM:
             network.draw_positions(seed=seed)
-            digest = self._checkpoint.origin_sha256[:16]
-            self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only genes and sizes, sha256 {digest}"
+            self.audit_ = self._checkpoint.none_loaded("genes and sizes")
         elif self.variant == "no_pretraining":  # gene2vec stays, as published
             vectors = {name: t for name, t in self._checkpoint.tensors.items() if name.startswith("pos_emb.")}
             given = replace(self._checkpoint, tensors=vectors)

@@ -10,7 +10,7 @@ from bench.models.scbert.golden import network_of
 from bench.training.schedule import cosine_warm_restarts
 from bench.training.step import training_step
 from bench.verify.case import Case, size_of
-from bench.verify.tolerances import after_training, or_bf16
+from bench.verify.tolerances import BF16_LOSS, after_training, or_bf16
 
 TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
     "scbert_finetune": {"loss": 2e-5, "logits": 2e-5},  # final.* and gradients: see `finetune`
@@ -88,7 +88,7 @@ def finetune(case: Case) -> None:
     optimizer = torch.optim.Adam(parameters, lr=case.settings["lr"])
     device = case.backend.device
     case.compare("output.eval_logits_before", run(case, network, case["input.eval_tokens"]), _tolerance(case))
-    tolerance = after_training(case.backend, _tolerance(case))
+    trained = after_training(case.backend, _tolerance(case))
     losses, logits, norms = [], [], []
     for step, (ids, labels) in enumerate(zip(case["input.tokens"], case["input.labels"], strict=True)):
         network.train()
@@ -100,12 +100,12 @@ def finetune(case: Case) -> None:
         gradients = gradients_of(network)
         norms.append(torch.stack([g.norm() for g in gradients.values()]).norm().item())
         if step == 0:
-            compare_gradients(case, gradients, 1e-4 * _loose(case))
-    case.compare("output.loss", losses, tolerance)
-    case.compare("output.train_logits", torch.stack(logits), tolerance)
+            compare_gradients(case, gradients, 1e-4)
+    case.compare("output.loss", losses, **after_training(case.backend, _tolerance(case), BF16_LOSS))
+    case.compare("output.train_logits", torch.stack(logits), **trained)
     case.compare("output.grad_norm", norms, 1e-4 * _loose(case), relative=True)
     network.eval()
-    case.compare("output.eval_logits_after", run(case, network, case["input.eval_tokens"]), tolerance)
+    case.compare("output.eval_logits_after", run(case, network, case["input.eval_tokens"]), **trained)
     _compare_weights(case, network.state_dict(), start, names, steps=len(losses))
 
 

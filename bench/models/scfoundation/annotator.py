@@ -26,11 +26,11 @@ from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
 from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, validation_share
-from bench.models.probe import PROBES, RANDOM
+from bench.models.probe import PRETRAINED, PROBES
 from bench.models.scfoundation.checkpoint import architecture_of
 from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
+from bench.models.scfoundation.encoder import EncoderSide
 from bench.models.scfoundation.inputs import Batch, Expressed, depth_tokens, genes_of, normalised, with_depth
-from bench.models.scfoundation.network import EncoderSide
 from bench.preprocess import LEAST_GENES, align, looked_for
 from bench.training.device import PRECISIONS, device_of
 from bench.training.schedule import Schedule
@@ -38,7 +38,7 @@ from bench.weights import load_into, read, resolve
 from bench.weights.vocabulary import coverage
 
 TRAINABLE = ("one_layer", "all", "head")
-NOT_LOADED = ("no_pretraining", RANDOM)
+LOADED = ("pretrained", "shuffled_genes", PRETRAINED)
 DECODER = ("decoder.*", "decoder_embed.*", "norm.*", "to_final.*")
 HEAD = ("norm.*", "fc1.*")
 
@@ -140,12 +140,11 @@ class ScFoundation(FineTuned):
 
     def _loaded(self, network: nn.Module) -> nn.Module:
         """Return the network with the weights that the variant begins with, and say what became of them."""
-        if self.variant in NOT_LOADED:
-            digest = self._checkpoint.origin_sha256[:16]
-            self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only genes and sizes, sha256 {digest}"
-        else:
+        if self.variant in LOADED:
             allowed = {"allow_missing": HEAD, "allow_unused": DECODER}
             self.audit_ = str(load_into(network, self._checkpoint, **allowed))
+        else:
+            self.audit_ = self._checkpoint.none_loaded("genes and sizes")
         self.audit_ += f"; {self._coverage.told(most=3)}"
         return network
 
@@ -162,7 +161,7 @@ class ScFoundation(FineTuned):
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, n_classes) probabilities; see `FineTuned.predict_proba`."""
-        if self.variant not in NOT_LOADED:
+        if self.variant in LOADED:
             refuse_pretrained_cells(self._checkpoint, cells)
         return super().predict_proba(cells)
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import BenchError, listed
-from bench.models.scfoundation.network import Architecture, ScFoundationNetwork
+from bench.models.scfoundation.architecture import Architecture
+from bench.models.scfoundation.network import ScFoundationNetwork
 from bench.models.scfoundation.vocabulary import GENE_LIST, N_GENES, published_genes
 from bench.weights.files import read
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.core.errors import unknown
+from bench.models.scfoundation.architecture import Architecture
+from bench.models.scfoundation.encoder import EncoderSide, largest
 from bench.models.scfoundation.inputs import Batch, Tokens
-from bench.models.scfoundation.network import Architecture, EncoderSide, largest
 
 HEAD = 256  # width of the head's first layer
 CLASS_WEIGHTS = ("as_printed", "capped", "inverse", "none")

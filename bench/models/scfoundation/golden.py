@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from bench.models.golden import run, spread
+from bench.models.scfoundation.architecture import Architecture
 from bench.models.scfoundation.checkpoint import architecture_of, part_of, shapes_of
+from bench.models.scfoundation.encoder import EncoderSide
 from bench.models.scfoundation.golden_inputs import matrix_of, values_of
 from bench.models.scfoundation.inputs import Tokens
-from bench.models.scfoundation.network import Architecture, EncoderSide, ScFoundationNetwork
+from bench.models.scfoundation.network import ScFoundationNetwork
 from bench.verify.case import Case, size_of
 from bench.verify.tolerances import or_bf16
 from bench.weights import load_into

@@ -15,7 +15,7 @@ from bench.models.scfoundation.objective import hidden_of, masked_mse, pretraini
 from bench.training.device import autocast
 from bench.training.step import adam, training_step
 from bench.verify.case import Case, size_of
-from bench.verify.tolerances import or_bf16
+from bench.verify.tolerances import BF16_LOSS, BF16_WEIGHTS, or_bf16
 from bench.weights import load_into
 
 TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size one unless the kind says relative
@@ -23,7 +23,10 @@ TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size on
     "scfoundation_finetune": {"loss": 5e-5, "logits": 1e-4, "statistics": 1e-5, "gradients": 1e-4, "final": 2e-5},
 }
 DECODER = ("decoder.*", "decoder_embed.*", "norm.*", "to_final.*")
-ROUNDED = 1.0  # bf16 decides otherwise which token is the largest of a cell: gradients, and then weights, go elsewhere
+# In bf16 another token, of nearly the same value, may be the largest of a cell, so that gradients of the encoder go
+# elsewhere (errors of up to 0.42 of their length), and with them what is learned: no tenth of these can show.
+ROUNDED = 0.4  # of the largest logit or mean after training, and of the gradients' norm
+ROUNDED_GRADIENTS = {"fc1.2.": 0.1, "fc1.0.": 0.3, "": 0.75}  # beginning of a name -> error, of the gradient's length
 RARE = 0.02  # share of the entries of a trained tensor that Adam may move otherwise, where a gradient is all rounding
 
 
@@ -45,18 +48,18 @@ def pretrain(case: Case) -> None:
     loss.backward()
     case.compare("output.prediction", predicted, or_bf16(case.backend, allowed["outputs"]))
     case.compare("output.loss", loss, or_bf16(case.backend, allowed["loss"]))
-    compare_gradients(case, gradients_of(network), or_bf16(case.backend, allowed["gradients"], ROUNDED))
+    compare_gradients(case, gradients_of(network), allowed["gradients"])
 
 
 def finetune(case: Case) -> None:
     """Compare losses, logits, statistics and weights over a fine-tuning, and over one that accumulates gradients."""
     allowed = TOLERANCES[case.name]
-    logits = ROUNDED if case.backend.precision == "bf16" else allowed["logits"]
+    logits = _trained(case, "logits", ROUNDED)
     weights = torch.from_numpy(class_weights(np.array(case.settings["class_counts"]), "as_printed")).float()
     case.compare("input.class_weight", weights, allowed["statistics"])
     network = _classifier(case)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    _compare_before(case, network, logits)
+    _compare_before(case, network, or_bf16(case.backend, allowed["logits"]))
     found, norms = {"loss": [], "train_logits": []}, []
     optimizer = adam(network, lr=case.settings["lr"])
     for step, (values, labels) in enumerate(zip(case["input.values"], case["input.labels"], strict=True)):
@@ -64,14 +67,14 @@ def finetune(case: Case) -> None:
         found["loss"].append(loss)
         found["train_logits"].append(said[0])
         if step == 0:
-            compare_gradients(case, gradients_of(network), or_bf16(case.backend, allowed["gradients"], ROUNDED))
+            compare_gradients(case, gradients_of(network), allowed["gradients"], ROUNDED_GRADIENTS)
         norms.append(torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm().item())
-    case.compare("output.loss", found["loss"], or_bf16(case.backend, allowed["loss"], ROUNDED))
-    case.compare("output.train_logits", torch.stack(found["train_logits"]), logits)
+    case.compare("output.loss", found["loss"], **_trained(case, "loss", BF16_LOSS))
+    case.compare("output.train_logits", torch.stack(found["train_logits"]), **logits)
     case.compare("output.grad_norm", norms, or_bf16(case.backend, allowed["gradients"], ROUNDED), relative=True)
-    case.compare("output.eval_logits_after", _said(case, network, case["input.eval_values"]), logits)
+    case.compare("output.eval_logits_after", _said(case, network, case["input.eval_values"]), **logits)
     _compare_final(case, network, start)
-    _accumulated(case, weights, logits)
+    _accumulated(case, weights)
 
 
 def _compare_before(case: Case, network: ScFoundationClassifier, allowed: float) -> None:
@@ -90,7 +93,7 @@ def _compare_before(case: Case, network: ScFoundationClassifier, allowed: float)
         case.compare("output.eval_logits_with_T_S_literal", torch.cat(literal), allowed)
 
 
-def _accumulated(case: Case, weights: Tensor, allowed: float) -> None:
+def _accumulated(case: Case, weights: Tensor) -> None:
     """Compare the run in which every step adds up the gradients of several batches."""
     network, losses = _classifier(case), []
     optimizer = adam(network, lr=case.settings["lr"])
@@ -99,10 +102,9 @@ def _accumulated(case: Case, weights: Tensor, allowed: float) -> None:
         losses.append(
             [F.cross_entropy(logits, label, weights).item() for logits, label in zip(said, labels, strict=True)]
         )
-    tolerance = or_bf16(case.backend, TOLERANCES[case.name]["loss"], ROUNDED)
-    case.compare("output.accumulation_loss", losses, tolerance)
+    case.compare("output.accumulation_loss", losses, **_trained(case, "loss", BF16_LOSS))
     after = _said(case, network, case["input.eval_values"])
-    case.compare("output.accumulation_eval_logits_after", after, allowed)
+    case.compare("output.accumulation_eval_logits_after", after, **_trained(case, "logits", ROUNDED))
 
 
 def _step(case: Case, network, optimizer, parts: list, weights: Tensor) -> tuple[float, list[Tensor]]:
@@ -134,21 +136,27 @@ def _classifier(case: Case) -> ScFoundationClassifier:
 
 def _compare_final(case: Case, network, start: dict[str, Tensor]) -> None:
     """Compare what training leaves; Adam follows rounding in the bias of keys, and in rare entries elsewhere."""
-    allowed, state = TOLERANCES[case.name], network.state_dict()
+    state, told = network.state_dict(), _trained(case, "final", BF16_WEIGHTS)
     for name in sorted(case.outputs(("final.",))):
         found, expected = state[name.removeprefix("final.")].cpu(), case[name]
         where = torch.ones_like(expected, dtype=torch.bool)
         if name.endswith("in_proj_bias"):
             where[len(where) // 3 : 2 * len(where) // 3] = False
         if "running" in name:
-            case.compare(name, found, or_bf16(case.backend, allowed["statistics"], ROUNDED))
+            case.compare(name, found, **_trained(case, "statistics", ROUNDED))
             continue
-        tolerance = or_bf16(case.backend, allowed["final"], ROUNDED)
-        off = ((found - expected).abs() > tolerance * size_of(expected)) & where
+        limit = told["tolerance"] * size_of(expected, least=0.0 if told["of_largest"] else 1.0)
+        off = ((found - expected).abs() > limit) & where
         rare = off if off.float().mean() <= RARE else torch.zeros_like(off)
-        case.compare(name, found, tolerance, where=(where & ~rare).numpy())
+        case.compare(name, found, where=(where & ~rare).numpy(), **told)
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
     compare_unchanged(case, frozen, start, state)
+
+
+def _trained(case: Case, kind: str, rounded: float) -> dict[str, float | bool]:
+    """Return the tolerance of what the steps give, for `Case.compare`: in bf16 on any device a share of the largest."""
+    of_largest = case.backend.precision == "bf16"
+    return {"tolerance": rounded if of_largest else TOLERANCES[case.name][kind], "of_largest": of_largest}
 
 
 def _said(case: Case, network: ScFoundationClassifier, values: Tensor) -> Tensor:

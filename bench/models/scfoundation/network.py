@@ -6,138 +6,17 @@ published weights: non-commercial research only.  Known deviations: none in what
 features are redrawn by `count_pass`, which training loops call, not by the forward pass.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.core.errors import BenchError
 from bench.models.layers import performer
-from bench.models.layers.post_norm import Layer
 from bench.models.layers.stabilisers import Stabiliser
+from bench.models.scfoundation.architecture import Architecture
+from bench.models.scfoundation.encoder import EncoderSide
 from bench.models.scfoundation.inputs import Tokens
 
 LONG = 2**12  # positions from which the Performer computes again for the gradient what it would have to keep
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Sizes of the network; the defaults are the published ones."""
-
-    n_genes: int = 19_264  # two tokens of read depth follow
-    dim: int = 768  # of the encoding of a token
-    depth: int = 12  # layers of the encoder
-    heads: int = 12
-    hidden: int = 3072  # width of the encoder's feed-forward layers
-    decoder_dim: int = 512
-    decoder_depth: int = 6
-    decoder_heads: int = 8
-    dim_head: int = 64  # of the decoder
-    n_features: int = 266  # random features, int(dim_head * ln(dim_head))
-    n_bins: int = 100  # vectors that a value is mixed of
-    bin_alpha: float = 1.0
-    dropout: float = 0.1  # of the encoder
-    mask_id: int = 102  # values that stand for a hidden one and for padding
-    pad_id: int = 103
-
-    @classmethod
-    def of(cls, tensors: dict[str, Tensor], **more: float) -> "Architecture":
-        """Return the sizes that tensors have; ``heads`` and what else they do not tell is given.
-
-        Raises
-        ------
-        BenchError
-            If they are not those of an scFoundation.
-        """
-        try:
-            n_bins, dim = tensors["token_emb.emb.weight"].shape
-            hidden = tensors["encoder.transformer_encoder.0.linear1.weight"].shape[0]
-            n_features, dim_head = tensors[f"{DECODER}.0.0.fn.fast_attention.projection_matrix"].shape
-            inner, decoder_dim = tensors[f"{DECODER}.0.0.fn.to_q.weight"].shape
-            depth = _number_of("encoder.transformer_encoder", tensors)
-            decoder = (decoder_dim, _number_of(DECODER, tensors), inner // dim_head, dim_head, n_features)
-            n_genes = len(tensors["pos_emb.weight"]) - 3
-        except (KeyError, ValueError) as error:
-            raise BenchError(
-                f"This is no scFoundation checkpoint: no usable {error} among its tensors "
-                f"{', '.join(list(tensors)[:4])} ..."
-            ) from error
-        return cls(n_genes, dim, depth, int(more.pop("heads")), hidden, *decoder, n_bins, **more)
-
-    def __post_init__(self):
-        if self.dim % self.heads:
-            raise BenchError(f"dim={self.dim} should be a multiple of heads={self.heads}.")
-        if self.pad_id >= self.n_genes + 3:
-            raise BenchError(f"pad_id={self.pad_id} is the row of a position, too; there are {self.n_genes + 3}.")
-
-
-DECODER = "decoder.performer.net.layers"
-
-
-class EncoderSide(nn.Module):
-    """The part that sees the expressed genes: tokens in, encodings out.
-
-    Parameters
-    ----------
-    architecture
-        Sizes.
-    seed
-        Of every random weight.
-    """
-
-    def __init__(self, architecture: Architecture, *, seed: int = 0):
-        super().__init__()
-        self.architecture = a = architecture
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.token_emb = ValueEmbedding(a)
-            self.pos_emb = nn.Embedding(a.n_genes + 3, a.dim)  # of genes, T, S and padding
-            layers = nn.ModuleList(Layer(a.dim, a.heads, a.hidden, a.dropout) for _ in range(a.depth))
-            for layer in layers:
-                _as_torch_begins(layer)
-            self.encoder = nn.ModuleDict({"transformer_encoder": layers, "norm": nn.LayerNorm(a.dim)})
-
-    def encode(self, tokens: Tokens, padding: int | None = None) -> Tensor:
-        """Return the encodings of all tokens, (n_tokens, dim).
-
-        With ``padding``, the row of its position, (n_tokens + n_cells, dim): behind them what the published code gives
-        at a padded position of each cell, which reads the tokens of its cell and is read by none.
-        """
-        *_, x = self.steps(tokens, padding)
-        return self.encoder["norm"](x)
-
-    def steps(self, tokens: Tokens, padding: int | None = None) -> Iterator[Tensor]:
-        """Yield the outputs of the layers, as `encode` returns the encodings; padding is the same in all of a cell."""
-        x = self.token_emb(tokens.bins) + self.pos_emb(tokens.genes)
-        if padding is not None:
-            padded = self.token_emb.emb_pad.weight + self.pos_emb.weight[padding]
-            x = torch.cat([x, padded.expand(len(tokens.lengths), -1)])
-        for layer in self.encoder["transformer_encoder"]:
-            x = layer(x, tokens, beside=padding is not None)
-            yield x
-
-    def embed(self, tokens: Tokens, pool: str = "all") -> Tensor:
-        """Return embeddings of cells, (n_cells, 4 * dim): of S, of T, the maximum and the mean of the other tokens.
-
-        S is whatever comes last, T what comes before it.  With pool ``max`` it is the maximum over all tokens, of width
-        dim.
-        """
-        x = self.encode(tokens)
-        lengths = tokens.lengths_on_device
-        if pool == "max":
-            return largest(x, lengths)
-        if min(tokens.lengths) < 2:
-            raise BenchError("A cell has fewer than two tokens, where T and S were expected; give cells with counts.")
-        last = lengths.cumsum(0) - 1
-        is_gene = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        is_gene[last] = is_gene[last - 1] = False
-        genes, n_genes = x[is_gene], lengths - 2
-        few = n_genes[:, None] == 0  # no gene at all
-        top = largest(genes, n_genes).masked_fill(few, 0)
-        mean = torch.segment_reduce(genes, "mean", lengths=n_genes, axis=0).masked_fill(few, 0)
-        return torch.cat([x[last], x[last - 1], top, mean], dim=1)
 
 
 class ScFoundationNetwork(EncoderSide):
@@ -216,43 +95,3 @@ class ScFoundationNetwork(EncoderSide):
         """Count a training pass and, when one is due, redraw the random features; say whether it did."""
         inner = self.decoder["performer"]
         return performer.count_pass(inner.calls_since_last_redraw, inner["net"]["layers"], seed)
-
-
-class ValueEmbedding(nn.Module):
-    """From a value to a vector: a mixture of some vectors, whose shares are a function of the value."""
-
-    def __init__(self, a: Architecture):
-        super().__init__()
-        self.mlp, self.mlp2 = nn.Linear(1, a.n_bins), nn.Linear(a.n_bins, a.n_bins)
-        self.emb = nn.Embedding(a.n_bins, a.dim)
-        self.emb_mask, self.emb_pad = nn.Embedding(1, a.dim), nn.Embedding(1, a.dim)
-        self.alpha, self.mask_id, self.pad_id = a.bin_alpha, a.mask_id, a.pad_id
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return (..., dim) of (...) values; those that stand for hidden ones and padding have vectors of their own."""
-        x = self.shares(values) @ self.emb.weight
-        for value, own in ((self.mask_id, self.emb_mask), (self.pad_id, self.emb_pad)):
-            x = torch.where((values == value)[..., None], own.weight.to(x.dtype), x)
-        return x
-
-    def shares(self, values: Tensor) -> Tensor:
-        """Return the shares of the vectors, (..., n_bins)."""
-        v = F.leaky_relu(self.mlp(values[..., None]), 0.1)
-        return (self.alpha * v + self.mlp2(v)).softmax(-1)
-
-
-def largest(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return the maximum over the rows of each cell, (n_cells, dim) of (n_rows, dim)."""
-    return torch.segment_reduce(x, "max", lengths=lengths, axis=0)
-
-
-def _number_of(layers: str, tensors: dict[str, Tensor]) -> int:
-    n_parts = layers.count(".") + 1
-    return 1 + max(int(name.split(".")[n_parts]) for name in tensors if name.startswith(f"{layers}."))
-
-
-def _as_torch_begins(layer: Layer) -> None:
-    """Give the attention the random weights that ``torch.nn.MultiheadAttention`` begins with."""
-    nn.init.xavier_uniform_(layer.self_attn.in_proj_weight)
-    nn.init.zeros_(layer.self_attn.in_proj_bias)
-    nn.init.zeros_(layer.self_attn.out_proj.bias)

@@ -16,9 +16,10 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from bench.models.scfoundation.architecture import Architecture
 from bench.models.scfoundation.checkpoint import metadata_of
 from bench.models.scfoundation.inputs import LEAST, Tokens, normalised, with_depth
-from bench.models.scfoundation.network import Architecture, ScFoundationNetwork
+from bench.models.scfoundation.network import ScFoundationNetwork
 from bench.models.scfoundation.recipes import ScFoundationPretraining
 from bench.training.device import autocast
 from bench.training.store import Cells

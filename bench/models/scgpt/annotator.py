@@ -141,8 +141,7 @@ class ScGPT(FineTuned):
         if self.variant in LOADED:
             self.audit_ = str(load_into(network, self._checkpoint))
         else:
-            digest = self._checkpoint.origin_sha256[:16]
-            self.audit_ = f"0 of {len(self._checkpoint.tensors)} tensors, only the vocabulary, sha256 {digest}"
+            self.audit_ = self._checkpoint.none_loaded("the vocabulary")
         self.audit_ += f"; {self._coverage.told(most=3)}"  # all of their names: bench weights NAME --data DATA
         return network
 

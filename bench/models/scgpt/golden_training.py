@@ -9,7 +9,7 @@ from bench.models.scgpt.golden import network_of, packed
 from bench.models.scgpt.network import ScGPTNetwork
 from bench.training.step import training_step
 from bench.verify.case import Case
-from bench.verify.tolerances import ROUNDING, after_training, or_bf16
+from bench.verify.tolerances import BF16_LOSS, BF16_WEIGHTS, ROUNDING, after_training, or_bf16
 
 TOLERANCES = {"scgpt_finetune": {"outputs": 2e-5}}  # case -> kind of output -> largest error of numbers of size one
 
@@ -21,15 +21,16 @@ def finetune(case: Case) -> None:
     evaluated = packed(case, "", "eval_")[0]
     tolerance = or_bf16(case.backend, TOLERANCES[case.name]["outputs"])
     case.compare("output.eval_logits_before", run(case, network, evaluated), tolerance)
-    found, tolerance = _train(case, network), after_training(case.backend, tolerance)
-    case.compare("output.lr", found.pop("lr"), ROUNDING, relative=True)
-    for name, values in found.items():
-        case.compare(f"output.{name}", torch.stack(values) if name == "train_logits" else values, tolerance)
+    found, trained = _train(case, network), after_training(case.backend, tolerance)
+    case.compare("output.lr", found["lr"], ROUNDING, relative=True)
+    case.compare("output.loss", found["loss"], **after_training(case.backend, tolerance, BF16_LOSS))
+    case.compare("output.grad_norm", found["grad_norm"], **trained)
+    case.compare("output.train_logits", torch.stack(found["train_logits"]), **trained)
     network.eval()
-    case.compare("output.eval_logits_after", run(case, network, evaluated), tolerance)
-    case.compare("output.eval_cell_emb_after", run(case, network.embed, evaluated), tolerance)
+    case.compare("output.eval_logits_after", run(case, network, evaluated), **trained)
+    case.compare("output.eval_cell_emb_after", run(case, network.embed, evaluated), **trained)
     for name, tensor in network.state_dict().items():
-        case.compare(f"final.{name}", tensor, tolerance)
+        case.compare(f"final.{name}", tensor, **after_training(case.backend, tolerance, BF16_WEIGHTS))
     compare_unchanged(case, case.about["unchanged_parameters"], start, network.state_dict())
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bench.models.layers.packed import Packed
 from bench.models.scgpt.binning import CLS, SPECIAL
-from bench.models.scgpt.hiding import Hidden, hide
 from bench.models.scgpt.losses import masked_mse
+from bench.models.scgpt.masking import Hidden, hide
 from bench.models.scgpt.network import HIDDEN_VALUE, Architecture, ScGPTNetwork
 from bench.models.scgpt.recipes import ScGPTPretraining
 from bench.training.device import autocast

@@ -7,9 +7,10 @@ import torch
 from conftest import folder_of
 
 from bench.core.errors import BenchError
+from bench.models.scfoundation.architecture import Architecture
 from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
 from bench.models.scfoundation.inputs import Expressed, Tokens, depth_tokens, normalised, with_depth
-from bench.models.scfoundation.network import Architecture, ScFoundationNetwork
+from bench.models.scfoundation.network import ScFoundationNetwork
 from bench.models.scfoundation.vocabulary import N_GENES, published_genes
 from bench.preprocess import align
 

@@ -5,7 +5,7 @@ import torch
 from conftest import folder_of
 
 from bench.models.layers import post_norm
-from bench.models.scfoundation import classifier, golden_training, network
+from bench.models.scfoundation import classifier, encoder, golden_training, network
 from bench.verify import verify
 
 
@@ -15,7 +15,7 @@ def first(name: str):
 
 def slope(monkeypatch):
     original = torch.nn.functional.leaky_relu
-    monkeypatch.setattr(network.F, "leaky_relu", lambda x, slope: original(x, 0.01))
+    monkeypatch.setattr(encoder.F, "leaky_relu", lambda x, slope: original(x, 0.01))
 
 
 def gelu(monkeypatch):
@@ -35,7 +35,7 @@ def padding_left_out(monkeypatch):
     monkeypatch.setattr(
         classifier.ScFoundationClassifier,
         "_pooled",
-        lambda self, tokens, longest: network.largest(self.encode(tokens), tokens.lengths_on_device),
+        lambda self, tokens, longest: encoder.largest(self.encode(tokens), tokens.lengths_on_device),
     )
 
 

@@ -16,8 +16,8 @@ from bench.cli import main
 from bench.core.errors import BenchError
 from bench.datasets import download
 from bench.datasets.sources import sha256_of
+from bench.models.scfoundation.architecture import Architecture
 from bench.models.scfoundation.checkpoint import shapes_of
-from bench.models.scfoundation.network import Architecture
 from bench.models.scfoundation.sources import PUBLISHED
 from bench.weights import identity, of_model, published, read, resolve
 from bench.weights.sources import identity_of

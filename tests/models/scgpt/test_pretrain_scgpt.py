@@ -24,8 +24,8 @@ from bench.models.contract import without_labels
 from bench.models.layers.packed import Packed
 from bench.models.scgpt.annotator import ScGPT, ScGPTConfig
 from bench.models.scgpt.binning import SPECIAL
-from bench.models.scgpt.hiding import MIDDLE, SHARES, Hidden, hide
 from bench.models.scgpt.losses import masked_mse
+from bench.models.scgpt.masking import MIDDLE, SHARES, Hidden, hide
 from bench.models.scgpt.network import HIDDEN_VALUE, Architecture, ScGPTNetwork
 from bench.models.scgpt.objective import ScGPTObjective
 from bench.models.scgpt.recipes import RECIPES, ScGPTPretraining
