@@ -75,6 +75,7 @@ class CellPLM(FineTuned):
 
     Config = CellPLMConfig
     inputs = InCompany
+    needs_counts = True
     variants = ("pretrained", "no_pretraining", "shuffled_genes", *PROBES)
     variant_declares: ClassVar = DECLARES | {"no_pretraining": {"is_pretrained": False}}
     variant_settings: ClassVar = {PRETRAINED: {"company": "reference"}, RANDOM: {"company": "reference"}}

@@ -63,6 +63,7 @@ class Geneformer(FineTuned):
 
     Config = GeneformerConfig
     inputs = Ranks
+    needs_counts = True
     variants = ("pretrained", "no_pretraining", "shuffled_genes", *PROBES)
     variant_declares: ClassVar = DECLARES | {"no_pretraining": {"is_pretrained": False}}
 
