@@ -34,7 +34,15 @@ from bench.models.cellplm.passes import Pass
 from bench.models.cellplm.variable_genes import most_variable
 from bench.models.classifiers import ClassifierConfig
 from bench.models.contract import labels_of
-from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, told, validation_share
+from bench.models.finetuned import (
+    FineTuned,
+    check_family,
+    per_gene,
+    refuse_pretrained_cells,
+    stratified,
+    told,
+    validation_share,
+)
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.preprocess import LEAST_GENES, align
 from bench.training.device import PRECISIONS, autocast, device_of
@@ -94,6 +102,7 @@ class CellPLM(FineTuned):
             )
         self._check_settings()
         self._checkpoint = read(resolve(self.weights))
+        check_family(self._checkpoint, "cellplm")
         self._sizes = Architecture.of(self._checkpoint.tensors, 1)  # whether it is a CellPLM, before what it says
         self._sizes = replace(self._sizes, heads=int(told(self._checkpoint, "heads", "cellplm")))
         self._vocabulary = Vocabulary.of(self._checkpoint)
