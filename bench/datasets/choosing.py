@@ -23,7 +23,8 @@ def refused(reading_of: str, layer: str, holding: Holding, others: Mapping[str, 
     if holding.kind == "log1p":
         return BenchError(
             f"{start}, and the file has none. To use them as they are: {option('layer', layer)}, or "
-            "adata.uns['bench'] = {'values': 'log1p'} in the file."
+            "adata.uns['bench'] = {'values': 'log1p'} in the file; models that need counts need 'base' and 'total' "
+            "there, too, such as 'e' and 10000."
         )
     if logs:
         return BenchError(f"{start}; {place(logs[0])} holds {others[logs[0]].said}: {option('layer', logs[0])}.")

@@ -51,6 +51,7 @@ class Annotator:
     Config = NoConfig
     variants: tuple[str, ...] = ("default",)
     needs_vectors = False  # True where the variant names vectors of cells, which are in obsm of what it is given
+    needs_counts = False  # True where logarithms are of use only if they say how they were made of counts
     recipes: tuple[str, ...] = ("published",)
     variant_settings: ClassVar[dict[str, dict[str, Any]]] = {}  # hyper-parameters that a variant changes by default
     variant_declares: ClassVar[dict[str, dict[str, Any]]] = {}  # what of the below is another one for a variant

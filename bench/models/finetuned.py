@@ -211,6 +211,12 @@ def validation_share(share: float) -> float:
     return share
 
 
+def check_family(checkpoint: Checkpoint, family: str) -> None:
+    """Raise a BenchError if weights say that they are another family's."""
+    if (other := checkpoint.metadata.get("model", family)) != family:
+        raise BenchError(f"{checkpoint.path} holds weights of {other}; set the override 'weights' to some of {family}.")
+
+
 def told(checkpoint: Checkpoint, key: str, family: str, option: str = "") -> str:
     """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``, for example.
 
@@ -223,8 +229,7 @@ def told(checkpoint: Checkpoint, key: str, family: str, option: str = "") -> str
     option
         What to add to the command that converts them anew.
     """
-    if (other := checkpoint.metadata.get("model", family)) != family:
-        raise BenchError(f"{checkpoint.path} holds weights of {other}; set the override 'weights' to some of {family}.")
+    check_family(checkpoint, family)
     try:
         return checkpoint.metadata[key]
     except KeyError:

@@ -11,9 +11,11 @@ from bench import weights
 from bench.core.errors import BenchError, Faults, listed
 from bench.datasets.splits import expand, split, subset
 from bench.models.contract import Annotator
+from bench.models.counts import counts_of
 from bench.models.registry import MODELS, Spec
 from bench.protocol.planning import is_planning
 
+LOOKED_AT = 100  # cells that tell what the values of all are
 MOST = 1.1  # a share that is drawn this many times too large is said
 
 
@@ -33,6 +35,15 @@ def check_model(spec: Spec) -> None:
         file = weights.resolve(spec.weights)
         if spec.name in MODELS:  # what others read is theirs
             weights.describe(file)
+
+
+def check_values(spec: Spec, adata: AnnData) -> None:
+    """Raise a BenchError if a model needs counts and the values of a data set do not say how they were made of some."""
+    if getattr(spec.cls, "needs_counts", False):
+        try:
+            counts_of(adata[:LOOKED_AT])
+        except BenchError as error:
+            raise BenchError(f"{spec.name}: {error}") from error
 
 
 def possible_splits(adata: AnnData, names: Sequence[str], faults: Faults) -> dict[str, np.ndarray]:

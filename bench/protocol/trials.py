@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from anndata import AnnData
 
 from bench.core.errors import Faults, listed, unknown
 from bench.datasets import DATASETS, Request, described, loaded
@@ -20,7 +21,7 @@ from bench.models.registry import Spec
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
 from bench.protocol.planning import LEFT_OUT, is_planning
-from bench.protocol.possible import Draws, check_model, possible_splits
+from bench.protocol.possible import Draws, check_model, check_values, possible_splits
 from bench.protocol.trial import Task, Trial, here, of_model
 from bench.protocol.vectors import Given, given, undeclared
 
@@ -176,17 +177,18 @@ class Grid:
                 if draws.possible(fraction, split, train, faults)
             ]
             reading = pair.reference.reading(adata) | pair.columns
-            ways = self._given(where, specs, pair, {split for _, split in choices}, faults) if choices else {}
+            ways = self._given(adata, specs, pair, {split for _, split in choices}, faults) if choices else {}
             return _Data(pair, adata.uns["bench"]["hash"], reading, choices, ways)
         return None
 
     def _given(
-        self, where: str, specs: list[Spec], pair: Pair, splits: set[str], faults: Faults
+        self, adata: AnnData, specs: list[Spec], pair: Pair, splits: set[str], faults: Faults
     ) -> dict[tuple[str, str], Given]:
-        """Return how a data set is read for each model; one whose vectors it has not is left out."""
-        found = {}
+        """Return how a data set is read for each model; one whose counts or vectors it has not is left out."""
+        found, where = {}, Path(adata.uns["bench"]["name"]).name
         for spec in specs:
             with faults.noted(where):
+                check_values(spec, adata)
                 found[spec.name, spec.variant] = given(spec, pair, splits)
         return found
 

@@ -14,6 +14,7 @@ from forked import Script
 
 from bench import weights
 from bench.core.errors import BenchError
+from bench.preprocess import log1p_cp10k
 from bench.protocol import experiments, records, runner
 from bench.protocol.experiments import recorded, run_grid, with_settings
 from bench.protocol.planning import planning
@@ -439,3 +440,19 @@ def test_a_model_whose_weights_cannot_be_had_is_left_out_and_that_is_said(monkey
     assert "x (standin), left out: scbert: Weights scbert_standin are not in the cache." in capsys.readouterr().err
     with pytest.raises(BenchError, match="not in the cache"):
         Grid("x", "standin", "hao", ["scbert"], overrides=overrides).tasks()
+
+
+def test_logarithms_that_do_not_say_how_they_were_made_are_seen_before_weights_are_fetched(
+    small, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("bench.weights.resolve", lambda text: pytest.fail(f"{text} was fetched"))
+    logs = AnnData(log1p_cp10k(small.X), obs=small.obs[["cell_type"]], var=small.var)
+    logs.uns["bench"] = {"values": "log1p"}
+    logs.write_h5ad(tmp_path / "logs.h5ad")
+    models, overrides = ["geneformer", "cellplm@probe"], {"geneformer": {"weights": "geneformer_v1_10m"}}
+    asked = {"label": "cell_type", "overrides": overrides}
+    tasks = Grid("x", "standin", str(tmp_path / "logs.h5ad"), ["majority", *models], **asked).tasks()
+    assert [task.spec.name for task in tasks] == ["majority"]
+    said = capsys.readouterr().err
+    assert all(f"{name}: Data set" in said for name in ("geneformer", "cellplm"))
+    assert "holds logarithms of an unknown base and total" in said

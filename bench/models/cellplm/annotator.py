@@ -32,7 +32,15 @@ from bench.models.cellplm.inputs import InCompany, Vocabulary, chosen_genes, dig
 from bench.models.cellplm.network import LATENT, Architecture, CellPLMNetwork
 from bench.models.cellplm.passes import Pass
 from bench.models.contract import labels_of
-from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, told, validation_share
+from bench.models.finetuned import (
+    FineTuned,
+    check_family,
+    per_gene,
+    refuse_pretrained_cells,
+    stratified,
+    told,
+    validation_share,
+)
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.training.device import autocast, device_of
 from bench.training.finetune import over_cells
@@ -48,6 +56,7 @@ class CellPLM(FineTuned):
 
     Config = CellPLMConfig
     inputs = InCompany
+    needs_counts = True
     variants = ("pretrained", "no_pretraining", "shuffled_genes", *PROBES)
     variant_declares: ClassVar = DECLARES | {"no_pretraining": {"is_pretrained": False}}
     variant_settings: ClassVar = {PRETRAINED: {"company": "reference"}, RANDOM: {"company": "reference"}}
@@ -66,6 +75,7 @@ class CellPLM(FineTuned):
             )
         check(self.config)
         self._checkpoint = read(resolve(self.weights))
+        check_family(self._checkpoint, "cellplm")
         self._sizes = Architecture.of(self._checkpoint.tensors, 1)  # whether it is a CellPLM, before what it says
         self._sizes = replace(self._sizes, heads=int(told(self._checkpoint, "heads", "cellplm")))
         self._vocabulary = Vocabulary.of(self._checkpoint)

@@ -20,7 +20,7 @@ from anndata import AnnData
 from bench.core.errors import BenchError, listed, unknown
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
-from bench.models.finetuned import FineTuned, refuse_pretrained_cells, told
+from bench.models.finetuned import FineTuned, check_family, refuse_pretrained_cells, told
 from bench.models.geneformer import embedding
 from bench.models.geneformer.masking import MASK_ID
 from bench.models.geneformer.network import Architecture, GeneformerNetwork
@@ -64,6 +64,7 @@ class Geneformer(FineTuned):
 
     Config = GeneformerConfig
     inputs = Ranks
+    needs_counts = True
     variants = ("pretrained", "no_pretraining", "shuffled_genes", *PROBES)
     variant_declares: ClassVar = DECLARES | {"no_pretraining": {"is_pretrained": False}}
 
@@ -171,6 +172,7 @@ class Geneformer(FineTuned):
 
     def _architecture(self) -> Architecture:
         """Return the sizes of the weights."""
+        check_family(self._checkpoint, "geneformer")
         found = Architecture.of(self._checkpoint.tensors, heads=1)  # whether it is a Geneformer, before what it says
         c, version = self.config, told(self._checkpoint, "version", "geneformer")
         dropout = DROPOUT[version] if c.dropout == -1 else c.dropout

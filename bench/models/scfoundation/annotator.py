@@ -69,6 +69,7 @@ class ScFoundation(FineTuned):
     """Annotator by a transformer over the expressed genes of a list."""
 
     Config = ScFoundationConfig
+    needs_counts = True
     variants = ("pretrained", "no_pretraining", "shuffled_genes", *PROBES)
     leaking_recipes = ()
     variant_declares: ClassVar = FineTuned.variant_declares | {"no_pretraining": {"is_pretrained": False}}

@@ -200,7 +200,7 @@ def test_wrong_settings_are_sentences(wrong, said, made, sides):
 
 
 def test_weights_of_another_model_are_refused(made, sides, tiny_scgpt):
-    with pytest.raises(BenchError, match="This is no CellPLM checkpoint"):
+    with pytest.raises(BenchError, match="holds weights of scgpt; set the override 'weights' to some of cellplm"):
         made(weights=str(tiny_scgpt())).fit(sides[0], seed=0)
     with pytest.raises(BenchError, match="cellplm needs weights"):
         create(replace(describe("cellplm"), weights=None)).fit(sides[0], seed=0)

@@ -135,6 +135,11 @@ def test_other_layers_and_modes_give_other_embeddings(made, sides):
         made("probe", version="V2", emb_mode="mean").with_network(sides[0], 0).embed(cells)
 
 
+def test_weights_of_another_model_are_named_with_what_to_do(sides, tiny_cellplm):
+    with pytest.raises(BenchError, match=r"holds weights of cellplm; set the override 'weights' to some of geneformer"):
+        Geneformer(weights=str(tiny_cellplm())).fit(sides[0], seed=0)
+
+
 def test_without_weights_it_says_which_there_are(sides):
     with pytest.raises(BenchError, match=r"geneformer needs weights.*geneformer_quick"):
         Geneformer().fit(sides[0], seed=0)
