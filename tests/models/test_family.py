@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from forked import Script
 from pretraining import own_weights
 from safetensors.numpy import save_file
 
@@ -127,7 +128,7 @@ for words in {commands}:
 
 
 @pytest.mark.slow
-def test_the_template_is_installed_as_a_package_and_does_the_same_under_its_entry_point(weights, tmp_path):
+def test_the_template_is_installed_as_a_package_and_does_the_same_under_its_entry_point(weights, tmp_path, monkeypatch):
     shutil.copytree(TEMPLATE, tmp_path / "source")
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site]
@@ -138,8 +139,8 @@ def test_the_template_is_installed_as_a_package_and_does_the_same_under_its_entr
         ["check", "pocket", "-p", "weights", "pocket_quick", "--data", "baron"],
         ["verify", str(golden(tmp_path / "golden"))],
     ]
-    command = [sys.executable, "-c", INSTALLED.format(commands=commands)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    monkeypatch.setenv("PYTHONPATH", path)  # read where a process begins, forked or not
+    done = Script(INSTALLED.format(commands=commands)).wait()
     assert done.returncode == 0, done.stdout + done.stderr
     for said in ("pocket.annotator:Pocket", "squared error", "4 tensors", "all promises kept", "all within tolerance"):
         assert said in done.stdout

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
+from jupytext.cli import jupytext
 
 from bench.cli import main
 from bench.core.errors import BenchError
@@ -97,7 +98,7 @@ def test_the_plain_tools_write_the_same_records(tmp_path, monkeypatch):
     tools, folder = Path(sys.executable).parent, tmp_path / "plain"
     folder.mkdir()
     text, notebook = ROOT / "chapters" / "few_shot_pbmc.md", folder / "few_shot_pbmc.ipynb"
-    subprocess.run([tools / "jupytext", "--to", "ipynb", text, "-o", notebook], check=True, capture_output=True)
+    assert jupytext(["--to", "ipynb", str(text), "-o", str(notebook)]) == 0  # the command of that name
     asked = given(TINY | {"compute": True})
     environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     papermill = [tools / "papermill", notebook, "out.ipynb", *asked]

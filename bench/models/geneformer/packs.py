@@ -1,4 +1,4 @@
-"""Ranked genes of several cells one after the other, as the network takes them."""
+"""Ranked genes of several cells one after the other, as the network takes them, and labelled cells of that form."""
 
 from dataclasses import dataclass
 
