@@ -12,8 +12,8 @@ from bench.models.cellplm.network import Architecture as CellPLMSizes
 from bench.models.geneformer.checkpoint import PLACES
 from bench.models.geneformer.checkpoint import shapes as geneformer_shapes
 from bench.models.geneformer.network import Architecture as GeneformerSizes
-from bench.models.scfoundation.checkpoint import shapes_of
 from bench.models.scfoundation.architecture import Architecture as ScFoundationSizes
+from bench.models.scfoundation.checkpoint import shapes_of
 
 V1 = GeneformerSizes()  # the true ones
 V2 = GeneformerSizes(20_275, 64, 2, 1, 96, 4096)
