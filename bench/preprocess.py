@@ -50,8 +50,8 @@ def looked_for(cells: AnnData, wanted: Iterable[str], least: float = LEAST_GENES
         raise BenchError(
             f"Only {len(used):,} of the {len(there):,} genes of the data set are among the {len(wanted):,} that the "
             f"model looks for by name; they look {looks(cells.var_names)} ({', '.join(cells.var_names[:3])}): "
-            "map them to human symbols, name the column that has them (symbols), use a model of all genes "
-            '(override {"genes": "all"}), or allow it with the override {"least_genes": 0}.'
+            "map them to human symbols, name the column that has them (symbols), use a model that reads all genes as "
+            'they are (knn with the override {"genes": "all"}), or allow it with the override {"least_genes": 0}.'
         )
     return Genes(wanted, used)
 
