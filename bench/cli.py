@@ -22,6 +22,7 @@ ELSEWHERE = {
     "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "records": "bench.protocol.command:records",
+    "rerun": "bench.protocol.rerun.command:rerun",
     "score": "bench.protocol.elsewhere.command:score",
     "split": "bench.protocol.elsewhere.command:split",
     "standin": "bench.protocol.command:standin",
