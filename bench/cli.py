@@ -148,8 +148,13 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, **column
 )
 @click.option("--jobs", type=int, help="Trials at a time; -1 for one per core.")
 @click.option("--records-only", is_flag=True, help="Leave out the cells that only show what is recorded.")
+@click.option("--share", metavar="N/OF", help="Only this share of the trials, such as 3/16; implies --records-only.")
 def run(
-    chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None, records_only: bool
+    chapters: tuple[str, ...],
+    parameters: tuple[tuple[str, str], ...],
+    jobs: int | None,
+    records_only: bool,
+    share: str | None,
 ) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
@@ -158,15 +163,17 @@ def run(
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
     from bench.protocol import notebooks, place
+    from bench.protocol.share import share_of, taken
     from bench.report.book.warm_kernels import nursery
 
     asked = _asked(chapters, parameters, jobs)  # all of it before the first chapter runs
+    part = share_of(share) if share is not None else None
     missed = []
     place.tell()
-    with nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
+    with taken(part), nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
         for chapter in chapters:
-            known = notebooks.known_parameters(chapter)
-            output = notebooks.run(chapter, {k: v for k, v in asked.items() if k in known}, records_only=records_only)
+            own = {name: value for name, value in asked.items() if name in notebooks.known_parameters(chapter)}
+            output = notebooks.run(chapter, own, records_only=records_only or part is not None)
             click.echo(f"{chapter}: done; executed notebook in {output}")
             missed += notebooks.left_out(output)
     for sentence in dict.fromkeys(missed):

@@ -109,7 +109,7 @@ def task_of(trial: pd.Series) -> Run:
 
 
 def _requests(trial: pd.Series) -> Iterator[dict[str, Any]]:
-    """Yield parameters with which a chapter may ask for a trial: for it alone, as it stands, and as a step of a tier."""
+    """Yield parameters with which a chapter may ask for a trial: for it alone, then all that it asks for by itself."""
     known = notebooks.known_parameters(trial["experiment"])
     model = trial["model"] if trial["variant"] == "default" else f"{trial['model']}@{trial['variant']}"
     alone = {name: [trial[column]] for name, column in PAGE.items()}
