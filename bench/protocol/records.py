@@ -53,17 +53,28 @@ def adopt(experiment: str, tier: str, key: str, *, committed: bool = False) -> b
     """
     found = [path for path in own_files(f"*/{tier}/{key}.csv") if _is_good(path)]
     for path in found[:1]:
-        _take_over(read_csv(path), path.parent, experiment)
+        take_over(read_csv(path), path.parent, experiment)
     if found or not committed:
         return bool(found)
     ours = read(own=False)
     ours = ours[(ours["tier"] == tier) & (ours["key"] == key) & (ours["status"] == "ok")]
     for name, table in list(ours.groupby("experiment"))[:1]:
-        _take_over(table[list(COLUMNS)], committed_folder() / name, experiment)
+        take_over(table[list(COLUMNS)], committed_folder() / name, experiment)
     return len(ours) > 0
 
 
-def _take_over(table: pd.DataFrame, beside: Path, experiment: str) -> None:
+def take_over(table: pd.DataFrame, beside: Path, experiment: str) -> None:
+    """Write the record of a trial from elsewhere among the user's own, what lies beside it first.
+
+    Parameters
+    ----------
+    table
+        As `bench.protocol.columns.read_csv` returns it.
+    beside
+        The folder that holds its predictions and its map, where there are any.
+    experiment
+        Under which it is recorded here.
+    """
     target = path_of(experiment, table["tier"].iloc[0], table["key"].iloc[0])
     _set_aside(target)
     for suffix in (PREDICTIONS, MAP):
