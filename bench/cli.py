@@ -19,6 +19,7 @@ from bench.core.interrupts import interrupts_delivered
 ELSEWHERE = {
     "cache": "bench.datasets.command:cache",
     "data": "bench.datasets.command:data",
+    "fetch": "bench.protocol.command:fetch",
     "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "records": "bench.protocol.command:records",

@@ -1,4 +1,4 @@
-"""The commands ``bench records``, ``predictions`` and ``standin``."""
+"""The commands ``bench fetch``, ``records``, ``predictions`` and ``standin``."""
 
 import sys
 from pathlib import Path
@@ -113,6 +113,29 @@ def _list_predictions() -> None:
         found = found[own]
     shown = found[labels.SHOWN].assign(accuracy=found["accuracy"].map("{:.3f}".format).replace("nan", "–"))
     click.echo(shown.replace("", "–").to_string(index=False))
+
+
+@click.command()
+@click.argument("chapter")
+@click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As for bench run.")
+def fetch(chapter: str, parameters: tuple[tuple[str, str], ...]) -> None:
+    """Bring the data, weights and lists of genes that the trials of CHAPTER need into the cache, and run nothing.
+
+    For nodes without network that see the same BENCH_CACHE.  Weights of this project are pretrained.  Exit code 1 says
+    that something cannot be had.
+
+    Example: bench fetch few_shot_pbmc -p tier standin
+    """
+    from bench.datasets.sources import cache_folder
+    from bench.protocol.fetching import brought
+    from bench.protocol.parameters import given
+
+    failed = False
+    for one in brought(chapter, given(dict(parameters))):
+        click.echo(one)
+        failed |= bool(one.failure)
+    click.echo(f"in {cache_folder()}, or what BENCH_CACHE names")
+    sys.exit(1 if failed else 0)
 
 
 @click.command()

@@ -22,7 +22,7 @@ from bench.protocol.trials import Grid
 pytestmark = pytest.mark.usefixtures("warm")
 
 COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "standin", "verify", "records", "cache")
-COMMANDS += ("predictions", "rerun", "score", "split")
+COMMANDS += ("fetch", "predictions", "rerun", "score", "split")
 
 
 @pytest.fixture(autouse=True)
