@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.utils import make_default_short_help
 
 from bench.core.errors import BenchError, Faults
 from bench.core.families import Family, families, imported, ours
 from bench.core.file_options import of_a_file
+from bench.core.glance import docstring
 from bench.core.home import settle
 from bench.core.interrupts import interrupts_delivered
 
@@ -54,6 +56,19 @@ class _Commands(click.Group):
                     return imported(paths[name])
         return None
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their first sentences, without importing what those of other rooms import."""
+        names = self.list_commands(context)
+        limit = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._sentence(context, name, limit)) for name in names])
+
+    def _sentence(self, context: click.Context, name: str, limit: int) -> str:
+        paths = [paths[name] for paths in _added(ours) if name in paths]
+        if paths and (said := docstring(paths[0])):
+            return make_default_short_help(said, limit)
+        return self.get_command(context, name).get_short_help_str(limit)
+
     def invoke(self, context: click.Context):
         try:
             with interrupts_delivered():
@@ -89,18 +104,17 @@ def main() -> None:
 @main.command("list")
 def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
+    from bench.core.catalogue import DATASETS, told
     from bench.core.places import is_checkout, needs_a_clone
-    from bench.datasets.load import DATASETS, find
     from bench.models.registry import by_kind
     from bench.protocol import place
+    from bench.protocol.counting import n_recorded
     from bench.protocol.notebooks import chapters
-    from bench.protocol.records import read
 
     place.tell()
     click.secho("Data sets", bold=True)
     for name in DATASETS:
-        dataset = find(name)
-        click.echo(f"  {name:<12}{dataset.title}; split {dataset.split}")
+        click.echo(f"  {name:<12}{told(name)['title']}; split {told(name).get('split', 'random')}")
     for kind, models in by_kind().items():
         click.secho(f"Models: {kind}", bold=True)
         for name, target in models.items():
@@ -108,10 +122,10 @@ def list_() -> None:
     click.secho("Chapters, with trials recorded per tier (own + committed)", bold=True)
     if not is_checkout():
         click.echo(f"  none: {needs_a_clone('chapters need')}")
-    trials = read().drop_duplicates(["experiment", "tier", "key"])
-    for name in dict.fromkeys([*chapters(), *sorted(trials["experiment"])]):  # of your own: some have no chapter here
-        counts = trials[trials["experiment"] == name].groupby("tier").size()
-        click.echo(f"  {name:<26}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
+    counts = n_recorded()
+    for name in dict.fromkeys([*chapters(), *counts]):  # of your own: some have no chapter here
+        of_tiers = [f"{tier} {n}" for tier, n in counts.get(name, {}).items()]
+        click.echo(f"  {name:<26}{', '.join(of_tiers) or '-'}")
 
 
 @main.command()

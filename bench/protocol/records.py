@@ -18,21 +18,16 @@ import pandas as pd
 
 from bench.core import atomic
 from bench.core.errors import BenchError
-from bench.core.places import ROOT, is_checkout, needs_a_clone, to_run
+from bench.core.places import is_checkout, needs_a_clone, to_run
 from bench.protocol import maps, predicted
 from bench.protocol.columns import COLUMNS, read_csv
 from bench.protocol.maps import Map
-from bench.protocol.place import own_file, own_files, own_folder
+from bench.protocol.place import committed_folder, own_file, own_files, own_folder
 from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
 PREDICTIONS, MAP = ".npz", ".map.npz"  # what lies beside a record, by the end of its name
-
-
-def committed_folder() -> Path:
-    """Return the folder of the records that are part of the project."""
-    return ROOT / "chapters" / "results"
 
 
 def path_of(experiment: str, tier: str, key: str, suffix: str = ".csv") -> Path:
@@ -268,6 +263,17 @@ def check_writable(experiment: str = "", tier: str = "") -> None:
     atomic.check_writable(own_folder())
     if experiment:
         atomic.check_writable(own_folder() / experiment / tier)
+
+
+def read_one(path: Path, *, own: bool) -> pd.DataFrame | None:
+    """Return one file of records; of the user's own nothing where it is no record, which is said once.
+
+    Raises
+    ------
+    BenchError
+        If a committed file is not a record.
+    """
+    return _read_own(path) if own else _table(path)
 
 
 def _read_own(path: Path) -> pd.DataFrame | None:
