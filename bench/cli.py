@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.utils import make_default_short_help
 
 from bench.core.errors import BenchError, Faults
 from bench.core.families import Family, families, imported, ours
 from bench.core.file_options import of_a_file
+from bench.core.glance import docstring
 from bench.core.home import settle
 from bench.core.interrupts import interrupts_delivered
 
 ELSEWHERE = {
     "cache": "bench.datasets.command:cache",
     "data": "bench.datasets.command:data",
+    "fetch": "bench.protocol.command:fetch",
     "predictions": "bench.protocol.command:predictions",
     "pretrain": "bench.training.command:pretrain",
     "records": "bench.protocol.command:records",
+    "rerun": "bench.protocol.rerun.command:rerun",
     "score": "bench.protocol.elsewhere.command:score",
     "split": "bench.protocol.elsewhere.command:split",
     "standin": "bench.protocol.command:standin",
@@ -51,6 +55,19 @@ class _Commands(click.Group):
                 if name in paths:
                     return imported(paths[name])
         return None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their first sentences, without importing what those of other rooms import."""
+        names = self.list_commands(context)
+        limit = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._sentence(context, name, limit)) for name in names])
+
+    def _sentence(self, context: click.Context, name: str, limit: int) -> str:
+        paths = [paths[name] for paths in _added(ours) if name in paths]
+        if paths and (said := docstring(paths[0])):
+            return make_default_short_help(said, limit)
+        return self.get_command(context, name).get_short_help_str(limit)
 
     def invoke(self, context: click.Context):
         try:
@@ -87,18 +104,17 @@ def main() -> None:
 @main.command("list")
 def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
+    from bench.core.catalogue import DATASETS, told
     from bench.core.places import is_checkout, needs_a_clone
-    from bench.datasets.load import DATASETS, find
     from bench.models.registry import by_kind
     from bench.protocol import place
+    from bench.protocol.counting import n_recorded
     from bench.protocol.notebooks import chapters
-    from bench.protocol.records import read
 
     place.tell()
     click.secho("Data sets", bold=True)
     for name in DATASETS:
-        dataset = find(name)
-        click.echo(f"  {name:<12}{dataset.title}; split {dataset.split}")
+        click.echo(f"  {name:<12}{told(name)['title']}; split {told(name).get('split', 'random')}")
     for kind, models in by_kind().items():
         click.secho(f"Models: {kind}", bold=True)
         for name, target in models.items():
@@ -106,10 +122,10 @@ def list_() -> None:
     click.secho("Chapters, with trials recorded per tier (own + committed)", bold=True)
     if not is_checkout():
         click.echo(f"  none: {needs_a_clone('chapters need')}")
-    trials = read().drop_duplicates(["experiment", "tier", "key"])
-    for name in dict.fromkeys([*chapters(), *sorted(trials["experiment"])]):  # of your own: some have no chapter here
-        counts = trials[trials["experiment"] == name].groupby("tier").size()
-        click.echo(f"  {name:<26}{', '.join(f'{tier} {n}' for tier, n in counts.items()) or '-'}")
+    counts = n_recorded()
+    for name in dict.fromkeys([*chapters(), *counts]):  # of your own: some have no chapter here
+        of_tiers = [f"{tier} {n}" for tier, n in counts.get(name, {}).items()]
+        click.echo(f"  {name:<26}{', '.join(of_tiers) or '-'}")
 
 
 @main.command()
@@ -147,8 +163,13 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, **column
 )
 @click.option("--jobs", type=int, help="Trials at a time; -1 for one per core.")
 @click.option("--records-only", is_flag=True, help="Leave out the cells that only show what is recorded.")
+@click.option("--share", metavar="N/OF", help="Only this share of the trials, such as 3/16; implies --records-only.")
 def run(
-    chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int | None, records_only: bool
+    chapters: tuple[str, ...],
+    parameters: tuple[tuple[str, str], ...],
+    jobs: int | None,
+    records_only: bool,
+    share: str | None,
 ) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
@@ -157,15 +178,17 @@ def run(
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
     from bench.protocol import notebooks, place
+    from bench.protocol.share import share_of, taken
     from bench.report.book.warm_kernels import nursery
 
     asked = _asked(chapters, parameters, jobs)  # all of it before the first chapter runs
+    part = share_of(share) if share is not None else None
     missed = []
     place.tell()
-    with nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
+    with taken(part), nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
         for chapter in chapters:
-            known = notebooks.known_parameters(chapter)
-            output = notebooks.run(chapter, {k: v for k, v in asked.items() if k in known}, records_only=records_only)
+            own = {name: value for name, value in asked.items() if name in notebooks.known_parameters(chapter)}
+            output = notebooks.run(chapter, own, records_only=records_only or part is not None)
             click.echo(f"{chapter}: done; executed notebook in {output}")
             missed += notebooks.left_out(output)
     for sentence in dict.fromkeys(missed):

@@ -12,6 +12,7 @@ from anndata import AnnData, read_h5ad
 from anndata.io import write_elem
 
 from bench.core import atomic
+from bench.core.catalogue import DATASETS
 from bench.core.errors import unknown
 from bench.core.shared import filled
 from bench.datasets.contract import Dataset, check
@@ -20,11 +21,6 @@ from bench.datasets.notes import say
 from bench.datasets.request import Request, is_file
 from bench.datasets.sources import cache_folder
 from bench.datasets.vectors import Vectors, vectors_of, with_vectors
-
-DATASETS = {
-    name: f"bench.datasets.{name}"
-    for name in ("baron", "hao", "kang", "pbmc_facs", "zheng68k", "ms", "myeloid", "hpancreas", "liver")
-}
 
 
 def find(name: str, label: str | None = None, batch: str | None = None, **more) -> Dataset:

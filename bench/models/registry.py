@@ -9,7 +9,6 @@ from typing import Any
 from bench.core.errors import BenchError, unknown
 from bench.core.families import families, ours
 from bench.core.settings import as_type
-from bench.datasets.vector_files import short
 from bench.models.importing import class_of
 
 CONTROLS = {
@@ -67,7 +66,13 @@ class Spec:
     @property
     def called(self) -> str:
         """The variant as records have it: of a file of vectors neither the folder nor the kind of file."""
-        return short(self.variant) if self.vectors else self.variant
+        if not self.vectors:
+            return self.variant
+        from bench.datasets.vector_files import (
+            short,
+        )  # here: pandas and anndata come with it, and listing needs neither
+
+        return short(self.variant)
 
     @property
     def sees_scored_cells(self) -> bool:

@@ -1,5 +1,6 @@
-"""The commands ``bench records``, ``predictions`` and ``standin``."""
+"""The commands ``bench fetch``, ``records``, ``predictions`` and ``standin``."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -13,14 +14,25 @@ from bench.core.places import is_checkout, to_run
 @click.option("--commit", is_flag=True, help="Merge your own records of EXPERIMENT into chapters/results.")
 @click.option("--tier", help="With --commit: this tier only.")
 @click.option("--gather", is_flag=True, help="Move your own results from _build, where they lay before, to results.")
-def records(experiment: str | None, commit: bool, tier: str | None, gather: bool) -> None:
-    """Show what is recorded, and why trials failed."""
+@click.option(
+    "--merge", metavar="FOLDER", type=click.Path(path_type=Path), help="Take over results of another machine."
+)
+def records(experiment: str | None, commit: bool, tier: str | None, gather: bool, merge: Path | None) -> None:
+    """Show what is recorded, and why trials failed.
+
+    With --merge, trials of another results folder become your own; one that both have stays as it is here, and where
+    its values are others there that is said, with exit code 1.
+
+    Example: bench records --merge /mnt/node7/results
+    """
     from bench.protocol import place
     from bench.protocol import records as store
 
     if gather:
         click.echo(f"{place.gather()} files moved to {place.own_folder()}")
         return
+    if merge:
+        return _merge(merge)
     place.tell()
 
     if commit:
@@ -38,6 +50,18 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
         click.echo(f"{what}: {trial.status}")
     committed = "; committed ones: chapters/results" if is_checkout() else ""
     click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says{committed}")
+
+
+def _merge(folder: Path) -> None:
+    from bench.protocol.merging import merge
+
+    merged = merge(folder)
+    for sentence in merged.odd:
+        click.echo(f"bench: left out: {sentence}", err=True)
+    for sentence in merged.contradictions:
+        click.echo(f"bench: kept as it is here: {sentence}", err=True)
+    click.echo(f"{merged.n_taken} trials taken from {folder}, {merged.n_known} were here already")
+    sys.exit(1 if merged.contradictions else 0)
 
 
 @click.command()
@@ -89,6 +113,29 @@ def _list_predictions() -> None:
         found = found[own]
     shown = found[labels.SHOWN].assign(accuracy=found["accuracy"].map("{:.3f}".format).replace("nan", "–"))
     click.echo(shown.replace("", "–").to_string(index=False))
+
+
+@click.command()
+@click.argument("chapter")
+@click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As for bench run.")
+def fetch(chapter: str, parameters: tuple[tuple[str, str], ...]) -> None:
+    """Bring the data, weights and lists of genes that the trials of CHAPTER need into the cache, and run nothing.
+
+    For nodes without network that see the same BENCH_CACHE.  Weights of this project are pretrained.  Exit code 1 says
+    that something cannot be had.
+
+    Example: bench fetch few_shot_pbmc -p tier standin
+    """
+    from bench.datasets.sources import cache_folder
+    from bench.protocol.fetching import brought
+    from bench.protocol.parameters import given
+
+    failed = False
+    for one in brought(chapter, given(dict(parameters))):
+        click.echo(one)
+        failed |= bool(one.failure)
+    click.echo(f"in {cache_folder()}, or what BENCH_CACHE names")
+    sys.exit(1 if failed else 0)
 
 
 @click.command()

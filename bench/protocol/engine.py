@@ -20,6 +20,7 @@ from bench.core.workers import Lost, answers
 from bench.protocol import records
 from bench.protocol.maps import Map
 from bench.protocol.planning import is_planning, listed
+from bench.protocol.share import chosen
 from bench.protocol.trial import Trial
 from bench.statistics.predictions import Predictions
 
@@ -94,6 +95,8 @@ def failed(task: Task, reason: str, cost: Cost | None = None, trace: str = "") -
 def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
     """Run and record the tasks that the user's own results do not hold yet; while a plan is made, list all of them.
 
+    Where a share is chosen (`bench.protocol.share`), the others are left to whoever takes their shares.
+
     Parameters
     ----------
     tasks, run
@@ -111,6 +114,9 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
     tasks = list(tasks)
     if is_planning():
         return listed(tasks, run)
+    if share := chosen():
+        tasks = [task for task in tasks if share.holds(task.trial.key)]
+        label = f"{label}, share {share}"
     missing = [task for task in tasks if not _is_recorded(task)]
     recorded = len(tasks) - len(missing)
     print(f"{label}: {recorded} of {len(tasks)} trials recorded, {len(missing)} to run", file=sys.stderr)

@@ -17,6 +17,7 @@ from bench.protocol import records
 from bench.protocol.parameters import TIERS, given
 from bench.protocol.planning import is_planning
 from bench.protocol.runner import run
+from bench.protocol.share import chosen
 from bench.protocol.trials import Grid
 from bench.weights import pretrained_names
 
@@ -162,7 +163,8 @@ def _describe(experiment: str, tier: str, source: Request) -> None:
 def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
     """Return the records of an experiment; without any at that tier, raise with the command that makes them."""
     table = records.read(experiment)
-    if not (table["tier"] == tier).any() and not is_planning():
+    complete = not is_planning() and chosen() is None  # a share of a grid may be empty
+    if complete and not (table["tier"] == tier).any():
         raise BenchError(
             f"Nothing is recorded for {experiment} at tier {tier!r}. "
             f"Make the records with: {to_run(experiment, f'-p tier {tier}')}"

@@ -24,6 +24,11 @@ def own_folder() -> Path:
     return ROOT / "results" if is_checkout() else system_folder("data", VARIABLE) / "results"
 
 
+def committed_folder() -> Path:
+    """Return the folder of the records that are part of the project."""
+    return ROOT / "chapters" / "results"
+
+
 def notebooks_folder() -> Path:
     """Return the folder of executed notebooks."""
     return own_folder() / "notebooks"

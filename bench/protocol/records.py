@@ -18,21 +18,16 @@ import pandas as pd
 
 from bench.core import atomic
 from bench.core.errors import BenchError
-from bench.core.places import ROOT, is_checkout, needs_a_clone, to_run
+from bench.core.places import is_checkout, needs_a_clone, to_run
 from bench.protocol import maps, predicted
 from bench.protocol.columns import COLUMNS, joined, read_csv
 from bench.protocol.maps import Map
-from bench.protocol.place import own_file, own_files, own_folder
+from bench.protocol.place import committed_folder, own_file, own_files, own_folder
 from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")
 COMMITTED_PREDICTIONS = 200_000  # bytes; larger files of predictions are not committed
 PREDICTIONS, MAP = ".npz", ".map.npz"  # what lies beside a record, by the end of its name
-
-
-def committed_folder() -> Path:
-    """Return the folder of the records that are part of the project."""
-    return ROOT / "chapters" / "results"
 
 
 def path_of(experiment: str, tier: str, key: str, suffix: str = ".csv") -> Path:
@@ -53,17 +48,28 @@ def adopt(experiment: str, tier: str, key: str, *, committed: bool = False) -> b
     """
     found = [path for path in own_files(f"*/{tier}/{key}.csv") if _is_good(path)]
     for path in found[:1]:
-        _take_over(read_csv(path), path.parent, experiment)
+        take_over(read_csv(path), path.parent, experiment)
     if found or not committed:
         return bool(found)
     ours = read(own=False)
     ours = ours[(ours["tier"] == tier) & (ours["key"] == key) & (ours["status"] == "ok")]
     for name, table in list(ours.groupby("experiment"))[:1]:
-        _take_over(table[list(COLUMNS)], committed_folder() / name, experiment)
+        take_over(table[list(COLUMNS)], committed_folder() / name, experiment)
     return len(ours) > 0
 
 
-def _take_over(table: pd.DataFrame, beside: Path, experiment: str) -> None:
+def take_over(table: pd.DataFrame, beside: Path, experiment: str) -> None:
+    """Write the record of a trial from elsewhere among the user's own, what lies beside it first.
+
+    Parameters
+    ----------
+    table
+        As `bench.protocol.columns.read_csv` returns it.
+    beside
+        The folder that holds its predictions and its map, where there are any.
+    experiment
+        Under which it is recorded here.
+    """
     target = path_of(experiment, table["tier"].iloc[0], table["key"].iloc[0])
     _set_aside(target)
     for suffix in (PREDICTIONS, MAP):
@@ -256,6 +262,17 @@ def check_writable(experiment: str = "", tier: str = "") -> None:
     atomic.check_writable(own_folder())
     if experiment:
         atomic.check_writable(own_folder() / experiment / tier)
+
+
+def read_one(path: Path, *, own: bool) -> pd.DataFrame | None:
+    """Return one file of records; of the user's own nothing where it is no record, which is said once.
+
+    Raises
+    ------
+    BenchError
+        If a committed file is not a record.
+    """
+    return _read_own(path) if own else _table(path)
 
 
 def _read_own(path: Path) -> pd.DataFrame | None:

@@ -1,5 +1,6 @@
 """The command line: every command explains itself, starts fast, and says a mistake in one sentence with exit code 2."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from click.testing import CliRunner
 from nbclient.exceptions import DeadKernelError
 
 from bench.cli import main
-from bench.datasets import DATASETS
+from bench.datasets import DATASETS, find
 from bench.models import MODELS
 from bench.models.registry import KINDS
-from bench.protocol import records
+from bench.protocol import counting, records
 from bench.protocol.notebooks import chapters
 from bench.protocol.runner import run
 from bench.protocol.trials import Grid
@@ -22,12 +23,13 @@ from bench.protocol.trials import Grid
 pytestmark = pytest.mark.usefixtures("warm")
 
 COMMANDS = ("list", "data", "weights", "pretrain", "gene2vec", "check", "run", "standin", "verify", "records", "cache")
-COMMANDS += ("predictions", "score", "split")
+COMMANDS += ("fetch", "predictions", "rerun", "score", "split")
 
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    for module in (records, counting):
+        monkeypatch.setattr(module, "committed_folder", lambda: tmp_path / "committed")
 
 
 def bench(*arguments: str):
@@ -50,6 +52,19 @@ def test_help_names_every_command_with_a_sentence():
         for command in COMMANDS:
             first_words = command_of(command).help.split()[:4]
             assert f"  {command:<{width}}  {' '.join(first_words)}" in said
+
+
+def test_help_is_what_click_makes_of_the_commands_themselves_and_imports_none_of_them():
+    context = click.Context(main, terminal_width=80)
+    theirs, ours = (context.make_formatter() for _ in range(2))
+    click.Group.format_commands(main, context, theirs)
+    main.format_commands(context, ours)
+    assert ours.getvalue() == theirs.getvalue()
+    heavy = ("torch", "anndata", "sklearn", "pandas", "scipy", "numpy")
+    code = "import sys\nfrom bench.cli import main\nmain(['--help'], standalone_mode=False)\n"
+    code += f"print('heavy:', [name for name in {heavy} if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.splitlines()[-1] == "heavy: []", process.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -82,12 +97,29 @@ def test_list_has_a_heading_for_each_kind_of_model():
         assert [line.split()[0] for line in below] == list(models)
 
 
-def test_list_imports_nothing_heavy():
-    heavy = ("torch", "scanpy", "papermill", "matplotlib", "jupytext")
+def test_list_imports_nothing_heavy(own_results):
+    record("majority")  # with records of one's own, too
+    assert list(own_results.glob("few_shot/quick/*.csv"))
+    heavy = ("torch", "anndata", "sklearn", "pandas", "scipy", "numpy", "scanpy", "papermill", "matplotlib", "jupytext")
     code = "import sys\nfrom bench.cli import main\nmain(['list'], standalone_mode=False)\n"
     code += f"print('heavy:', [name for name in {heavy} if name in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert process.stdout.splitlines()[-1] == "heavy: []", process.stderr
+    assert re.search(r"^  few_shot +quick 2$", process.stdout, re.MULTILINE)
+
+
+def test_list_says_of_data_sets_what_they_say_of_themselves():
+    lines = bench("list").output.splitlines()
+    for dataset in map(find, DATASETS):
+        assert f"  {dataset.name:<12}{dataset.title}; split {dataset.split}" in lines
+
+
+def test_list_counts_trials_as_records_do(monkeypatch):
+    monkeypatch.undo()  # the committed ones
+    trials = records.read(own=False).drop_duplicates(["experiment", "tier", "key"])
+    expected = trials.groupby(["experiment", "tier"]).size().to_dict()
+    counts = counting.n_recorded()
+    assert {(name, tier): n for name, tiers in counts.items() for tier, n in tiers.items()} == expected
 
 
 def test_data_describes_a_data_set():
