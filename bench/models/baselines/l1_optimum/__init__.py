@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-from bench.models.baselines.l1_optimum.path import Solution, path
+from bench.models.baselines.l1_optimum.solver import Solution, path
 
 
 @dataclass(frozen=True)

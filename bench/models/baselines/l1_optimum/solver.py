@@ -54,7 +54,7 @@ def path(X: sp.csc_matrix, sign: np.ndarray, Cs: list[float]) -> Iterator[Soluti
         better = objective(start.w, start.f, sign, C) < objective(now.w, now.f, sign, C)
         before, now = now, _solved(X, sign, C, start if better else now)
         earlier, last = last, C
-        if C >= Cs[0]:
+        if C in Cs:
             yield now
 
 
@@ -90,8 +90,8 @@ def _solved(X: sp.csc_matrix, sign: np.ndarray, C: float, start: Solution) -> So
             return Solution(w, f, gap, slope)
         allowed = 0.01 * min(violations(slope, w).max(), 1)
     raise BenchError(
-        f"L1 logistic regression at C={C:g} is within {gap:.1g} of its optimum after {MOST_SETS} working sets, expected "
-        f"{GAP:g} of the objective; leave large values out of 'Cs', or use the recipe 'published'."
+        f"L1 logistic regression at C={C:g} is within {gap:.1g} of its optimum after {MOST_SETS} working sets, "
+        f"expected {GAP:g} of the objective; leave large values out of 'Cs', or use the recipe 'published'."
     )
 
 
