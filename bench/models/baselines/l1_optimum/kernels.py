@@ -1,0 +1,115 @@
+"""The loops over stored values that the solver of L1 logistic regression spends its time in, compiled by numba.
+
+They hold no lock of the interpreter, so that threads which share one matrix run side by side; sums are float64 whatever
+the values.  Compiled code is kept beside this file, or where ``NUMBA_CACHE_DIR`` says.
+"""
+
+import numpy as np
+from numba import njit
+
+compiled = njit(nogil=True, cache=True)
+summing = njit(nogil=True, cache=True, fastmath=True)  # a sum may be taken in another order, which vectorises it
+
+
+@summing
+def by_column(indptr, indices, data, r):
+    """Return X.T @ r, (n_columns,), of a CSC matrix."""
+    found = np.empty(len(indptr) - 1)
+    for j in range(len(found)):
+        total = 0.0
+        for k in range(indptr[j], indptr[j + 1]):
+            total += data[k] * r[indices[k]]
+        found[j] = total
+    return found
+
+
+@compiled
+def rows_of(indptr, indices, data, columns, n_rows):
+    """Return some columns of a CSC matrix as a CSR matrix: where rows start, columns, values."""
+    starts = np.zeros(n_rows + 1, np.int64)
+    for j in columns:
+        for k in range(indptr[j], indptr[j + 1]):
+            starts[indices[k] + 1] += 1
+    for i in range(n_rows):
+        starts[i + 1] += starts[i]
+    free = starts[:-1].copy()
+    column, value = np.empty(starts[-1], np.int32), np.empty(starts[-1], data.dtype)
+    for place in range(len(columns)):
+        for k in range(indptr[columns[place]], indptr[columns[place] + 1]):
+            at = free[indices[k]]
+            column[at], value[at] = place, data[k]
+            free[indices[k]] = at + 1
+    return starts, column, value
+
+
+@compiled
+def times(starts, column, value, w):
+    """Return X @ w, (n_rows,), of a CSR matrix."""
+    found = np.empty(len(starts) - 1)
+    for i in range(len(found)):
+        total = 0.0
+        for k in range(starts[i], starts[i + 1]):
+            total += value[k] * w[column[k]]
+        found[i] = total
+    return found
+
+
+@compiled
+def transposed_times(starts, column, value, r, n_columns):
+    """Return X.T @ r, (n_columns,), of a CSR matrix."""
+    found = np.zeros(n_columns)
+    for i in range(len(r)):
+        if r[i] != 0:
+            for k in range(starts[i], starts[i + 1]):
+                found[column[k]] += value[k] * r[i]
+    return found
+
+
+@compiled
+def curvature(starts, column, value, weight, least, place, n):
+    """Return X.T @ diag(weight) @ X, (n, n), of the columns of a CSR matrix that have a place, -1 meaning none.
+
+    Rows whose weight is not above ``least`` are passed over.
+    """
+    H = np.zeros((n, n))
+    at, x = np.empty(n, np.int64), np.empty(n)
+    for i in range(len(weight)):
+        if weight[i] <= least:
+            continue
+        m = 0
+        for k in range(starts[i], starts[i + 1]):
+            if place[column[k]] >= 0:
+                at[m], x[m] = place[column[k]], value[k]
+                m += 1
+        for a in range(m):
+            row, scaled = H[at[a]], weight[i] * x[a]
+            for b in range(a + 1):
+                row[at[b]] += scaled * x[b]
+    for a in range(n):
+        for b in range(a):
+            H[b, a] = H[a, b]
+    return H
+
+
+@compiled
+def sweep(H, slope, u, tol, most):
+    """Minimise along one coordinate after the other, in place, ``most`` times over; return the largest violation met.
+
+    ``slope`` is minus the gradient of the quadratic at u, (n,), and is kept up.  It ends where no violation is above
+    ``tol``.
+    """
+    worst = 0.0
+    for _ in range(most):
+        worst = 0.0
+        for j in range(len(u)):
+            z = H[j, j] * u[j] + slope[j]
+            step = (z - 1 if z > 1 else z + 1 if z < -1 else 0.0) / H[j, j] - u[j]
+            if step != 0:
+                off = abs(slope[j]) - 1 if u[j] == 0 else abs(slope[j] - np.sign(u[j]))
+                worst = max(worst, off)
+                u[j] += step
+                for b in range(len(u)):
+                    slope[b] -= step * H[j, b]
+        if worst <= tol:
+            break
+    return worst
