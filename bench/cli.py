@@ -4,7 +4,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bench.core.file_options import of_a_file
 from bench.core.glance import docstring
 from bench.core.home import settle
 from bench.core.interrupts import interrupts_delivered
+from bench.core.told import told
 
 ELSEWHERE = {
     "cache": "bench.datasets.command:cache",
@@ -104,7 +105,7 @@ def main() -> None:
 @main.command("list")
 def list_() -> None:
     """List data sets, models, chapters and what is recorded."""
-    from bench.core.catalogue import DATASETS, told
+    from bench.core import catalogue
     from bench.core.places import is_checkout, needs_a_clone
     from bench.models.registry import by_kind
     from bench.protocol import place
@@ -113,8 +114,9 @@ def list_() -> None:
 
     place.tell()
     click.secho("Data sets", bold=True)
-    for name in DATASETS:
-        click.echo(f"  {name:<12}{told(name)['title']}; split {told(name).get('split', 'random')}")
+    for name in catalogue.DATASETS:
+        dataset = catalogue.told(name)
+        click.echo(f"  {name:<12}{dataset['title']}; split {dataset.get('split', 'random')}")
     for kind, models in by_kind().items():
         click.secho(f"Models: {kind}", bold=True)
         for name, target in models.items():
@@ -164,12 +166,14 @@ def check(model: str, settings: tuple[tuple[str, str], ...], data: str, **column
 @click.option("--jobs", type=int, help="Trials at a time; -1 for one per core.")
 @click.option("--records-only", is_flag=True, help="Leave out the cells that only show what is recorded.")
 @click.option("--share", metavar="N/OF", help="Only this share of the trials, such as 3/16; implies --records-only.")
+@click.option("--cluster", metavar="ADDRESS", help="A dask scheduler that trials are handed to; local:N starts one.")
 def run(
     chapters: tuple[str, ...],
     parameters: tuple[tuple[str, str], ...],
     jobs: int | None,
     records_only: bool,
     share: str | None,
+    cluster: str | None,
 ) -> None:
     """Run the trials of chapters with papermill; what is recorded already is not run again.
 
@@ -177,15 +181,20 @@ def run(
 
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
+    from bench.protocol import cluster as clusters
     from bench.protocol import notebooks, place
-    from bench.protocol.share import share_of, taken
+    from bench.protocol import share as shares
     from bench.report.book.warm_kernels import nursery
 
     asked = _asked(chapters, parameters, jobs)  # all of it before the first chapter runs
-    part = share_of(share) if share is not None else None
+    part = None if share is None else str(shares.share_of(share))
     missed = []
     place.tell()
-    with taken(part), nursery() if len(chapters) > 1 else nullcontext():  # one alone starts faster without
+    with ExitStack() as stack:
+        stack.enter_context(told(shares.VARIABLE, part))
+        stack.enter_context(told(clusters.VARIABLE, stack.enter_context(clusters.started(cluster))))
+        if len(chapters) > 1:  # one alone starts faster without
+            stack.enter_context(nursery())
         for chapter in chapters:
             own = {name: value for name, value in asked.items() if name in notebooks.known_parameters(chapter)}
             output = notebooks.run(chapter, own, records_only=records_only or part is not None)

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from bench.core.errors import BenchError, reason_of
 from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost, processor
 from bench.core.workers import Lost, answers
-from bench.protocol import records
+from bench.protocol import cluster, records
 from bench.protocol.maps import Map
 from bench.protocol.planning import is_planning, listed
 from bench.protocol.share import chosen
@@ -125,9 +125,8 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
 
 def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
     """Run tasks and record each as it ends; see `complete`."""
-    n_workers = min(cpu_count() if jobs == -1 else jobs, len(missing))
     failures = []
-    with interrupts_delivered(), closing(answers(run, _in_order(missing, n_workers), n_workers, WARM)) as ended:
+    with interrupts_delivered(), closing(_answers(missing, run, jobs)) as ended:
         for task, answer in tqdm(ended, total=len(missing), desc=label, unit="trial", disable=not missing):
             result = failed(task, str(answer)) if isinstance(answer, Lost) else answer
             result.write()
@@ -140,6 +139,14 @@ def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs:
                 log.warning("\n".join(filter(None, (failures[-1], result.traceback))))
     if failures:
         print(f"{label}: {len(failures)} of {len(missing)} trials failed, e.g. {failures[0]}", file=sys.stderr)
+
+
+def _answers(missing: list[Task], run: Callable[[Task], Result], jobs: int) -> Iterator[tuple[Task, Any]]:
+    """Return a generator of tasks and their answers, of this machine's processes or of a cluster's."""
+    if missing and (address := cluster.chosen()):
+        return cluster.answers(address, run, _in_order(missing, n_workers=len(missing)))
+    n_workers = min(cpu_count() if jobs == -1 else jobs, len(missing))
+    return answers(run, _in_order(missing, n_workers), n_workers, WARM)
 
 
 def check_jobs(jobs: int) -> None:

@@ -6,8 +6,6 @@ nothing of the others.  What has been chosen reaches the processes of chapters i
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.core.errors import BenchError
@@ -49,17 +47,3 @@ def chosen() -> Share | None:
     """Return the share that this process works on; None where it takes the whole of a grid."""
     text = os.environ.get(VARIABLE)
     return share_of(text) if text else None
-
-
-@contextmanager
-def taken(share: Share | None) -> Iterator[None]:
-    """Have this process and those that it starts work on a share; with None nothing changes."""
-    before = os.environ.get(VARIABLE)
-    if share is not None:
-        os.environ[VARIABLE] = str(share)
-    try:
-        yield
-    finally:
-        os.environ.pop(VARIABLE, None)
-        if before is not None:
-            os.environ[VARIABLE] = before

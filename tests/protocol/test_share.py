@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.core.errors import BenchError
 from bench.core.keys import digest
+from bench.core.told import told
 from bench.protocol import records
 from bench.protocol.runner import run
-from bench.protocol.share import VARIABLE, Share, chosen, share_of, taken
+from bench.protocol.share import VARIABLE, Share, chosen, share_of
 from bench.protocol.trials import Grid
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -47,9 +48,9 @@ def test_what_is_no_share_is_a_sentence(text):
 
 def test_a_share_is_chosen_for_a_while():
     assert chosen() is None
-    with taken(Share(2, 3)):
+    with told(VARIABLE, str(Share(2, 3))):
         assert chosen() == Share(2, 3)
-        with taken(None):
+        with told(VARIABLE, None):
             assert chosen() == Share(2, 3)
         assert os.environ[VARIABLE] == "2/3"
     assert chosen() is None
@@ -60,7 +61,7 @@ def test_shares_of_a_grid_run_apart_are_the_grid():
     keys, found = {task.trial.key for task in grid.tasks()}, []
     for number in (1, 2, 3):
         before = set(records.read(committed=False)["key"])
-        with taken(Share(number, 3)):
+        with told(VARIABLE, str(Share(number, 3))):
             run(grid)
         found.append(set(records.read(committed=False)["key"]) - before)
     assert sum(map(len, found)) == len(keys) and set.union(*found) == keys

@@ -1,0 +1,147 @@
+"""``bench run --cluster``: real processes on loopback; what dies there costs no trial, and what is wrong is said."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+from bench.core.errors import BenchError
+from bench.core.told import told
+from bench.protocol import cluster, records
+from bench.protocol.runner import run
+from bench.protocol.trials import Grid
+
+ABSENT = "dask.distributed is not installed: pip install -e '.[cluster]'"
+GRID = Grid("few_shot", "quick", "hao", ["majority", "random", "knn"], [0.1, 0.2, 0.5], [0, 1])
+COSTS = ["seconds", "peak_memory_mb", "threads"]
+
+
+@pytest.fixture(autouse=True)
+def no_committed_records(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Two processes of this machine behind a scheduler."""
+    pytest.importorskip("distributed", reason=ABSENT)
+    with cluster.started("local:2") as address:
+        yield address
+
+
+def pids(address: str) -> list[int]:
+    client = cluster._client(address)
+    try:
+        return list(client.run(os.getpid).values())
+    finally:
+        client.close()
+
+
+def without_costs(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=COSTS).sort_values(["key", "metric", "class"], ignore_index=True)
+
+
+@pytest.mark.slow
+def test_records_of_a_cluster_that_loses_a_worker_are_those_of_this_machine(address, monkeypatch, tmp_path):
+    killed, before = [], pids(address)
+    write = records.write
+
+    def kill_one(*arguments):
+        if not killed:
+            killed.append(before[0])
+            os.kill(before[0], signal.SIGKILL)
+        write(*arguments)
+
+    with told(cluster.VARIABLE, address), monkeypatch.context() as patched:
+        patched.setattr(records, "write", kill_one)
+        run(GRID)
+    there = records.read(committed=False)
+    assert killed and killed[0] not in pids(address)
+    assert set(there["key"]) == {task.trial.key for task in GRID.tasks()} and (there["status"] == "ok").all()
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "here"))
+    run(GRID)
+    pd.testing.assert_frame_equal(without_costs(there), without_costs(records.read(committed=False)))
+
+
+@pytest.mark.slow
+def test_what_workers_have_installed_otherwise_is_said_before_anything_runs(address, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "versions", lambda: "python 2.7")
+    answers = cluster.answers(address, lambda number: number, [1])
+    assert next(answers) == (1, 1)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all("this process python 2.7: their records may differ." in line for line in said)
+    answers.close()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_is_a_sentence_and_what_has_ended_is_kept(tmp_path):
+    dask = pytest.importorskip("dask", reason=ABSENT)
+    pytest.importorskip("distributed", reason=ABSENT)
+    there = tmp_path / "scheduler.json"
+    scheduler = _started("dask_scheduler", "--port", "0", "--scheduler-file", there)
+    worker = _started("dask_worker", "--nthreads", "1", "--no-nanny", "--scheduler-file", there)
+    try:
+        address = _address(there)
+        with dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+            found = cluster.answers(address, lambda seconds: time.sleep(seconds), [0.01, 60])
+            assert next(found) == (0.01, None)
+            threading.Timer(0.2, scheduler.kill).start()
+            with pytest.raises(
+                BenchError, match=r"The scheduler at tcp://.* has gone away; finished trials are recorded"
+            ):
+                next(found)
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
+def _started(module: str, *options) -> subprocess.Popen:
+    command = [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard", *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def _address(file) -> str:
+    for _ in range(600):
+        if file.exists() and file.read_text().strip():
+            return json.loads(file.read_text())["address"]
+        time.sleep(0.1)
+    pytest.fail("the scheduler did not start")
+
+
+@pytest.mark.slow
+def test_a_chapter_is_run_by_two_processes_that_end_with_it():
+    pytest.importorskip("distributed", reason=ABSENT)
+    asked = ["-p", "models", "[majority]", "-p", "fractions", "[0.1]", "--records-only", "--cluster", "local:2"]
+    result = CliRunner().invoke(main, ["run", "few_shot_pbmc", *asked])
+    assert result.exit_code == 0, result.output
+    assert records.read(committed=False)["key"].nunique() == 2
+    assert cluster.VARIABLE not in os.environ
+
+
+def test_without_dask_the_sentence_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    result = CliRunner().invoke(main, ["run", "few_shot_pbmc", "--cluster", "local:2"])
+    assert result.exit_code == 2 and result.stderr == f"bench: {cluster.NEEDS}\n"
+
+
+@pytest.mark.parametrize("where", ["local:0", "somewhere", "slurm"])
+def test_what_is_no_address_is_a_sentence(where):
+    pytest.importorskip("distributed", reason=ABSENT)
+    with pytest.raises(BenchError, match=f"cluster '{where}' should"), cluster.started(where):
+        pass
+
+
+def test_an_address_where_nobody_answers_is_a_sentence(monkeypatch):
+    pytest.importorskip("distributed", reason=ABSENT)
+    monkeypatch.setattr(cluster, "CONNECT_S", 1)
+    with pytest.raises(BenchError, match="No scheduler answers at tcp"):
+        next(cluster.answers("tcp://127.0.0.1:9", len, ["task"]))
