@@ -1,7 +1,8 @@
 """The paper's L1 logistic regression solved to its optimum: all classes and folds share one matrix and its path of C.
 
-No kept library does it: celer and skglm solve the problem, but copy the matrix for each fold and hold the interpreter's
-lock; glum and adelie leave the intercept unpenalised and have no working set for sparse columns.
+Looked at before writing a solver: skglm 0.5 and celer 0.7.4 have the problem, but no weights of cells in it, so that
+each fold needs a copy of the matrix, and skglm's loops hold the interpreter's lock, so that threads do not help; adelie
+1.1 asks for numpy below 2; glum 3.4 was not tried, for the packages that it brings.
 """
 
 from collections.abc import Callable
