@@ -13,11 +13,10 @@ from bench.core.places import to_run
 from bench.core.provenance import commit, versions
 from bench.datasets import Request, described, loaded
 from bench.datasets.splits import split
-from bench.protocol import records
+from bench.protocol import records, share
 from bench.protocol.parameters import TIERS, given
 from bench.protocol.planning import is_planning
 from bench.protocol.runner import run
-from bench.protocol.share import chosen
 from bench.protocol.trials import Grid
 from bench.weights import pretrained_names
 
@@ -163,7 +162,7 @@ def _describe(experiment: str, tier: str, source: Request) -> None:
 def recorded(experiment: str, tier: str = TIERS[0]) -> pd.DataFrame:
     """Return the records of an experiment; without any at that tier, raise with the command that makes them."""
     table = records.read(experiment)
-    complete = not is_planning() and chosen() is None  # a share of a grid may be empty
+    complete = not is_planning() and share.chosen() is None  # a share of a grid may be empty
     if complete and not (table["tier"] == tier).any():
         raise BenchError(
             f"Nothing is recorded for {experiment} at tier {tier!r}. "
