@@ -14,16 +14,17 @@ from forked import Done, Script
 from bench.datasets import load
 from bench.datasets.sources import cache_folder
 
+COMMAND = "from bench.cli import main; main()"
 # torchrun and the two commands that it starts; each of the latter is a light process that has a forked one do the work
 TORCHRUN = """
 import sys
 from torch.distributed.run import main
 main(["--nproc-per-node", "2", "--no-python", sys.executable, "-c", *sys.argv[1:]])
 """
-BENCH = """
+BENCH = f"""
 import sys
 from forked import Script
-done = Script("from bench.cli import main; main()", *sys.argv[1:]).wait()
+done = Script({COMMAND!r}, *sys.argv[1:]).wait()
 sys.stdout.write(done.stdout)
 sys.stderr.write(done.stderr)
 sys.exit(done.returncode)

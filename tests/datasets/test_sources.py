@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, note, body, slow):
         if slow:
             self.server.release.wait(20)
+        note.sent = len(body)  # before the client can have it all and look
         self.wfile.write(body)
-        note.sent = len(body)
         self.close_connection = True
 
     def log_message(self, *_):

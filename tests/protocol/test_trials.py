@@ -14,6 +14,7 @@ from forked import Script
 
 from bench import weights
 from bench.core.errors import BenchError
+from bench.core.places import ROOT
 from bench.preprocess import log1p_cp10k
 from bench.protocol import experiments, records, runner
 from bench.protocol.experiments import recorded, run_grid, with_settings
@@ -81,7 +82,7 @@ def test_the_key_of_a_pinned_trial_never_changes():
 def test_equal_trials_have_equal_keys_in_every_process():
     code = "import json, sys\nfrom bench.protocol.trial import Trial\nprint(Trial(**json.loads(sys.argv[1])).key)"
     told = json.dumps(asdict(PINNED))
-    environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": str(records.ROOT)}
+    environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
     started = subprocess.run([sys.executable, "-c", code, told], env=environment, capture_output=True, text=True)
     for done in (started, Script(code, told).wait()):  # the seed of the nursery's hashes is drawn
         assert done.stdout.strip() == PINNED.key, done.stderr

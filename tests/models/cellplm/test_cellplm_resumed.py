@@ -89,7 +89,9 @@ def test_stopped_at_any_epoch_it_goes_on_as_if_nothing_had_been(
 def test_a_process_that_is_killed_leaves_its_last_epoch(state, tmp_path, sides, tiny_cellplm, warm):
     train, weights = sides[0], str(tiny_cellplm())
     train.write_h5ad(tmp_path / "train.h5ad")
-    done = Script(FINE_TUNING, Path(__file__).parent, tmp_path / "train.h5ad", weights, state, 6).wait()
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as many add up in the same order
+    given = (Path(__file__).parent, tmp_path / "train.h5ad", weights, state, 6)
+    done = Script(FINE_TUNING, *given, **threads).wait()
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(torch.load(state, weights_only=True)["history"]["train_loss"]) == 5
     whole = fitted(tmp_path / "other.pt", weights, "published", train)
