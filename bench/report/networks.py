@@ -50,7 +50,7 @@ def between(records: pd.DataFrame, models: Sequence[str], variants: Mapping[str,
     for where, runs in _by_data(records[records["model"].isin(models)], list(variants)):
         means = runs.groupby(["variant", "model"])["value"].mean()
         ends = [(name, means[variant]) for variant, name in variants.items() if variant in means.index]
-        said.append(f"{where}: " + ", ".join(f"{of.min():.3f} to {of.max():.3f} {name}" for name, of in ends))
+        said.append(f"{where}: " + ", ".join(f"{_ends(of, '.3f')} {name}" for name, of in ends))
     return _joined(said)
 
 
@@ -68,9 +68,9 @@ def gains(apart: pd.DataFrame, ending: str) -> str:
     rows = rows[rows["compared"].str.endswith(ending)]
     said = []
     for source, of in rows.groupby("", sort=False):
-        low, high = of["difference"].min(), of["difference"].max()
         higher, lower = (sum(of["says"] == verdict) for verdict in (HIGHER, LOWER))
-        said.append(f"{_where(source)}: {low:+.3f} to {high:+.3f}, higher for {higher} of {len(of)}, lower for {lower}")
+        shown = f"higher for {higher} of {len(of)}, lower for {lower}"
+        said.append(f"{_where(source)}: {_ends(of['difference'], '+.3f')}, {shown}")
     return _joined(said)
 
 
@@ -82,8 +82,7 @@ def recorded(records: pd.DataFrame, requests: Mapping[str, dict], tier: str, mod
     said = []
     for dataset, of in seeds_of(records, requests, tier, models).groupby("dataset", sort=False):
         there = of.loc[of["seeds"] > 0, "seeds"]
-        seeds = " to ".join(dict.fromkeys(map(str, (there.min(), there.max()))))
-        found = f"{len(there)} of {len(of)} arms, with {seeds} of {of['asked'].max()} seeds"
+        found = f"{len(there)} of {len(of)} arms, with {_ends(there, 'g')} of {of['asked'].max()} seeds"
         said.append(f"{dataset} {found if len(there) else 'none'}")
     return _joined(said)
 
@@ -98,6 +97,11 @@ def _by_data(records: pd.DataFrame, variants: list[str]):
 def _where(source: str) -> str:
     tier, _, data = source.partition(": ")
     return f"{tier.lower()} tier, {data}"
+
+
+def _ends(numbers: pd.Series, style: str) -> str:
+    """Return the lowest and the highest number, or the one that is both."""
+    return " to ".join(dict.fromkeys(format(end, style) for end in (numbers.min(), numbers.max())))
 
 
 def _joined(said: list[str]) -> str:
