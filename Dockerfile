@@ -1,5 +1,5 @@
 # The set-up of the Makefile in an image; Apptainer reads it too. tests/test_container.py holds the two together.
-# On machines without a GPU: --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# On machines without a GPU: --build-arg PIP_EXTRA_INDEX_URL=..., with the address of PyTorch's index of CPU wheels.
 FROM python:3.11-slim
 ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /scfm-bench
