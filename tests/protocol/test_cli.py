@@ -1,9 +1,11 @@
 """The command line: every command explains itself, starts fast, and says a mistake in one sentence with exit code 2."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import click
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 from nbclient.exceptions import DeadKernelError
 
 from bench.cli import main
+from bench.core.places import ROOT
 from bench.datasets import DATASETS, find
 from bench.models import MODELS
 from bench.models.registry import KINDS
@@ -52,6 +55,37 @@ def test_help_names_every_command_with_a_sentence():
         for command in COMMANDS:
             first_words = command_of(command).help.split()[:4]
             assert f"  {command:<{width}}  {' '.join(first_words)}" in said
+
+
+def shown(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of each `bench` command in the shell blocks of a page."""
+    for block in re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        line = ""
+        for more in block.replace("\\\n", " ").splitlines():
+            line += f"{more} "
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError:  # a quotation goes on in the next line
+                continue
+            line = ""
+            if words[:1] == ["bench"]:
+                yield words[1:]
+        assert not line, line
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "chapters").glob("*.md"))], ids=lambda p: p.stem)
+def test_commands_that_pages_show_have_these_names_and_options(page):
+    for arguments in shown(page.read_text(encoding="utf-8")):
+        _, command, rest = main.resolve_command(click.Context(main), arguments)
+        command.make_parser(click.Context(command)).parse_args(list(rest))
+
+
+def test_an_option_that_a_command_lacks_is_found_on_a_page():
+    (arguments,) = shown("```bash\n# one\nbench data my.h5ad \\\n    --cells '[a,\n b]'\n```\n")
+    assert arguments == ["data", "my.h5ad", "--cells", "[a,  b]"]
+    _, command, rest = main.resolve_command(click.Context(main), arguments)
+    with pytest.raises(click.NoSuchOption):
+        command.make_parser(click.Context(command)).parse_args(list(rest))
 
 
 def test_help_is_what_click_makes_of_the_commands_themselves_and_imports_none_of_them():
