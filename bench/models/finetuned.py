@@ -21,6 +21,7 @@ from bench.datasets.names import overlap
 from bench.models import probe
 from bench.models.classifiers import fitted
 from bench.models.contract import Annotator, labels_of, without_labels
+from bench.models.registry import declared
 from bench.training.device import device_of
 from bench.training.finetune import finetune, over_cells, predict
 from bench.training.labelled import Cells
@@ -43,6 +44,7 @@ class FineTuned(Annotator):
     variant_declares = probe.DECLARES
     inputs = Cells  # how `tokens` of cells go into the network
     alone: ClassVar[dict[str, Any]] = {}  # settings by which what a network gives for a cell depends on no other one
+    _checkpoint: Checkpoint | None = None  # the weights that `begin` has read, where a variant takes tensors of them
 
     @property
     def batch_dependent(self) -> bool:
@@ -114,16 +116,23 @@ class FineTuned(Annotator):
         return self
 
     def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities; cells are taken in their order, a batch at a time.
+        """Return (n_cells, n_classes) probabilities.
 
         Raises
         ------
         BenchError
-            If the variant is pretrained, and some of the cells were pretrained on.
+            If the variant is declared pretrained (scBERT's without pretraining is: gene2vec has seen cells), and some
+            of the cells were pretrained on.
         """
+        if self._checkpoint is not None and declared(self, self.variant, "is_pretrained", True):
+            refuse_pretrained_cells(self._checkpoint, cells)
         if self.variant in probe.PROBES:
             return self.classifier_.predict_proba(self.embed(cells))
-        return predict(self.network_, self.prepared(self.cells(cells)), self.schedule()).double().softmax(1).numpy()
+        return self.logits(cells).double().softmax(1).numpy()
+
+    def logits(self, cells: AnnData) -> torch.Tensor:
+        """Return (n_cells, n_classes) logits; cells are taken in their order, a batch at a time."""
+        return predict(self.network_, self.prepared(self.cells(cells)), self.schedule())
 
     def with_network(self, cells: AnnData, seed: int) -> Self:
         """Put the network in place as a probe reads it, for data sets with the genes of these cells."""

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.protocol.place import committed_folder, own_files
+from bench.protocol import place
+from bench.protocol.place import own_files
 
 NAMED = ("experiment", "tier", "key")
 
@@ -20,7 +21,7 @@ def n_recorded() -> dict[str, dict[str, int]]:
     BenchError
         If a committed file is not a record.
     """
-    trials = {trial for path in sorted(committed_folder().glob("*.csv")) for trial in _trials(path, own=False)}
+    trials = {trial for path in sorted(place.committed_folder().glob("*.csv")) for trial in _trials(path, own=False)}
     trials |= {trial for path in own_files("*/*/*.csv") for trial in _trials(path, own=True)}
     counts = defaultdict(lambda: defaultdict(int))
     for experiment, tier, _ in sorted(trials):
@@ -36,9 +37,9 @@ def _trials(path: Path, *, own: bool) -> set[tuple[str, ...]]:
         found = set()
     if found and not (own and {key for *_, key in found} != {path.stem}):
         return found
-    from bench.protocol import records  # says what is wrong with it, and whether that can be passed over
+    from bench.protocol import reading  # says what is wrong with it, and whether that can be passed over
 
-    table = records.read_one(path, own=own)
+    table = reading.read_one(path, own=own)
     return set() if table is None else set(table[list(NAMED)].itertuples(index=False, name=None))
 
 

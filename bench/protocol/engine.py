@@ -17,7 +17,7 @@ from bench.core.errors import BenchError, reason_of
 from bench.core.interrupts import interrupts_delivered
 from bench.core.provenance import Cost, processor
 from bench.core.workers import Lost, answers
-from bench.protocol import cluster, records
+from bench.protocol import beside, cluster, records
 from bench.protocol.maps import Map
 from bench.protocol.planning import is_planning, listed
 from bench.protocol.share import chosen
@@ -175,7 +175,7 @@ def _is_recorded(task: Task) -> bool:
     trial = _place(task)
     if not (records.is_done(*trial) or records.adopt(*trial)):
         return False
-    return not getattr(task, "mapped", False) or records.has_own_map(*trial)
+    return not getattr(task, "mapped", False) or beside.has_own_map(*trial)
 
 
 def _shared(task: Task, cost: Cost, status: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The labels that a trial gave its cells, found by key and written as a table for other tools."""
 
 import csv
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 
 from bench.core import atomic
 from bench.core.errors import BenchError
-from bench.protocol import records
+from bench.protocol import beside, reading, records
 from bench.statistics.metrics import confidence
 
 SHOWN = ["key", "experiment", "tier", "dataset", "split", "query", "model", "variant", "fraction", "seed", "accuracy"]
@@ -22,7 +21,7 @@ def trials() -> pd.DataFrame:
     found = rows[rows["status"] == "ok"].drop_duplicates(["experiment", "tier", "key"])
     found = found.join(accuracy.rename("accuracy"), on=["experiment", "tier", "key"])
     places = zip(found["experiment"], found["tier"], found["key"], strict=True)
-    there = np.array([records.has_predictions(*place) for place in places], dtype=bool)
+    there = np.array([beside.has_predictions(*place) for place in places], dtype=bool)
     return found[there].sort_values("origin", ascending=False, kind="stable")
 
 
@@ -34,19 +33,7 @@ def trial_of(key: str) -> pd.Series:
     BenchError
         If there is none, or several begin so.
     """
-    known = trials()
-    begins = known[known["key"].str.startswith(key.lower())] if key else known[:0]
-    if begins.empty:
-        starts = {full[: len(key)]: full for full in known["key"]}
-        near = [starts[start] for start in get_close_matches(key.lower(), starts, n=3)]
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise BenchError(f"No trial with predictions has a key that begins with {key!r}.{hint} {_why_not(key)}")
-    begins = begins[begins["origin"] == begins["origin"].iloc[0]]
-    if begins["key"].nunique() > 1:
-        several = [f"{row.key} ({row.model} on {row.dataset})" for row in begins.drop_duplicates("key").itertuples()]
-        more = f" and {len(several) - 5} more" if len(several) > 5 else ""
-        raise BenchError(f"{len(several)} trials begin with {key!r}: {', '.join(several[:5])}{more}; give more digits.")
-    return begins.iloc[0]
+    return reading.of_key(trials(), key, "trial with predictions", lambda: _why_not(key)).iloc[0]
 
 
 def labels_of(trial: pd.Series, *, probabilities: bool = False) -> pd.DataFrame:
@@ -66,7 +53,7 @@ def labels_of(trial: pd.Series, *, probabilities: bool = False) -> pd.DataFrame:
     precision.
     """
     place = trial["experiment"], trial["tier"], trial["key"]
-    (cells, said), names = records.read_predictions(*place), records.names_of_cells(*place)
+    (cells, said), names = beside.read_predictions(*place), beside.names_of_cells(*place)
     table = pd.DataFrame({"cell": names, "predicted": said.predicted})
     if said.probabilities is not None:
         table["confidence"] = confidence(said)[0]

@@ -21,7 +21,7 @@ from bench.core.errors import BenchError
 from bench.core.places import ROOT, is_checkout, needs_a_clone
 from bench.core.settings import parse
 from bench.datasets.sources import cache_folder
-from bench.protocol import notebooks, records
+from bench.protocol import notebooks, place, records
 from bench.protocol.columns import joined
 from bench.protocol.conditions import hash_of
 from bench.protocol.durations import Durations, in_words
@@ -118,10 +118,10 @@ def run(say: Callable[[str], None]) -> None:
             say(f"{number}. {step.title}: left out. {to_do.reason}")
             continue
         say(f"{number}. {step.title}: {len(to_do.missing)} of {to_do.n_trials} trials to run")
-        for place, (task, work) in enumerate(to_do.missing):
+        for n_done, (task, work) in enumerate(to_do.missing):
             durations = Durations(recorded())
-            seconds = [durations.of(task) for task, _ in to_do.missing[place:]]
-            label = f"{name_of(task)}, {place + 1} of {len(to_do.missing)}"
+            seconds = [durations.of(task) for task, _ in to_do.missing[n_done:]]
+            label = f"{name_of(task)}, {n_done + 1} of {len(to_do.missing)}"
             say(f"{label}; to the end of this step: {in_words(seconds)}")
             record([task.here()], work, label, jobs=1)
 
@@ -165,7 +165,7 @@ def ending_in(hours: float | None, say: Callable[[str], None]) -> Iterator[None]
 
 def recorded() -> pd.DataFrame:
     """Return the trials of the tier that did not fail, one row each, the user's own before committed ones."""
-    both = joined(_good(records.read(committed=False)), _committed(records.committed_folder()))
+    both = joined(_good(records.read(committed=False)), _committed(place.committed_folder()))
     return both.drop_duplicates(["experiment", "key"], ignore_index=True)
 
 

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.core.errors import BenchError
 from bench.core.provenance import commit, versions
-from bench.protocol.records import committed_folder
 from bench.report import kept_tables
 
 FILE = "five_models/pretraining.csv"
@@ -28,8 +26,7 @@ def budgets(names: Iterable[str]) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, path: Path | None = None) -> Path:
     """Write what `kept` reads, and return the file."""
-    about = {"commit": commit(), "versions": versions()}
-    return kept_tables.write(table, about, path or committed_folder() / FILE)
+    return kept_tables.write(table, {"commit": commit(), "versions": versions()}, FILE, path)
 
 
 def kept(path: Path | None = None) -> pd.DataFrame:
@@ -40,13 +37,4 @@ def kept(path: Path | None = None) -> pd.DataFrame:
     BenchError
         If there is no such file, or it is another one.
     """
-    path = path or committed_folder() / FILE
-    try:
-        table, _ = kept_tables.read(path)
-    except (OSError, ValueError):
-        table = pd.DataFrame()
-    if list(table) != COLUMNS:
-        raise BenchError(
-            f"{path} does not hold what pretrainings were given; make it with: python chapters/pretraining.py"
-        )
-    return table
+    return kept_tables.kept(FILE, path, COLUMNS, ["commit"], holds="what pretrainings were given")[0]

@@ -6,7 +6,7 @@ from scipy import stats
 
 from bench.core.errors import BenchError
 from bench.datasets import DATASETS, find
-from bench.protocol import records
+from bench.protocol import beside
 from bench.statistics.bootstrap import FAST, MIN_DONORS, Difference, paired_bootstrap
 from bench.statistics.effects import MIN_PAIRS, Effect, of_published, over_seeds
 
@@ -53,8 +53,8 @@ def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Difference]:
         if metric.startswith("hard_") and not hard_pair:
             continue
         try:
-            cells, a = records.read_predictions(pair.experiment_a, pair.tier_a, pair.key_a)
-            others, b = records.read_predictions(pair.experiment_b, pair.tier_b, pair.key_b)
+            cells, a = beside.read_predictions(pair.experiment_a, pair.tier_a, pair.key_a)
+            others, b = beside.read_predictions(pair.experiment_b, pair.tier_b, pair.key_b)
         except BenchError:  # large predictions are not committed
             continue
         if not np.array_equal(cells, others) or not np.array_equal(a.truth, b.truth):  # scored on other cells

@@ -18,7 +18,6 @@ from bench.datasets.splits import split
 from bench.models.contract import labels_of, without_labels
 from bench.models.counts import counts_of
 from bench.models.registry import create, describe
-from bench.protocol.records import committed_folder
 from bench.report import kept_tables
 from bench.weights import identity, resolve
 from bench.weights.vocabulary import SPECIAL
@@ -122,7 +121,7 @@ def _special(genes: pd.DataFrame) -> pd.Series:
 
 def write(inputs: Inputs, path: Path | None = None) -> Path:
     """Write what `kept` reads, and return the file."""
-    return kept_tables.write(inputs.genes, inputs.about, path or committed_folder() / FILE)
+    return kept_tables.write(inputs.genes, inputs.about, FILE, path)
 
 
 def kept(path: Path | None = None) -> Inputs:
@@ -133,14 +132,5 @@ def kept(path: Path | None = None) -> Inputs:
     BenchError
         If there is no such file, or it is another one.
     """
-    path = path or committed_folder() / FILE
-    try:
-        genes, about = kept_tables.read(path)
-        whole = list(genes[:0])[: len(MEASURED)] == MEASURED and "expressed genes" in about
-    except (OSError, ValueError):
-        whole = False
-    if not whole:
-        raise BenchError(
-            f"{path} does not hold what models are given of a cell; make it with: python chapters/inputs.py"
-        )
-    return Inputs(genes, about)
+    holds = "what models are given of a cell"
+    return Inputs(*kept_tables.kept(FILE, path, MEASURED, ["expressed genes"], holds=holds))

@@ -20,7 +20,7 @@ FILE = str(CASES / "embedding_in_obsm.h5ad")
 
 @pytest.mark.slow  # the whole grid of C
 def test_the_probe_of_an_embedding_has_the_right_accuracy_wherever_it_lies(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
     cells = read_h5ad(FILE)
     vectors = pd.DataFrame(cells.obsm["X_emb"], cells.obs_names).sample(frac=1, random_state=0)
     vectors.to_csv(tmp_path / "X_emb.csv")

@@ -21,7 +21,7 @@ ISLETS = str(CASES / "islets.h5ad")
 def models_on_path(monkeypatch, tmp_path):
     for folder in (CASES, CASES / "models"):
         monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 def scores(*models: str, **more) -> dict[tuple[str, str], float]:

@@ -55,7 +55,7 @@ pytestmark = pytest.mark.usefixtures("warm")  # what is not to be ended need not
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 @pytest.fixture

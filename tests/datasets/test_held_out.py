@@ -47,7 +47,7 @@ def many(tmp_path_factory) -> str:
 @pytest.fixture
 def own_results(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path))
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 def test_each_group_becomes_a_trial():

@@ -31,8 +31,7 @@ COMMANDS += ("fetch", "predictions", "rerun", "score", "split")
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    for module in (records, counting):
-        monkeypatch.setattr(module, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 def bench(*arguments: str):

@@ -26,7 +26,7 @@ COSTS = ["seconds", "peak_memory_mb", "threads"]
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 @pytest.fixture(scope="module")

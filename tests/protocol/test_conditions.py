@@ -29,7 +29,7 @@ class Guess:
 @pytest.fixture
 def trials(small, tmp_path, monkeypatch) -> pd.DataFrame:
     """Return one row for each model, trained on half of the cells of a file with columns of the user's own."""
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_guess.py").write_text(MODEL)
     mine = small.copy()

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import pairwise_distances
 
 from bench.core.errors import BenchError
-from bench.protocol import engine, maps, records, runner
+from bench.protocol import beside, engine, maps, records, runner
 from bench.protocol.maps import NEIGHBOURS, Map, map_of, own_neighbours
 from bench.protocol.trials import Grid
 
@@ -49,34 +49,34 @@ def test_a_map_is_kept_beside_its_record_and_made_again_where_it_is_damaged(plan
     (task,) = [task for task in tasks_of(["projection@pca"]) if task.trial.fraction == 1]
     assert run_task(task) == ""
     cells, predictions = records.read_predictions(*place(task))
-    found = records.read_map(*place(task))
+    found = beside.read_map(*place(task))
     assert found.types.tolist() == predictions.truth.tolist()
     assert (found.places.shape, found.own.shape) == ((len(cells), 2), (len(cells),))
     assert 0.5 < found.own.mean() <= 1
     assert "seed 0" in found.made_with
     assert engine._is_recorded(task)
-    file = records.path_of(*place(task)).with_suffix(records.MAP)
+    file = records.path_of(*place(task)).with_suffix(beside.MAP)
     assert file.stat().st_size < 6_000
     file.write_bytes(b"PK no map")
     with pytest.raises(BenchError, match=r"No map for trial .*; run the chapter to make them\."):
-        records.read_map(*place(task))
+        beside.read_map(*place(task))
     assert f"Left out: {file} holds no map" in caplog.text
     assert not engine._is_recorded(task)
     run_task(task)
-    assert_allclose(records.read_map(*place(task)).places, found.places)
+    assert_allclose(beside.read_map(*place(task)).places, found.places)
 
 
 def test_maps_are_committed_and_taken_over_with_their_records(plane, monkeypatch, tmp_path):
     (task,) = [task for task in tasks_of(["projection@variable_genes"]) if task.trial.fraction == 1]
     run_task(task)
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
     records.commit("embeddings", "quick")
-    assert (tmp_path / "committed" / "embeddings" / f"{task.trial.key}{records.MAP}").exists()
+    assert (tmp_path / "committed" / "embeddings" / f"{task.trial.key}{beside.MAP}").exists()
     assert records.adopt("audit", *place(task)[1:])
-    assert records.read_map("audit", *place(task)[1:]).cells == records.read_map(*place(task)).cells
+    assert beside.read_map("audit", *place(task)[1:]).cells == beside.read_map(*place(task)).cells
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "elsewhere"))
     assert records.adopt("liver", *place(task)[1:], committed=True)
-    assert records.has_own_map("liver", *place(task)[1:])
+    assert beside.has_own_map("liver", *place(task)[1:])
 
 
 def test_a_trial_whose_map_fails_is_recorded_and_says_so(monkeypatch):

@@ -19,7 +19,7 @@ SAID = Predictions(np.array(["B", "T"]), None, np.array(["B", "T"]), np.array(["
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 def key_of(number: int) -> str:

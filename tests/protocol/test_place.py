@@ -35,7 +35,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
         (folder / name).touch()
     for module in (places, place):
         monkeypatch.setattr(module, "ROOT", folder)
-    monkeypatch.setattr(records, "committed_folder", lambda: folder / "chapters" / "results")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: folder / "chapters" / "results")
     monkeypatch.delenv("BENCH_RESULTS")
     return folder
 

@@ -23,7 +23,7 @@ CLASSES = np.array(["B, naive", 'T "helper"', "mono"])
 @pytest.fixture(autouse=True)
 def committed(monkeypatch, tmp_path):
     folder = tmp_path / "committed"
-    monkeypatch.setattr(records, "committed_folder", lambda: folder)
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: folder)
     monkeypatch.chdir(tmp_path)
     return folder
 

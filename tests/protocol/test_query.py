@@ -23,7 +23,7 @@ L1 = {"l1_logistic": {"Cs": [1.0]}}
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 from forked import Script
 
 from bench.core.errors import BenchError
-from bench.protocol import engine, records, runner
+from bench.protocol import engine, reading, records, runner
 from bench.protocol.trials import Grid
 from bench.statistics.predictions import Predictions
 
@@ -59,7 +59,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 @pytest.fixture(autouse=True)
 def committed(monkeypatch, tmp_path) -> Path:
     folder = tmp_path / "committed"
-    monkeypatch.setattr(records, "committed_folder", lambda: folder)
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: folder)
     folder.mkdir()
     return folder
 
@@ -179,7 +179,7 @@ DAMAGE = {
 def warned(monkeypatch) -> list[str]:
     """Sentences on files that were left out."""
     sentences = []
-    monkeypatch.setattr(records, "_warn_once", sentences.append)
+    monkeypatch.setattr(reading, "warn_once", sentences.append)
     return sentences
 
 

@@ -26,7 +26,7 @@ def committed(monkeypatch, tmp_path):
     folder = tmp_path / "committed"
     folder.mkdir()
     rows.to_csv(folder / "few_shot_pbmc.csv", index=False)
-    monkeypatch.setattr(records, "committed_folder", lambda: folder)
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: folder)
     return rows[rows["fraction"] == 1]
 
 

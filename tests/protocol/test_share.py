@@ -23,7 +23,7 @@ ASKED = ("-p", "models", "[majority]", "-p", "fractions", "[0.1, 0.5, 1.0]", "-p
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 @pytest.mark.parametrize("n_shares", [1, 3, 16])

@@ -25,7 +25,7 @@ from bench.statistics.predictions import ABSTAINED
 @pytest.fixture(autouse=True)
 def here(monkeypatch, tmp_path, small) -> Path:
     """Nothing is committed, and the folder holds ``mine.h5ad``: 240 cells of eight types of three donors."""
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
     monkeypatch.chdir(tmp_path)
     adata = small.copy()
     del adata.obs["split"]

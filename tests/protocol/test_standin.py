@@ -104,7 +104,7 @@ def test_a_chapter_that_cannot_be_executed_here_is_a_sentence(cell, tmp_path):
 
 def test_committed_trials_count_as_done_here_alone(small, own_results, tmp_path, monkeypatch):
     run(lambda _: None)
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
     records.commit("few_shot_pbmc")
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "others"))
     assert not plan()[0].missing

@@ -51,7 +51,7 @@ class Mine:
 
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
 
 
 @pytest.fixture

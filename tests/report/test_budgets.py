@@ -49,7 +49,7 @@ def test_the_script_keeps_the_recipes_of_both_tiers(made_up, monkeypatch, tmp_pa
         return Budget(*made_up.iloc[0])
 
     monkeypatch.setattr("bench.training.budget.budget", counted)
-    monkeypatch.setattr("bench.report.budgets.committed_folder", lambda: tmp_path)
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path)
     (tmp_path / "five_models").mkdir()
     runpy.run_path(str(CHAPTERS / "pretraining.py"))
     assert asked == [f"{model}_{tier}" for tier in ("quick", "standin") for model in FIVE]

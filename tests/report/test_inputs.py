@@ -29,7 +29,7 @@ def script(hao, tiny_scbert, tiny_scgpt, tiny_geneformer, tiny_scfoundation, tin
     written = [tiny_scbert(), tiny_scgpt(), tiny_geneformer(), tiny_scfoundation(), tiny_cellplm()]
     quick = {f"{model}_quick": file for model, file in zip(FIVE, written, strict=True)}
     monkeypatch.setattr("bench.training.pretrain.pretrained", quick.__getitem__)
-    monkeypatch.setattr("bench.report.inputs.committed_folder", lambda: tmp_path)
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path)
     runpy.run_path(str(CHAPTERS / "inputs.py"))
     return kept()
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_up import row, table_of
 
-from bench.protocol import records
+from bench.protocol import reading
 from bench.report import figures, overview, prose, sentences, tables
 from bench.report.figures.names import names_of
 from bench.report.figures.pareto import of_models
@@ -219,7 +219,7 @@ def test_a_failure_and_a_value_that_is_no_number_take_the_place_of_nothing(monke
     failed = committed.assign(origin="own", status="failed: no")
     nothing = committed.assign(origin="own", value=np.nan)
     for own in (failed, nothing):
-        kept = records._without_superseded(pd.concat([own, committed], ignore_index=True))
+        kept = reading.without_superseded(pd.concat([own, committed], ignore_index=True))
         assert len(runs_of(kept)) == len(committed)
 
 

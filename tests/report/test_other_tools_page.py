@@ -45,7 +45,7 @@ class Exact:
 def here(monkeypatch, tmp_path) -> Path:
     """An empty folder and no committed records; scanpy is the real one, its search for neighbours exact."""
     committed = records.committed_folder()
-    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
+    monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
     monkeypatch.setattr(pynndescent, "NNDescent", Exact)
     monkeypatch.setattr(pynndescent.rp_trees, "make_forest", lambda *_: None)
     monkeypatch.chdir(tmp_path)

@@ -36,7 +36,6 @@ from bench.models.finetuned import (
     FineTuned,
     check_family,
     per_gene,
-    refuse_pretrained_cells,
     stratified,
     told,
     validation_share,
@@ -162,20 +161,9 @@ class CellPLM(FineTuned):
             self._company, self._one_pass = (known if published else None), published and self._one_pass
         return self
 
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities, each cell's in the company that ``company`` names.
-
-        Raises
-        ------
-        BenchError
-            If the variant is pretrained, and some of the cells were pretrained on.
-        """
-        if self.variant in LOADED:
-            refuse_pretrained_cells(self._checkpoint, cells)
-        if self.variant in PROBES:
-            return super().predict_proba(cells)
-        logits = over_cells(self.network_, self._reading(self.network_), self.cells(cells), self.schedule())
-        return logits.double().softmax(1).numpy()
+    def logits(self, cells: AnnData) -> Tensor:
+        """Return (n_cells, n_classes) logits, each cell's in the company that ``company`` names."""
+        return over_cells(self.network_, self._reading(self.network_), self.cells(cells), self.schedule())
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return the (n_cells, latent) means of the latent layer."""

@@ -20,7 +20,7 @@ from anndata import AnnData
 from bench.core.errors import BenchError, listed, unknown
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
-from bench.models.finetuned import FineTuned, check_family, refuse_pretrained_cells, told
+from bench.models.finetuned import FineTuned, check_family, told
 from bench.models.geneformer import embedding
 from bench.models.geneformer.masking import MASK_ID
 from bench.models.geneformer.network import Architecture, GeneformerNetwork
@@ -137,12 +137,6 @@ class Geneformer(FineTuned):
         same |= {"precision": c.precision, "warmup_steps": c.warmup_steps}
         of_step = partial(warmed_up, peak=c.lr, warmup=c.warmup_steps, shape=c.shape)
         return Schedule(**same, rate=lambda epoch: c.lr, of_step=of_step, clip=1.0, choose="loss")
-
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities; see `FineTuned.predict_proba`."""
-        if self.variant in LOADED:
-            refuse_pretrained_cells(self._checkpoint, cells)
-        return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return the (n_cells, dim) embeddings as the authors define them."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells
+from bench.models.finetuned import FineTuned, per_gene
 from bench.models.probe import PRETRAINED, PROBES, RANDOM
 from bench.models.scbert.frozen import kept_as, with_frozen_layers
 from bench.models.scbert.inputs import Positions, positions
@@ -135,12 +135,6 @@ class ScBERT(FineTuned):
         genes, _ = positions(self._checkpoint)
         self._order = np.random.default_rng(seed).permutation(len(genes))
         self.genes_ = looked_for(cells, genes, self.config.least_genes)
-
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities; see `FineTuned.predict_proba`."""
-        if self.variant != RANDOM:  # no_pretraining is refused too: gene2vec was trained on its cells
-            refuse_pretrained_cells(self._checkpoint, cells)
-        return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, dim) means of the encodings over expressed genes, or over all genes of an empty cell."""

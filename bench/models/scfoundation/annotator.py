@@ -25,7 +25,7 @@ from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
-from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, validation_share
+from bench.models.finetuned import FineTuned, per_gene, stratified, validation_share
 from bench.models.probe import PRETRAINED, PROBES
 from bench.models.scfoundation.checkpoint import architecture_of
 from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
@@ -159,12 +159,6 @@ class ScFoundation(FineTuned):
         """Return the weights of classes in the loss."""
         found = class_weights(np.bincount(np.concatenate(labels)), self.config.class_weights)
         return None if found is None else torch.tensor(found, dtype=torch.float32, device=device_of(self.device))
-
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities; see `FineTuned.predict_proba`."""
-        if self.variant in LOADED:
-            refuse_pretrained_cells(self._checkpoint, cells)
-        return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return embeddings of a probe, (n_cells, 4 * dim), or what the classifier's head is given, (n_cells, dim)."""

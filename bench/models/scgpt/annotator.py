@@ -20,7 +20,7 @@ from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.datasets.names import cell_ids
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, per_gene, refuse_pretrained_cells, stratified, told, validation_share
+from bench.models.finetuned import FineTuned, per_gene, stratified, told, validation_share
 from bench.models.layers.sequences import Sequences
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.models.scgpt.binning import CLS, at_most, binned
@@ -169,12 +169,6 @@ class ScGPT(FineTuned):
         same = {name: getattr(c, name) for name in ("epochs", "batch_size", "warmup_steps", "evaluation_batch")}
         same |= {"precision": c.precision, "shuffle": c.shuffle or self.recipe == "clean"}
         return Schedule(**same, rate=lambda epoch: c.lr * c.decay**epoch, adam_eps=1e-4, clip=1.0, choose="loss")
-
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities; see `FineTuned.predict_proba`."""
-        if self.variant in LOADED:
-            refuse_pretrained_cells(self._checkpoint, cells)
-        return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return the (n_cells, dim) outputs at the first token."""

@@ -18,7 +18,7 @@ from bench.datasets import DATASETS, Request, described, loaded, tables
 from bench.datasets.opened import opened
 from bench.models.elsewhere.predictions import Answers
 from bench.models.registry import ELSEWHERE
-from bench.protocol import records
+from bench.protocol import beside, records
 from bench.protocol.columns import joined
 from bench.protocol.elsewhere.answered import Choices, predictions_of
 from bench.protocol.engine import Result
@@ -94,7 +94,7 @@ def recorded_seen(row: dict[str, Any]) -> str | None:
 def is_whole(experiment: str, tier: str, key: str) -> bool:
     """Return whether the predictions of a record can be read, too."""
     try:
-        return records.read_predictions(experiment, tier, key) is not None
+        return beside.read_predictions(experiment, tier, key) is not None
     except BenchError:
         return False
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.protocol import predicted, records
+from bench.protocol import place, predicted
+from bench.protocol.beside import PREDICTIONS
 from bench.protocol.engine import Result
 
 ROUNDING = 1e-5  # relative: committed values have six digits
@@ -55,7 +56,7 @@ def labels_differ(experiment: str, key: str, again: Result) -> float:
 
     Large files of predictions are not committed.
     """
-    path = records.committed_folder() / experiment / f"{key}{records.PREDICTIONS}"
+    path = place.committed_folder() / experiment / f"{key}{PREDICTIONS}"
     if again.predictions is None or not path.is_file():
         return np.nan
     cells, before = predicted.load(path)

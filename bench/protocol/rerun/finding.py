@@ -1,14 +1,13 @@
 """Which committed trials are run once more, and the tasks that they were: as their chapters ask for them today."""
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError, unknown
-from bench.protocol import notebooks, records, standin
+from bench.protocol import notebooks, place, reading, records, standin
 
 Run = tuple[Any, Callable]  # a task, and the function that runs it
 PAGE = {"dataset": "dataset", "fractions": "fraction", "seeds": "seed"}  # parameters of chapters, columns of records
@@ -44,18 +43,8 @@ def of_key(key: str) -> pd.DataFrame:
     BenchError
         If there is none, or several begin so.
     """
-    known = committed()
-    begins = known[known["key"].str.startswith(key.lower())] if key else known[:0]
-    if begins.empty:
-        near = get_close_matches(key.lower(), known["key"], n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise BenchError(
-            f"No committed trial of a model has a key that begins with {key!r}.{hint} Keys stand in the column key of "
-            f"{records.committed_folder()}; --sample takes some at random."
-        )
-    if begins["key"].nunique() > 1:
-        raise BenchError(f"{begins['key'].nunique()} committed trials begin with {key!r}; give more digits.")
-    return begins[:1]
+    listed = f"Keys stand in the column key of {place.committed_folder()}; --sample takes some at random."
+    return reading.of_key(committed(), key, "committed trial of a model", lambda: listed)[:1]
 
 
 def sample(trials: pd.DataFrame, n_trials: int, seed: int, longest_s: float | None = None) -> pd.DataFrame:
@@ -77,6 +66,8 @@ def sample(trials: pd.DataFrame, n_trials: int, seed: int, longest_s: float | No
     BenchError
         If none took so little.
     """
+    if trials.empty:
+        raise BenchError("No trial of a model is committed here; sample from a clone of the project.")
     if longest_s is not None:
         trials = trials[trials["seconds"] <= longest_s]
     if trials.empty:

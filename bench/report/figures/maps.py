@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.patheffects import withStroke
 
 from bench.core.errors import BenchError
+from bench.protocol.beside import read_map
 from bench.protocol.maps import Map
-from bench.protocol.records import read_map
 from bench.report.figures.names import one_line
 from bench.report.figures.runs import by_source, complete, runs_of
 from bench.report.figures.style import natural, nothing_to_draw, style

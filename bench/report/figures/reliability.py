@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from bench.core.errors import BenchError
-from bench.protocol.records import read_predictions
+from bench.protocol.beside import read_predictions
 from bench.report.figures.style import look_of, natural, style
 from bench.statistics.calibration import error, kept, per_bin
 from bench.statistics.predictions import Predictions

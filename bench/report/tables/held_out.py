@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.protocol.records import read_predictions
+from bench.protocol.beside import read_predictions
 from bench.report.figures.names import one_line, told_apart
 from bench.report.figures.runs import by_source, complete, named, runs_of
 from bench.report.figures.sources import with_titles

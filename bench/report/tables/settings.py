@@ -87,7 +87,7 @@ def _row(pairs: pd.DataFrame, metrics) -> dict:
 
 def _relabelled(run) -> float:
     """Return the share of scored cells on which two runs disagree; nan where predictions were not kept."""
-    from bench.protocol.records import read_predictions
+    from bench.protocol.beside import read_predictions
 
     try:
         sides = [read_predictions(run.experiment, run.tier, key) for key in (run.key, run.key_base)]

@@ -9,7 +9,7 @@ from anndata import AnnData
 
 from bench.core.errors import BenchError
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, refuse_pretrained_cells, told
+from bench.models.finetuned import FineTuned, told
 from bench.models.probe import PROBES, RANDOM
 from bench.preprocess import gene_tokens
 from bench.training.schedule import Schedule
@@ -65,12 +65,6 @@ class Pocket(FineTuned):
         """Return how the network is trained."""
         c = self.config
         return Schedule(c.epochs, c.batch_size, rate=lambda epoch: c.lr)
-
-    def predict_proba(self, cells: AnnData) -> np.ndarray:
-        """Return (n_cells, n_classes) probabilities; cells that the weights were pretrained on are refused."""
-        if self.variant != RANDOM:
-            refuse_pretrained_cells(self._checkpoint, cells)
-        return super().predict_proba(cells)
 
     def embed(self, cells: AnnData) -> np.ndarray:
         """Return (n_cells, dim) embeddings."""

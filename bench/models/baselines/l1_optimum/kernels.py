@@ -12,14 +12,14 @@ summing = njit(nogil=True, cache=True, fastmath=True)  # a sum may be taken in a
 
 
 @summing
-def by_column(indptr, indices, data, r):
-    """Return X.T @ r, (n_columns,), of a CSC matrix."""
-    found = np.empty(len(indptr) - 1)
-    for j in range(len(found)):
+def times(starts, place, value, v):
+    """Return X @ v, (n_rows,), of a CSR matrix, or X.T @ v, (n_columns,), of a CSC matrix."""
+    found = np.empty(len(starts) - 1)
+    for i in range(len(found)):
         total = 0.0
-        for k in range(indptr[j], indptr[j + 1]):
-            total += data[k] * r[indices[k]]
-        found[j] = total
+        for k in range(starts[i], starts[i + 1]):
+            total += value[k] * v[place[k]]
+        found[i] = total
     return found
 
 
@@ -40,18 +40,6 @@ def rows_of(indptr, indices, data, columns, n_rows):
             column[at], value[at] = place, data[k]
             free[indices[k]] = at + 1
     return starts, column, value
-
-
-@compiled
-def times(starts, column, value, w):
-    """Return X @ w, (n_rows,), of a CSR matrix."""
-    found = np.empty(len(starts) - 1)
-    for i in range(len(found)):
-        total = 0.0
-        for k in range(starts[i], starts[i + 1]):
-            total += value[k] * w[column[k]]
-        found[i] = total
-    return found
 
 
 @compiled

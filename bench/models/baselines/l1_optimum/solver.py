@@ -47,7 +47,7 @@ def path(X: sp.csc_matrix, sign: np.ndarray, Cs: list[float]) -> Iterator[Soluti
         If an optimum is not reached.
     """
     w, f = np.zeros(X.shape[1]), np.zeros(X.shape[0])
-    now = before = Solution(w, f, np.inf, kernels.by_column(X.indptr, X.indices, X.data, sign / 2))
+    now = before = Solution(w, f, np.inf, kernels.times(X.indptr, X.indices, X.data, sign / 2))
     last = earlier = FIRST
     for C in [*_decades(Cs[0]), *Cs]:
         start = _foreseen(X, before, now, np.log(C / last) / np.log(last / earlier)) if last > earlier else now
@@ -84,7 +84,7 @@ def _solved(X: sp.csc_matrix, sign: np.ndarray, C: float, start: Solution) -> So
         w[columns] = newton(rows, w[columns], f, sign, C, max(allowed, 0.1 * GAP))
         f = _values(X, w)  # anew: a cell without any gene of w has exactly the same value as another
         wrong = pull(f, sign)
-        slope = kernels.by_column(X.indptr, X.indices, X.data, C * wrong * sign)
+        slope = kernels.times(X.indptr, X.indices, X.data, C * wrong * sign)
         gap = _gap(w, f, slope, wrong, sign, C)
         if gap <= GAP:
             return Solution(w, f, gap, slope)
