@@ -1,5 +1,6 @@
 """Every model by name, and any class from outside by import path or entry point."""
 
-from bench.models.registry import MODELS, create, describe, find
+from bench.models.registry import MODELS, find
+from bench.models.spec import create, describe
 
 __all__ = ["MODELS", "create", "describe", "find"]

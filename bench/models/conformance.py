@@ -11,7 +11,7 @@ from bench.core.settings import parse
 from bench.models.answers import remarks
 from bench.models.candidate import Candidate
 from bench.models.contract import labels_of
-from bench.models.registry import Spec, create, declared, describe
+from bench.models.spec import Spec, create, declared, describe
 from bench.statistics.metrics import accuracy
 from bench.weights import resolve
 

@@ -8,7 +8,7 @@ from anndata import AnnData
 from bench.core.errors import BenchError, listed
 from bench.models.contract import without_labels
 from bench.models.probe import PROBES
-from bench.models.registry import create, describe
+from bench.models.spec import create, describe
 
 
 def embeddings_of(model: str, cells: AnnData, *, seed: int = 0, overrides: dict[str, Any] | None = None) -> np.ndarray:

@@ -17,17 +17,17 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 from bench.core.errors import BenchError, unknown
-from bench.datasets.names import overlap
 from bench.models import probe
 from bench.models.classifiers import fitted
 from bench.models.contract import Annotator, labels_of, without_labels
-from bench.models.registry import declared
+from bench.models.spec import declared
 from bench.training.device import device_of
 from bench.training.finetune import finetune, over_cells, predict
 from bench.training.labelled import Cells
 from bench.training.schedule import History, Schedule
 from bench.weights import Checkpoint
-from bench.weights.seen import seen_by
+from bench.weights.said import refuse_pretrained_cells
+from bench.weights.said import told as told  # for packages that know it by this module
 
 CLASS_WEIGHTS = ("inverse", "none")
 
@@ -218,41 +218,3 @@ def validation_share(share: float) -> float:
     if not 0 <= share < 1:
         raise BenchError(f"validation_share={share!r} should be at least 0 and below 1; 0.1 is one cell in ten.")
     return share
-
-
-def check_family(checkpoint: Checkpoint, family: str) -> None:
-    """Raise a BenchError if weights say that they are another family's."""
-    if (other := checkpoint.metadata.get("model", family)) != family:
-        raise BenchError(f"{checkpoint.path} holds weights of {other}; set the override 'weights' to some of {family}.")
-
-
-def told(checkpoint: Checkpoint, key: str, family: str, option: str = "") -> str:
-    """Return what weights say of themselves: their ``genes`` (JSON) or their ``library``, for example.
-
-    Parameters
-    ----------
-    checkpoint, key
-        The weights, and what is asked for.
-    family
-        Whose weights they should be.
-    option
-        What to add to the command that converts them anew.
-    """
-    check_family(checkpoint, family)
-    try:
-        return checkpoint.metadata[key]
-    except KeyError:
-        raise BenchError(
-            f"{checkpoint.path} does not say its {key}; convert it with: "
-            f"bench weights {family} --path {checkpoint.path}{option}"
-        ) from None
-
-
-def refuse_pretrained_cells(checkpoint: Checkpoint, cells: AnnData) -> None:
-    """Raise a BenchError if the weights were pretrained on some of these cells, as in-project weights can tell."""
-    seen = seen_by(checkpoint.path)
-    if seen is not None and (n := overlap(seen, cells.uns["bench"]["name"], cells.obs_names)):
-        raise BenchError(
-            f"{n} of the {cells.n_obs} cells to score were pretrained on ({checkpoint.path.stem}.cells.npy); pretrain "
-            "without them, or score other cells."
-        )

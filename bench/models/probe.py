@@ -20,7 +20,7 @@ from torch import nn
 from bench.core.errors import BenchError
 from bench.core.unfinished import place
 from bench.models.origin import origin_of
-from bench.models.registry import Spec
+from bench.models.spec import Spec
 from bench.training.device import device_of_module
 from bench.training.finetune import over_cells
 from bench.training.labelled import Cells

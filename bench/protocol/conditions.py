@@ -9,7 +9,8 @@ from anndata import AnnData
 
 from bench.datasets.names import overlap
 from bench.datasets.sources import sha256_of
-from bench.models.registry import MODELS, Spec
+from bench.models.registry import MODELS
+from bench.models.spec import Spec
 from bench.preprocess import Genes
 from bench.protocol.columns import yes_no
 from bench.weights.seen import seen_by

@@ -12,7 +12,8 @@ from bench.core.errors import BenchError, Faults, listed
 from bench.datasets.splits import expand, split, subset
 from bench.models.contract import Annotator
 from bench.models.counts import counts_of
-from bench.models.registry import MODELS, Spec
+from bench.models.registry import MODELS
+from bench.models.spec import Spec
 from bench.protocol.planning import is_planning
 
 LOOKED_AT = 100  # cells that tell what the values of all are

@@ -10,7 +10,7 @@ from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.datasets import Request
 from bench.models.origin import is_ours, origin_of, said
 from bench.models.origin.settings import settings_of
-from bench.models.registry import Spec
+from bench.models.spec import Spec
 from bench.protocol.columns import yes_no
 from bench.protocol.planning import is_planning
 

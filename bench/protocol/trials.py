@@ -17,7 +17,7 @@ from bench.datasets.notes import say
 from bench.datasets.splits import SUBSETS, check_name
 from bench.datasets.twins import warnings
 from bench.models import describe
-from bench.models.registry import Spec
+from bench.models.spec import Spec
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
 from bench.protocol.planning import LEFT_OUT, is_planning

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.core.keys import digest
 from bench.datasets import Request, loaded
-from bench.models.registry import Spec
+from bench.models.spec import Spec
 from bench.protocol.pairs import Pair
 
 

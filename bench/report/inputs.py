@@ -17,7 +17,7 @@ from bench.core.provenance import commit, versions
 from bench.datasets.splits import split
 from bench.models.contract import labels_of, without_labels
 from bench.models.counts import counts_of
-from bench.models.registry import create, describe
+from bench.models.spec import create, describe
 from bench.report import kept_tables
 from bench.weights import identity, resolve
 from bench.weights.vocabulary import SPECIAL

@@ -20,7 +20,8 @@ from bench.models import MODELS, create, describe, find
 from bench.models.candidate import Candidate
 from bench.models.conformance import CHECKS
 from bench.models.contract import without_labels
-from bench.models.registry import BASELINES, Spec
+from bench.models.registry import BASELINES
+from bench.models.spec import Spec
 from bench.protocol import records
 from bench.protocol.columns import yes_no
 from bench.protocol.trials import Grid
@@ -508,7 +509,7 @@ def test_unknown_model_lists_near_and_valid_names():
     ("name", "said"),
     [
         ("no_such_module:Model", "cannot be imported"),
-        ("bench.models.registry:Spek", r"Unknown class in bench\.models\.registry 'Spek'. Did you mean 'Spec'"),
+        ("bench.models.spec:Spek", r"Unknown class in bench\.models\.spec 'Spek'. Did you mean 'Spec'"),
         ("bench.models.registry:", r"Unknown class in bench\.models\.registry ''"),
     ],
 )

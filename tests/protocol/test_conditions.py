@@ -9,7 +9,7 @@ from in_process import run_task
 
 from bench.core.provenance import processor
 from bench.datasets.names import cell_ids, hidden_names
-from bench.models.registry import describe
+from bench.models.spec import describe
 from bench.protocol import records
 from bench.protocol.conditions import conditions, hash_of
 from bench.protocol.trials import Grid

@@ -83,7 +83,7 @@ def test_ranks_and_bins_are_those_of_the_annotators(script, hao, tiny_geneformer
 
 
 def test_seen_of_several_cells_is_that_of_each(sides, tiny_geneformer, tiny_cellplm, tiny_scbert):
-    from bench.models.registry import create, describe
+    from bench.models.spec import create, describe
 
     train, _ = sides
     for model, file in {"geneformer": tiny_geneformer(), "cellplm": tiny_cellplm(), "scbert": tiny_scbert()}.items():

@@ -32,20 +32,14 @@ from bench.models.cellplm.inputs import InCompany, Vocabulary, chosen_genes, dig
 from bench.models.cellplm.network import LATENT, Architecture, CellPLMNetwork
 from bench.models.cellplm.passes import Pass
 from bench.models.contract import labels_of
-from bench.models.finetuned import (
-    FineTuned,
-    check_family,
-    per_gene,
-    stratified,
-    told,
-    validation_share,
-)
+from bench.models.finetuned import FineTuned, per_gene, stratified, validation_share
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.training.device import autocast, device_of
 from bench.training.finetune import over_cells
 from bench.training.labelled import Cells
 from bench.training.schedule import Schedule
 from bench.weights import load_into, read, resolve
+from bench.weights.said import check_family, told
 
 LOADED = ("pretrained", "shuffled_genes", PRETRAINED)
 

@@ -16,10 +16,10 @@ from bench.core.errors import BenchError
 from bench.models.cellplm.passes import Pass, chunks, groups, known_columns
 from bench.models.cellplm.variable_genes import most_variable
 from bench.models.counts import counts_of
-from bench.models.finetuned import told
 from bench.preprocess import Genes, align, looked_for
 from bench.training.labelled import Cells
 from bench.weights import Checkpoint
+from bench.weights.said import told
 
 AT_ONCE = 4096  # cells that do not see each other, at the same time
 

@@ -20,7 +20,7 @@ from anndata import AnnData
 from bench.core.errors import BenchError, listed, unknown
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
-from bench.models.finetuned import FineTuned, check_family, told
+from bench.models.finetuned import FineTuned
 from bench.models.geneformer import embedding
 from bench.models.geneformer.masking import MASK_ID
 from bench.models.geneformer.network import Architecture, GeneformerNetwork
@@ -32,6 +32,7 @@ from bench.preprocess import LEAST_GENES, looked_for
 from bench.training.device import PRECISIONS
 from bench.training.schedule import SHAPES, Schedule, warmed_up
 from bench.weights import Checkpoint, load_into, read, resolve
+from bench.weights.said import check_family, told
 
 LOADED = ("pretrained", "shuffled_genes", PRETRAINED)
 DROPOUT = {"V1": 0.02, "V2": 0.1}  # as published

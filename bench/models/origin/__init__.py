@@ -15,7 +15,8 @@ from bench.core.keys import canonical
 from bench.models.origin.imports import Imports, imports_of
 from bench.models.origin.modules import Module, find, installed_as
 from bench.models.origin.settings import Settings
-from bench.models.registry import MODELS, Spec, known
+from bench.models.registry import MODELS, known
+from bench.models.spec import Spec
 
 PROJECT = __name__.partition(".")[0]
 # Every record tells their versions, and this project's own models rest on them too, whose keys do not name them.

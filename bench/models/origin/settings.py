@@ -24,7 +24,7 @@ from bench.core.errors import BenchError
 from bench.core.keys import canonical, digest
 from bench.datasets.sources import cache_folder, sha256_of
 from bench.models.origin.modules import find
-from bench.models.registry import Spec, defaults
+from bench.models.spec import Spec, defaults
 
 BIG = 1 << 25  # bytes; the hash of a larger file is kept until the file changes
 SETTLED_S = 2  # a change within this time may leave a file's time as it is

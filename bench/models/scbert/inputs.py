@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.models.finetuned import told
 from bench.training.labelled import Cells
 from bench.weights import Checkpoint
+from bench.weights.said import told
 
 
 class Positions(Cells):

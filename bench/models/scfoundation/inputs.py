@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import BenchError
-from bench.models.finetuned import told
 from bench.models.layers.packed import Packed
 from bench.models.layers.sequences import POSITIONS
 from bench.training.labelled import Cells
 from bench.weights import Checkpoint
+from bench.weights.said import told
 
 TARGET = 1e4  # total of a cell before the logarithm
 LEAST = 2.0  # counts that a cell is taken to have at least

@@ -20,7 +20,7 @@ from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.datasets.names import cell_ids
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, per_gene, stratified, told, validation_share
+from bench.models.finetuned import FineTuned, per_gene, stratified, validation_share
 from bench.models.layers.sequences import Sequences
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.models.scgpt.binning import CLS, at_most, binned
@@ -29,6 +29,7 @@ from bench.preprocess import LEAST_GENES, looked_for
 from bench.training.device import PRECISIONS
 from bench.training.schedule import Schedule
 from bench.weights import Checkpoint, load_into, read, resolve
+from bench.weights.said import told
 from bench.weights.vocabulary import SPECIAL, coverage
 
 TRAINABLE = ("all", "last_layer", "head")

@@ -9,11 +9,12 @@ from anndata import AnnData
 
 from bench.core.errors import BenchError
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, told
+from bench.models.finetuned import FineTuned
 from bench.models.probe import PROBES, RANDOM
 from bench.preprocess import gene_tokens
 from bench.training.schedule import Schedule
 from bench.weights import load_into, read, resolve
+from bench.weights.said import told
 from pocket.network import PocketNetwork
 
 
