@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +12,6 @@ from click.utils import make_default_short_help
 
 from bench.core.errors import BenchError, Faults
 from bench.core.families import Family, families, imported, ours
-from bench.core.file_options import of_a_file
 from bench.core.glance import docstring
 from bench.core.home import settle
 from bench.core.interrupts import interrupts_delivered
@@ -21,6 +19,7 @@ from bench.core.told import told
 
 ELSEWHERE = {
     "cache": "bench.datasets.command:cache",
+    "check": "bench.models.command:check",
     "data": "bench.datasets.command:data",
     "fetch": "bench.protocol.command:fetch",
     "predictions": "bench.protocol.command:predictions",
@@ -30,6 +29,7 @@ ELSEWHERE = {
     "score": "bench.protocol.elsewhere.command:score",
     "split": "bench.protocol.elsewhere.command:split",
     "standin": "bench.protocol.command:standin",
+    "verify": "bench.verify.command:verify",
     "weights": "bench.weights.command:weights",
 }
 
@@ -131,34 +131,6 @@ def list_() -> None:
 
 
 @main.command()
-@click.argument("model")
-@click.option("-p", "settings", nargs=2, multiple=True, metavar="NAME VALUE", help="A hyper-parameter, or weights.")
-@click.option("--data", default="hao", show_default=True, help="A data set or an .h5ad file to take a few cells of.")
-@of_a_file
-def check(model: str, settings: tuple[tuple[str, str], ...], data: str, **columns) -> None:
-    """Check on a few cells that MODEL keeps what the protocol relies on; exit with 1 where it does not.
-
-    MODEL is a name, NAME@VARIANT, or an import path.
-
-    Example: bench check my_module:MyModel -p depth 4
-    """
-    from bench.models.conformance import specified
-    from bench.models.examination import examine
-    from bench.models.origin import is_ours, origin_of, said
-    from bench.models.origin.settings import settings_of
-
-    missed = []
-    for line in examine(model, dict(settings), {"name": data, **columns}):
-        click.echo(f"{line.name:<15}{line.verdict:<6}{line.text}")
-        missed += [line.name] * (line.verdict == "MISS")
-    spec = None if missed else specified(model, dict(settings))
-    click.echo(f"missed: {', '.join(missed)}" if missed else "all promises kept")
-    for sentence in [] if spec is None or is_ours(spec) else said(spec, origin_of(spec), settings_of(spec)):
-        click.echo(sentence, err=True)
-    sys.exit(1 if missed else 0)
-
-
-@main.command()
 @click.argument("chapters", nargs=-1, required=True, metavar="CHAPTER...")
 @click.option(
     "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As often as needed."
@@ -221,23 +193,3 @@ def _asked(chapters: tuple[str, ...], parameters: tuple[tuple[str, str], ...], j
             notebooks.check_parameters(chapter, names)
     faults.raised()
     return asked
-
-
-@main.command()
-@click.argument("folders", metavar="FOLDER...", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--only", default="", metavar="PREFIX", help="Only cases whose names begin so.")
-def verify(folders: tuple[Path, ...], only: str) -> None:
-    """Compare our implementations with the golden cases of every FOLDER; exit with 1 on any miss.
-
-    Each line shows the error of the output that is nearest to its tolerance, and what was allowed: where the output has
-    values above 1, an absolute tolerance is multiplied by the largest, and the line says so.
-    """
-    from bench.verify import verify as verdicts
-
-    missed = 0
-    for verdict in (verdict for folder in folders for verdict in verdicts(folder, only)):
-        missed += not verdict.passed
-        found = verdict.reason or f"{verdict.found}, {verdict.output}"
-        click.echo(f"{verdict.case:<32}{verdict.backend:<14}{'ok  ' if verdict.passed else 'MISS'}  {found}")
-    click.echo(f"{missed} missed" if missed else "all within tolerance")
-    sys.exit(1 if missed else 0)
