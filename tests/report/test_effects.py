@@ -193,5 +193,13 @@ def test_readers_see_names_and_percent(apart):
     shown = tables.effect_sizes(apart)
     assert ("Published: Zheng68K", "scBERT", "10 %", "Accuracy") in shown.index
     assert shown["p, Holm"].map(type).eq(str).all()
+    assert shown["difference"].str.fullmatch(r"[+-]\d\.\d{3}").all()
     alone = tables.effect_sizes(apart.xs(1.0, level="training cells", drop_level=False))
     assert "training cells" not in alone.index.names
+
+
+def test_a_long_name_of_a_model_turns_no_number_to_the_left_but_long_text_does(apart):
+    shown = tables.effect_sizes(apart)
+    names = shown.rename({"scBERT": "scBERT, " + "a name that goes on " * 3}, level=1)
+    assert "bench-text" not in tables.show(names).data
+    assert "bench-text" in tables.show(shown.assign(by="a text that goes on " * 3)).data

@@ -127,6 +127,7 @@ def effect_sizes(table: pd.DataFrame) -> pd.DataFrame:
         for low, high in zip(shown["low"], shown["high"], strict=True)
     ]
     p = ["–" if np.isnan(p) else f"{p:.2g}" for p in shown["p, Holm"]]
-    return shown.assign(**{"95 % interval": ends, "p, Holm": p})[
+    difference = [f"{d:+.3f}" if np.isfinite(d) else "–" for d in shown["difference"]]
+    return shown.assign(**{"difference": difference, "95 % interval": ends, "p, Holm": p})[
         ["difference", "95 % interval", "p, Holm", "says", "by"]
     ]
