@@ -72,19 +72,24 @@ def shown(text: str) -> Iterator[list[str]]:
         assert not line, line
 
 
+def parse(arguments: list[str]) -> None:
+    """Parse as the command does, below `bench` itself: a command keeps its first context's names of help."""
+    above = click.Context(main, **main.context_settings)
+    _, command, rest = main.resolve_command(above, arguments)
+    command.make_parser(click.Context(command, parent=above)).parse_args(list(rest))
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "chapters").glob("*.md"))], ids=lambda p: p.stem)
 def test_commands_that_pages_show_have_these_names_and_options(page):
     for arguments in shown(page.read_text(encoding="utf-8")):
-        _, command, rest = main.resolve_command(click.Context(main), arguments)
-        command.make_parser(click.Context(command)).parse_args(list(rest))
+        parse(arguments)
 
 
 def test_an_option_that_a_command_lacks_is_found_on_a_page():
     (arguments,) = shown("```bash\n# one\nbench data my.h5ad \\\n    --cells '[a,\n b]'\n```\n")
     assert arguments == ["data", "my.h5ad", "--cells", "[a,  b]"]
-    _, command, rest = main.resolve_command(click.Context(main), arguments)
     with pytest.raises(click.NoSuchOption):
-        command.make_parser(click.Context(command)).parse_args(list(rest))
+        parse(arguments)
 
 
 def test_help_is_what_click_makes_of_the_commands_themselves_and_imports_none_of_them():
