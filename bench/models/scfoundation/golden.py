@@ -23,6 +23,7 @@ TOLERANCES = {  # case -> kind of output -> largest error, of numbers of size on
     "scfoundation_cell_embed": {"outputs": 2e-5},
     "scfoundation_ckpt_layout": {"outputs": 2e-5},
 }
+ROUNDED_OUTPUTS = 0.05  # largest error in bf16, of numbers of size one: up to 0.02 in the open cases
 
 
 def architecture(case: Case) -> Architecture:
@@ -160,4 +161,4 @@ def _with_padding(found: Tensor, there: Tensor) -> Tensor:
 
 
 def _tolerance(case: Case) -> float:
-    return or_bf16(case.backend, TOLERANCES[case.name]["outputs"])
+    return or_bf16(case.backend, TOLERANCES[case.name]["outputs"], ROUNDED_OUTPUTS)
