@@ -17,6 +17,7 @@ from bench.core.errors import BenchError, unknown
 MAX_TOKEN = 5
 LIBRARIES = ("panglao", "all")
 LEAST_GENES = 0.1  # share of genes that a model must find by name; human and mouse spell one or two per cent alike
+GENES = ("all", "panglao")  # lists that a setting can name; see `listed_genes`
 
 
 class Genes(NamedTuple):

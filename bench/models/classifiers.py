@@ -7,7 +7,7 @@ folds.  Vectors are taken as they are: scaling them would be one more choice.
 
 import warnings
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from anndata import AnnData
@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 
-from bench.core.errors import unknown
+from bench.core.checked import Checked
 from bench.core.keys import added
 from bench.models.baselines import l1_logistic
 from bench.models.baselines.l1_logistic import L1LogisticConfig
@@ -26,17 +26,18 @@ from bench.models.contract import Annotator
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Checked):
     """Hyper-parameters of a classifier of vectors."""
+
+    sizes: ClassVar = ("n_neighbors",)
+    least: ClassVar = {"folds": 2}
+    above: ClassVar = {"Cs": 0}
+    choices: ClassVar = {"classifier": ("l1_logistic", "l2_logistic", "knn", "nearest_centroid")}
 
     classifier: str = added("l1_logistic")  # or "l2_logistic", "knn", "nearest_centroid"
     Cs: tuple[float, ...] = added(L1LogisticConfig().Cs)  # inverse penalties tried; a single one is not searched
     folds: int = added(L1LogisticConfig().folds)  # of the cross-validation that chooses C
     n_neighbors: int = added(15)  # that vote, each with one voice
-
-    def __post_init__(self):
-        if self.classifier not in CLASSIFIERS:
-            raise unknown("classifier", self.classifier, CLASSIFIERS)
 
 
 class Classifier(Protocol):

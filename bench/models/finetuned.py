@@ -16,7 +16,7 @@ from anndata import AnnData
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from bench.core.errors import BenchError, unknown
+from bench.core.errors import unknown
 from bench.models import probe
 from bench.models.classifiers import fitted
 from bench.models.contract import Annotator, labels_of, without_labels
@@ -163,7 +163,7 @@ class FineTuned(Annotator):
 
     def split(self, cells: Cells, seed: int) -> tuple[Cells, Cells | None]:
         """Return the cells to train on and those to choose the epoch on."""
-        return stratified(cells, validation_share(self.config.validation_share), seed)
+        return stratified(cells, self.config.validation_share, seed)
 
     def _known(self, validation: AnnData) -> Cells | None:
         """Return the validation cells whose type the network can say."""
@@ -211,10 +211,3 @@ def stratified(cells: Cells, share: float, seed: int) -> tuple[Cells, Cells | No
         return cells, None  # too few cells to give any away: the last epoch is kept
     chosen = train_test_split(several, test_size=n_validation, stratify=cells.labels[several], random_state=seed)[1]
     return cells.take(np.setdiff1d(np.arange(len(cells)), chosen)), cells.take(np.sort(chosen))
-
-
-def validation_share(share: float) -> float:
-    """Return the share of training cells to choose the epoch on, or say what it may be."""
-    if not 0 <= share < 1:
-        raise BenchError(f"validation_share={share!r} should be at least 0 and below 1; 0.1 is one cell in ten.")
-    return share

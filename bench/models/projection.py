@@ -19,7 +19,7 @@ from bench.models.baselines.pca_logistic import components
 from bench.models.baselines.tuning import Transformer
 from bench.models.classifiers import ClassifierConfig, OfVectors, fitted
 from bench.models.contract import labels_of
-from bench.preprocess import LEAST_GENES, features, listed_genes, looked_for
+from bench.preprocess import GENES, LEAST_GENES, features, listed_genes, looked_for
 
 SEED = 0  # of what is drawn besides directions: where a search for components begins, liblinear's order
 
@@ -27,6 +27,11 @@ SEED = 0  # of what is drawn besides directions: where a search for components b
 @dataclass(frozen=True)
 class ProjectionConfig(ClassifierConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_dimensions",)
+    above: ClassVar = {"log_base": 1}
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"genes": GENES}
 
     n_dimensions: int = 50  # of the embedding, or as many as there can be
     genes: str = "all"  # or "panglao"

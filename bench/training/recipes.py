@@ -2,14 +2,13 @@
 
 A family has one frozen dataclass of settings, derived from `Pretraining`, its named recipes, and one class that knows
 its network and its loss (`bench.training.objective.Objective`).  Of its settings it says which are sizes, shares,
-choices and multiples, and what it calls tokens; `Pretraining` checks the first and writes the cells.
+choices and multiples, and what it calls tokens; `Checked` sees to the first, `Pretraining` writes the cells.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from bench.core.errors import BenchError, unknown
+from bench.core.checked import Checked
 from bench.core.families import with_part
 from bench.core.keys import digest, settled_of
 from bench.datasets.sources import cache_folder
@@ -22,15 +21,17 @@ PRECISIONS = ("float32", "bf16")
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Checked):
     """Everything that decides the weights, except the rounding of the machine; what all models have of it."""
 
     model: ClassVar[str]
     protocol: ClassVar[int]  # raise when the same recipe would give other weights
-    sizes: ClassVar[tuple[str, ...]] = ("steps", "dim", "depth", "heads", "batch_size", "micro_batch")  # at least 1
-    shares: ClassVar[tuple[str, ...]] = ()  # at least 0 and below 1
-    choices: ClassVar[Mapping[str, Sequence[str]]] = {"precision": PRECISIONS}
-    multiples: ClassVar[tuple[tuple[str, str], ...]] = (("batch_size", "micro_batch"),)  # the first of the second
+    sizes: ClassVar = ("steps", "dim", "depth", "heads", "batch_size", "micro_batch")
+    least: ClassVar = {"n_genes": 0, "seed": 0}
+    above: ClassVar = {"lr": 0, "clip": 0}
+    shares: ClassVar = ("validation_share",)
+    choices: ClassVar = {"precision": PRECISIONS}
+    multiples: ClassVar = (("batch_size", "micro_batch"),)
 
     selections: tuple[Selection, ...]  # data sets, and the splits whose scored cells are left out
     steps: int  # of the optimiser
@@ -41,26 +42,6 @@ class Pretraining:
     precision: str = "float32"  # or "bf16"
     validation_share: float = 0.05  # of the cells, as published for scBERT
     seed: int = 2021
-
-    def __post_init__(self):
-        for name in (*self.sizes, "n_genes", "seed"):
-            least = int(name in self.sizes)
-            if getattr(self, name) < least:
-                raise BenchError(f"{name}={getattr(self, name)} should be a whole number of at least {least}.")
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise BenchError(f"{name}={getattr(self, name)} should be a number above 0.")
-        for name in self.shares:
-            if not 0 <= getattr(self, name) < 1:
-                raise BenchError(f"{name}={getattr(self, name)} should be at least 0 and below 1.")
-        for name, known in self.choices.items():
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
-        for name, of in self.multiples:
-            if getattr(self, name) % getattr(self, of):
-                raise BenchError(
-                    f"{name}={getattr(self, name)} should be a multiple of {of}={getattr(self, of)}; set both."
-                )
 
     def tokens(self) -> str | Tokens:
         """Return the kind of tokens, or the genes over which levels of expression count the library size."""

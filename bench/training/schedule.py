@@ -3,15 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import cos, pi
+from typing import ClassVar
 
+from bench.core.checked import Checked
 from bench.core.errors import BenchError, unknown
 
 SHAPES = ("linear", "cosine", "polynomial")  # of `warmed_up`
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Checked):
     """How a network is fine-tuned."""
+
+    sizes: ClassVar = ("epochs", "batch_size", "evaluation_batch", "accumulate")
+    least: ClassVar = {"warmup_steps": 0, "weight_decay": 0.0}
 
     epochs: int
     batch_size: int
@@ -28,13 +33,9 @@ class Schedule:
     accumulate: int = 1  # batches whose gradients a step adds up, each with a loss of its own
 
     def __post_init__(self):
-        least = {"epochs": 1, "batch_size": 1, "evaluation_batch": 1, "warmup_steps": 0, "accumulate": 1}
-        if wrong := [f"{name}={getattr(self, name)}" for name, low in least.items() if getattr(self, name) < low]:
-            raise BenchError(f"{', '.join(wrong)} should be 1 or more; warmup_steps may be 0.")
+        super().__post_init__()
         if (lowest := min(map(self.rate, range(self.epochs)))) < 0:
             raise BenchError(f"The learning rate falls to {lowest:g}; it should be 0 or more: check lr and its decay.")
-        if self.weight_decay < 0:
-            raise BenchError(f"weight_decay={self.weight_decay} should be 0 or more; 0.001 takes a thousandth.")
 
     def rate_at(self, epoch: int, step: int, n_steps: int) -> float:
         """Return the learning rate of a step, from 0, of all steps of the training."""

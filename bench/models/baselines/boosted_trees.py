@@ -20,6 +20,7 @@ genes of which most variance lies between the types of the training cells, which
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,6 +35,10 @@ from bench.models.baselines.tuning import Setting
 @dataclass(frozen=True)
 class BoostedTreesConfig(TunedConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_genes", "rounds", "min_cells")
+    least: ClassVar = {"leaves": 2, "l2": 0.0}
+    above: ClassVar = {"lr": 0}
 
     n_genes: int = 200  # those that differ most between types
     leaves: tuple[int, ...] = (7, 3, 15)  # of a tree, tried; the first is the default

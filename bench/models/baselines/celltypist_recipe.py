@@ -11,7 +11,7 @@ is tuned; the sigmoids are scaled to sum to one; no majority vote in clusters, w
 
 import warnings
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +30,9 @@ CUT_OFF = 10.0  # standard deviations above the mean
 @dataclass(frozen=True)
 class CellTypistRecipeConfig(TunedConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("top_genes", "max_iter")
+    above: ClassVar = {"alpha": 0, "Cs": 0}
 
     log_base: float = float(np.e)  # of log(1 + CP10K); data declared as log1p are used as given
     top_genes: int = 300  # of each type

@@ -5,21 +5,27 @@ training cells alone.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from anndata import AnnData
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
+from bench.core.checked import Checked
 from bench.core.keys import added
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import LEAST_GENES, features, listed_genes, looked_for
+from bench.preprocess import GENES, LEAST_GENES, features, listed_genes, looked_for
 
 
 @dataclass(frozen=True)
-class KNNConfig:
+class KNNConfig(Checked):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_neighbors", "n_components")
+    above: ClassVar = {"log_base": 1}
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"genes": GENES}
 
     n_neighbors: int = 15  # neighbours that vote, each with one voice
     n_components: int = 50  # principal components; fewer where there are fewer cells

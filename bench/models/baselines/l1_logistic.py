@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,18 +26,25 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.multiclass import OneVsRestClassifier
 
+from bench.core.checked import Checked
 from bench.core.errors import BenchError
 from bench.core.keys import added
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import LEAST_GENES, align, features, listed_genes, looked_for
+from bench.preprocess import GENES, LEAST_GENES, align, features, listed_genes, looked_for
 from bench.weights import named_genes, resolve
 
 CrossValidate = Callable[[list[float]], np.ndarray]  # from ascending values of C to the accuracy of each on each fold
 
 
 @dataclass(frozen=True)
-class L1LogisticConfig:
+class L1LogisticConfig(Checked):
     """Hyper-parameters; the defaults are those of the scGPT comparison."""
+
+    sizes: ClassVar = ("max_iter",)
+    least: ClassVar = {"folds": 2}
+    above: ClassVar = {"Cs": 0, "tol": 0, "log_base": 1}
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"genes": GENES}
 
     Cs: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4)  # inverse penalties tried, ascending
     folds: int = 5  # of the cross-validation that chooses C

@@ -7,6 +7,7 @@ Deviation: a tolerance of 1e-2 in place of 1e-4, with which L-BFGS takes four ti
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -19,6 +20,8 @@ from bench.models.baselines.tuning import Classifier, Setting
 @dataclass(frozen=True)
 class L2LogisticConfig(TunedConfig):
     """Hyper-parameters."""
+
+    above: ClassVar = {"Cs": 0, "tol": 0}
 
     Cs: tuple[float, ...] = (1.0, 1e-3, 1e-2, 1e-1, 10.0)  # inverse penalties tried; the first is the default
     tol: float = 1e-2  # largest gradient at which L-BFGS stops

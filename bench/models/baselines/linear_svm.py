@@ -9,6 +9,7 @@ Deviation: the temperature is found on held-out folds of the 3,000 cells of the 
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -24,6 +25,9 @@ from bench.models.baselines.tuning import FOLDS, Setting, drawn, folds
 @dataclass(frozen=True)
 class LinearSVMConfig(TunedConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("max_iter",)
+    above: ClassVar = {"Cs": 0}
 
     Cs: tuple[float, ...] = (1.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # inverse penalties tried; the first is the default
     max_iter: int = 1000  # liblinear's limit

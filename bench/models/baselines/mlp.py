@@ -6,6 +6,7 @@ a tenth of the training cells, which a type of one cell never gives up.
 
 import copy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,6 +22,10 @@ HELD_OUT = 0.1  # share of the training cells that choose the epoch
 @dataclass(frozen=True)
 class MLPConfig(TunedConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_genes", "hidden", "batch_size", "epochs", "patience")
+    least: ClassVar = {"alphas": 0.0}
+    above: ClassVar = {"lr": 0}
 
     n_genes: int = 2000  # most variable among training cells, each with mean 0 and standard deviation 1
     hidden: tuple[int, ...] = (128, 32)  # units of the hidden layer; the first is the default

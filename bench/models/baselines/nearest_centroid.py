@@ -5,7 +5,7 @@ each centroid, with one variance for all types and directions and equal priors. 
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,8 +13,9 @@ from anndata import AnnData
 from scipy.special import softmax
 from sklearn.metrics.pairwise import euclidean_distances
 
+from bench.core.checked import Checked
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import LEAST_GENES, features, listed_genes, looked_for
+from bench.preprocess import GENES, LEAST_GENES, features, listed_genes, looked_for
 
 
 class Centroids:
@@ -44,8 +45,12 @@ class Centroids:
 
 
 @dataclass(frozen=True)
-class NearestCentroidConfig:
+class NearestCentroidConfig(Checked):
     """Hyper-parameters."""
+
+    above: ClassVar = {"log_base": 1}
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"genes": GENES}
 
     genes: str = "all"  # or "panglao"
     log_base: float = 2.0  # of log(1 + CP10K); data declared as log1p are used as given

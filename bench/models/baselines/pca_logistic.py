@@ -4,6 +4,7 @@ Source: common practice; components of log2(1 + CP10K), centred and not scaled, 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +18,9 @@ from bench.models.baselines.tuning import Classifier, Setting, Transformer, as_g
 @dataclass(frozen=True)
 class PCALogisticConfig(TunedConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_components",)
+    above: ClassVar = {"Cs": 0}
 
     n_components: tuple[int, ...] = (50, 100)  # principal components tried; fewer where there are fewer cells
     Cs: tuple[float, ...] = (1.0, 1e-3, 1e-2, 1e-1)  # inverse penalties tried; the first of each is the default

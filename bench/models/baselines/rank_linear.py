@@ -9,6 +9,7 @@ components and the penalty are ours, and the classifier is multinomial logistic 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,6 +23,8 @@ from bench.models.baselines.tuning import Transformer
 @dataclass(frozen=True)
 class RankLinearConfig(PCALogisticConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_genes",)
 
     n_genes: int = 2000  # those that differ most between types
 

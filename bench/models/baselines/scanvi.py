@@ -15,25 +15,30 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from bench.core.checked import Checked
 from bench.core.errors import BenchError, reason_of
 from bench.models.baselines.columns import most_variable
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import LEAST_GENES, align, features, listed_genes, looked_for
+from bench.preprocess import GENES, LEAST_GENES, align, features, listed_genes, looked_for
 
 LABEL, BATCH, UNLABELLED = "cell_type", "batch", "(no label)"  # of the last there is no training cell
 BATCH_SIZE = 128  # cells, or all where there are fewer
 
 
 @dataclass(frozen=True)
-class ScANVIConfig:
+class ScANVIConfig(Checked):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_genes", "n_layers", "n_latent", "epochs", "epochs_labelled", "n_samples_per_label")
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"genes": GENES}
 
     n_genes: int = 2000  # most variable among training cells
     n_layers: int = 2  # of encoder and decoder

@@ -7,6 +7,7 @@ Deviation from PCLDA: no screening of genes, components by variance, and a shrin
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,6 +22,9 @@ from bench.models.baselines.tuning import Classifier, Setting, Transformer
 @dataclass(frozen=True)
 class ShrinkageLDAConfig(TunedConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("n_components",)
+    fractions: ClassVar = ("shrinkages",)
 
     n_components: tuple[int, ...] = (50, 100)  # principal components tried; fewer where there are fewer cells
     shrinkages: tuple[float, ...] = (0.1, 0.01, 0.3, 0.6)  # 0 to 1, tried; the first of each is the default

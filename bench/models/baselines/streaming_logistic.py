@@ -11,7 +11,7 @@ reads a data set into memory and gives a model a copy of its training cells.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +29,9 @@ Blocks = Callable[[int], Iterator[tuple[sp.csr_matrix, np.ndarray]]]  # of a pas
 @dataclass(frozen=True)
 class StreamingLogisticConfig(TunedConfig):
     """Hyper-parameters."""
+
+    sizes: ClassVar = ("passes", "block")
+    above: ClassVar = {"alphas": 0}
 
     alphas: tuple[float, ...] = (1e-5, 1e-7, 1e-6, 1e-4)  # penalties tried; the first is the default
     passes: int = 5  # over all cells

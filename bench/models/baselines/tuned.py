@@ -10,14 +10,19 @@ import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
+from bench.core.checked import Checked
 from bench.models.baselines.tuning import Classifier, Setting, Transformer, as_given, chosen, classifier, ready
 from bench.models.contract import Annotator, labels_of
-from bench.preprocess import LEAST_GENES, features, listed_genes, looked_for
+from bench.preprocess import GENES, LEAST_GENES, features, listed_genes, looked_for
 
 
 @dataclass(frozen=True)
-class TunedConfig:
+class TunedConfig(Checked):
     """Hyper-parameters that all tuned baselines have."""
+
+    above: ClassVar = {"log_base": 1}
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"genes": GENES}
 
     tuned: bool = True  # False: the first setting, without a search
     genes: str = "all"  # or "panglao"

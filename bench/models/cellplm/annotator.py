@@ -25,14 +25,14 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bench.core.errors import BenchError
-from bench.models.cellplm.config import CellPLMConfig, check
+from bench.models.cellplm.config import CellPLMConfig
 from bench.models.cellplm.epochs import PassHistory, finetune
 from bench.models.cellplm.finetuning import Batch, Hiding, Rates, Trainer
 from bench.models.cellplm.inputs import InCompany, Vocabulary, chosen_genes, digest_of, joined
 from bench.models.cellplm.network import LATENT, Architecture, CellPLMNetwork
 from bench.models.cellplm.passes import Pass
 from bench.models.contract import labels_of
-from bench.models.finetuned import FineTuned, per_gene, stratified, validation_share
+from bench.models.finetuned import FineTuned, per_gene, stratified
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.training.device import autocast, device_of
 from bench.training.finetune import over_cells
@@ -66,7 +66,6 @@ class CellPLM(FineTuned):
                 "cellplm needs weights, for its genes even without pretraining: set the override 'weights' to a file, "
                 "to cellplm_20231027 (the published ones), or to cellplm_quick (pretrained here in a minute)."
             )
-        check(self.config)
         self._checkpoint = read(resolve(self.weights))
         check_family(self._checkpoint, "cellplm")
         self._sizes = Architecture.of(self._checkpoint.tensors, 1)  # whether it is a CellPLM, before what it says
@@ -211,7 +210,7 @@ class CellPLM(FineTuned):
 
     def _sides(self, cells: InCompany, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows to train on and those to choose the epoch on."""
-        share, rows = validation_share(self.config.validation_share), np.arange(len(cells))
+        share, rows = self.config.validation_share, np.arange(len(cells))
         if self.recipe == "clean":
             sides = stratified(Cells(rows[:, None], cells.labels), share, seed)
             return tuple(np.array([], int) if side is None else side.tokens[:, 0] for side in sides)

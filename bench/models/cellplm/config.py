@@ -1,8 +1,8 @@
 """Settings of CellPLM as an annotator."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from bench.core.errors import BenchError, unknown
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
 from bench.preprocess import LEAST_GENES
@@ -14,6 +14,13 @@ COMPANY = ("published", "reference", "alone")
 @dataclass(frozen=True)
 class CellPLMConfig(ClassifierConfig):
     """Hyper-parameters of fine-tuning, the architecture is that of the weights; and of the classifier of a probe."""
+
+    sizes: ClassVar = ("epochs", "patience", "reference_cells", "evaluation_batch")
+    least: ClassVar = {"warmup_epochs": 0, "variable_genes": 0}
+    above: ClassVar = {"lr": 0, "embedder_lr": 0}
+    shares: ClassVar = ("dropout", "drop_cells", "masked_cells", "masked_values", "validation_share")
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"company": COMPANY, "precision": PRECISIONS}
 
     epochs: int = 2000  # at most; one step a batch
     patience: int = 200  # epochs without a better macro F1 on the validation cells
@@ -32,19 +39,3 @@ class CellPLMConfig(ClassifierConfig):
     evaluation_batch: int = 100_000  # cells of a pass that is predicted
     precision: str = "float32"  # or "bf16"
     least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
-
-
-def check(c: CellPLMConfig) -> None:
-    """Raise a BenchError if a setting is none that CellPLM knows, or out of its range."""
-    if c.company not in COMPANY:
-        raise unknown("company", c.company, COMPANY)
-    if c.precision not in PRECISIONS:
-        raise unknown("precision", c.precision, PRECISIONS)
-    least = {"epochs": 1, "patience": 1, "reference_cells": 1, "evaluation_batch": 1, "variable_genes": 0}
-    least |= {"warmup_epochs": 0}
-    wrong = [f"{name}={getattr(c, name)}" for name, low in least.items() if getattr(c, name) < low]
-    if wrong:
-        raise BenchError(f"{', '.join(wrong)} should be 1 or more; variable_genes and warmup_epochs may be 0.")
-    shares = ("dropout", "drop_cells", "masked_cells", "masked_values")
-    if wrong := [f"{name}={getattr(c, name)}" for name in shares if not 0 <= getattr(c, name) < 1]:
-        raise BenchError(f"{', '.join(wrong)} should be shares from 0 to below 1.")

@@ -6,12 +6,11 @@ those of training cells, and perhaps after training on scored cells; ``seen`` sa
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from anndata import AnnData
 
-from bench.core.errors import unknown
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig, OfVectors, fitted
 from bench.models.contract import labels_of
@@ -23,12 +22,9 @@ SEEN = ("yes", "no", "unknown")
 class EmbeddingConfig(ClassifierConfig):
     """Hyper-parameters."""
 
-    seen: str = added("unknown")  # whether what made the vectors was trained on scored cells: yes, no or unknown
+    choices: ClassVar = {"seen": SEEN}
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.seen not in SEEN:
-            raise unknown("answer to seen", self.seen, SEEN)
+    seen: str = added("unknown")  # whether what made the vectors was trained on scored cells: yes, no or unknown
 
 
 class Embedding(OfVectors):

@@ -17,10 +17,10 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from bench.core.errors import BenchError, listed, unknown
+from bench.core.errors import BenchError, listed
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
-from bench.models.finetuned import FineTuned
+from bench.models.finetuned import CLASS_WEIGHTS, FineTuned
 from bench.models.geneformer import embedding
 from bench.models.geneformer.masking import MASK_ID
 from bench.models.geneformer.network import Architecture, GeneformerNetwork
@@ -35,12 +35,26 @@ from bench.weights import Checkpoint, load_into, read, resolve
 from bench.weights.said import check_family, told
 
 LOADED = ("pretrained", "shuffled_genes", PRETRAINED)
+PUBLISHED = -1.0  # stands for what the version has
 DROPOUT = {"V1": 0.02, "V2": 0.1}  # as published
 
 
 @dataclass(frozen=True)
 class GeneformerConfig(ClassifierConfig):
     """Hyper-parameters of fine-tuning, the architecture is that of the weights; and of the classifier of a probe."""
+
+    sizes: ClassVar = ("epochs", "batch_size", "evaluation_batch")
+    least: ClassVar = {"warmup_steps": 0, "weight_decay": 0.0, "frozen_layers": 0, "max_tokens": 0}
+    above: ClassVar = {"lr": 0}
+    shares: ClassVar = ("validation_share",)
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {
+        "shape": SHAPES,
+        "class_weights": CLASS_WEIGHTS,
+        "emb_layer": embedding.LAYERS,
+        "emb_mode": ("", *embedding.MODES),
+        "precision": PRECISIONS,
+    }
 
     epochs: int = 10
     batch_size: int = 12
@@ -49,7 +63,7 @@ class GeneformerConfig(ClassifierConfig):
     shape: str = "linear"  # of the fall of the rate; or "cosine" or "polynomial"
     weight_decay: float = 0.001
     frozen_layers: int = 0  # first ones that are not trained; embeddings are
-    dropout: float = -1.0  # -1 for that of the version: 0.02 in V1, 0.1 in V2
+    dropout: float = PUBLISHED  # for that of the version: 0.02 in V1, 0.1 in V2
     class_weights: str = "none"  # or "inverse" of the number of cells
     validation_share: float = 0.1  # of the training cells, in recipe clean
     max_tokens: int = 0  # of a cell, lower ranks are cut off; 0 for the positions of the weights
@@ -58,6 +72,11 @@ class GeneformerConfig(ClassifierConfig):
     evaluation_batch: int = 64
     precision: str = "float32"  # or "bf16"; on a GPU also "fp16"
     least_genes: float = LEAST_GENES  # share of genes that must be found by name; see bench.preprocess
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not (0 <= self.dropout < 1 or self.dropout == PUBLISHED):
+            raise BenchError(f"dropout={self.dropout} should be at least 0 and below 1, or -1 for the published one.")
 
 
 class Geneformer(FineTuned):
@@ -131,9 +150,6 @@ class Geneformer(FineTuned):
     def schedule(self) -> Schedule:
         """Return the published schedule with this configuration's numbers."""
         c = self.config
-        for name, value, known in (("precision", c.precision, PRECISIONS), ("shape", c.shape, SHAPES)):
-            if value not in known:
-                raise unknown(name, value, known)
         same = {name: getattr(c, name) for name in ("epochs", "batch_size", "weight_decay", "evaluation_batch")}
         same |= {"precision": c.precision, "warmup_steps": c.warmup_steps}
         of_step = partial(warmed_up, peak=c.lr, warmup=c.warmup_steps, shape=c.shape)
@@ -170,9 +186,7 @@ class Geneformer(FineTuned):
         check_family(self._checkpoint, "geneformer")
         found = Architecture.of(self._checkpoint.tensors, heads=1)  # whether it is a Geneformer, before what it says
         c, version = self.config, told(self._checkpoint, "version", "geneformer")
-        dropout = DROPOUT[version] if c.dropout == -1 else c.dropout
-        if not 0 <= dropout < 1:
-            raise BenchError(f"dropout={c.dropout} should be from 0 to below 1, or -1 for the published {dropout}.")
+        dropout = DROPOUT[version] if c.dropout == PUBLISHED else c.dropout
         return replace(found, heads=int(told(self._checkpoint, "heads", "geneformer")), dropout=dropout)
 
     def _longest(self) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.errors import BenchError, unknown
 from bench.models.geneformer.network import GeneformerNetwork
 from bench.models.geneformer.packs import Ranked
 
@@ -18,15 +17,11 @@ MODES = ("cls", "cell")
 
 def depth_of(network: GeneformerNetwork, layer: int) -> int:
     """Return after how many layers an embedding is read: -1 before the last layer, 0 after it."""
-    if layer not in LAYERS:
-        raise BenchError(f"emb_layer={layer} should be -1, the layer before the last, or 0, the last.")
     return network.architecture.depth + layer
 
 
 def mode_of(mode: str, version: str) -> str:
     """Return how a cell's positions become one vector: ``cls``, or their mean, ``cell``, which alone V1 has."""
-    if mode and mode not in MODES:
-        raise unknown("emb_mode", mode, MODES)
     return "cell" if version == "V1" else mode or "cls"
 
 

@@ -15,10 +15,10 @@ class GeneformerPretraining(Pretraining):
 
     model: ClassVar[str] = "geneformer"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "hidden")
+    sizes: ClassVar = ("hidden",)
     shares: ClassVar = ("dropout",)
-    multiples: ClassVar = (*Pretraining.multiples, ("dim", "heads"))
-    choices: ClassVar = {**Pretraining.choices, "version": tuple(SPECIALS)}
+    multiples: ClassVar = (("dim", "heads"),)
+    choices: ClassVar = {"version": tuple(SPECIALS)}
 
     version: str = "V1"  # or "V2": cells begin with <cls> and end with <eos>
     max_seq_len: int = 2048  # positions of a cell; the lowest ranks of a longer one are cut off

@@ -16,10 +16,11 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
-from bench.core.errors import BenchError, unknown
+from bench.core.errors import BenchError
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, per_gene
+from bench.models.finetuned import CLASS_WEIGHTS, FineTuned, per_gene
+from bench.models.layers.stabilisers import STABILISERS
 from bench.models.probe import PRETRAINED, PROBES, RANDOM
 from bench.models.scbert.frozen import kept_as, with_frozen_layers
 from bench.models.scbert.inputs import Positions, positions
@@ -40,6 +41,17 @@ class ScBERTConfig(ClassifierConfig):
     A probe takes of these what its classifier and its embedding have: nothing of training.  Fine-tuning has no use for
     a classifier of vectors.
     """
+
+    sizes: ClassVar = ("epochs", "batch_size", "evaluation_batch")
+    above: ClassVar = {"lr": 0}
+    shares: ClassVar = ("validation_share",)
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {
+        "trainable": TRAINABLE,
+        "class_weights": CLASS_WEIGHTS,
+        "stabiliser": STABILISERS,
+        "precision": PRECISIONS,
+    }
 
     epochs: int = 10
     batch_size: int = 32
@@ -65,8 +77,6 @@ class ScBERT(FineTuned):
 
     def untrained(self, seed: int) -> ScBERTNetwork:
         """Return the network with pretrained or random weights; of ``random_probe`` nothing is pretrained."""
-        if self.config.precision not in PRECISIONS:
-            raise unknown("precision", self.config.precision, PRECISIONS)
         network = ScBERTNetwork(self._architecture(), seed=seed, stabiliser=self.config.stabiliser)
         if self.variant == RANDOM:
             network.draw_positions(seed=seed)
@@ -81,8 +91,6 @@ class ScBERT(FineTuned):
 
     def build(self, n_classes: int, seed: int) -> ScBERTNetwork:
         """Return the network with a fresh head."""
-        if self.config.trainable not in TRAINABLE:
-            raise unknown("trainable", self.config.trainable, TRAINABLE)
         network = self.untrained(seed)
         network.redraws = self.config.redraw
         network.kept_as = kept_as(self.config.precision) if self._keeps_frozen_layers else None

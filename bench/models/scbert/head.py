@@ -7,24 +7,32 @@ the transformer; here that number is the token id.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from torch import Tensor
 
+from bench.core.checked import Checked
 from bench.core.keys import added
-from bench.models.finetuned import FineTuned
+from bench.models.finetuned import CLASS_WEIGHTS, FineTuned
 from bench.models.scbert.inputs import Positions, positions
 from bench.models.scbert.network import Head
-from bench.preprocess import LEAST_GENES, gene_tokens, looked_for
+from bench.preprocess import GENES, LEAST_GENES, gene_tokens, looked_for
 from bench.training.schedule import Schedule, cosine_warm_restarts
 from bench.weights import read, resolve
 
 
 @dataclass(frozen=True)
-class ScBERTHeadConfig:
+class ScBERTHeadConfig(Checked):
     """Hyper-parameters, as scBERT's own."""
+
+    sizes: ClassVar = ("epochs", "batch_size")
+    above: ClassVar = {"lr": 0}
+    shares: ClassVar = ("validation_share",)
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"class_weights": CLASS_WEIGHTS, "genes": GENES}
 
     epochs: int = 10
     batch_size: int = 32

@@ -14,8 +14,8 @@ class ScBERTPretraining(Pretraining):
 
     model: ClassVar[str] = "scbert"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "dim_head", "n_features")
-    choices: ClassVar = {**Pretraining.choices, "stabiliser": STABILISERS}
+    sizes: ClassVar = ("dim_head", "n_features")
+    choices: ClassVar = {"stabiliser": STABILISERS}
 
     gene2vec: bool = True  # frozen vectors, trained on the same cells before
     dim: int = 200

@@ -21,14 +21,14 @@ from anndata import AnnData
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from bench.core.errors import BenchError, unknown
+from bench.core.errors import BenchError
 from bench.core.keys import added
 from bench.models.classifiers import ClassifierConfig
 from bench.models.counts import counts_of
-from bench.models.finetuned import FineTuned, per_gene, stratified, validation_share
+from bench.models.finetuned import FineTuned, per_gene, stratified
 from bench.models.probe import PRETRAINED, PROBES
 from bench.models.scfoundation.checkpoint import architecture_of
-from bench.models.scfoundation.classifier import ScFoundationClassifier, class_weights
+from bench.models.scfoundation.classifier import CLASS_WEIGHTS, ScFoundationClassifier, class_weights
 from bench.models.scfoundation.encoder import EncoderSide
 from bench.models.scfoundation.inputs import Batch, Expressed, depth_tokens, genes_of, normalised, with_depth
 from bench.preprocess import LEAST_GENES, align, looked_for
@@ -50,6 +50,12 @@ class ScFoundationConfig(ClassifierConfig):
     A probe takes of these what its classifier and its embedding have: nothing of training.
     """
 
+    sizes: ClassVar = ("epochs", "batch_size", "accumulation", "evaluation_batch")
+    above: ClassVar = {"lr": 0}
+    shares: ClassVar = ("dropout", "validation_share")
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"trainable": TRAINABLE, "class_weights": CLASS_WEIGHTS, "precision": PRECISIONS}
+
     epochs: int = 30  # not published
     batch_size: int = 64
     accumulation: int = 5  # batches whose gradients make a step
@@ -63,6 +69,10 @@ class ScFoundationConfig(ClassifierConfig):
     evaluation_batch: int = 64
     precision: str = "float32"  # or "bf16"; on a GPU also "fp16"
     least_genes: float = added(LEAST_GENES)  # share of genes that must be found by name; see bench.preprocess
+
+    def __post_init__(self):
+        super().__post_init__()
+        depth_tokens(np.ones(1), self.resolution)  # whether it is one
 
 
 class ScFoundation(FineTuned):
@@ -91,11 +101,6 @@ class ScFoundation(FineTuned):
                 "file, to scfoundation_gene (the published ones, for non-commercial research), or to "
                 "scfoundation_quick (pretrained here in a minute)."
             )
-        if self.config.precision not in PRECISIONS:
-            raise unknown("precision", self.config.precision, PRECISIONS)
-        if not 0 <= self.config.dropout < 1:
-            raise BenchError(f"dropout={self.config.dropout} should be from 0 to below 1; 0.1 as published.")
-        depth_tokens(np.ones(1), self.config.resolution)  # whether it is one, before anything is computed
         self._checkpoint = read(resolve(self.weights))
         self._vocabulary = genes_of(self._checkpoint)
         self._sizes = architecture_of(self._checkpoint.tensors, self._checkpoint.metadata, dropout=self.config.dropout)
@@ -118,7 +123,7 @@ class ScFoundation(FineTuned):
 
     def split(self, cells: Expressed, seed: int) -> tuple[Expressed, Expressed | None]:
         """Return the cells to train on and those to choose the epoch on: at random, or of each type if ``clean``."""
-        share = validation_share(self.config.validation_share)
+        share = self.config.validation_share
         n_validation = math.ceil(share * len(cells))
         if self.recipe == "clean":
             return stratified(cells, share, seed)
@@ -133,8 +138,6 @@ class ScFoundation(FineTuned):
 
     def build(self, n_classes: int, seed: int) -> ScFoundationClassifier:
         """Return the classifier with a fresh head."""
-        if self.config.trainable not in TRAINABLE:
-            raise unknown("trainable", self.config.trainable, TRAINABLE)
         network = ScFoundationClassifier(self._sizes, n_classes, seed=seed, pads=self.batch_dependent)
         self._loaded(network).train_only(self.config.trainable, quiet=self.recipe == "clean")
         return network

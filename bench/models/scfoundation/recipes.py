@@ -16,13 +16,11 @@ class ScFoundationPretraining(Pretraining):
 
     model: ClassVar[str] = "scfoundation"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar[tuple[str, ...]] = (
-        *Pretraining.sizes,
-        *("hidden", "decoder_dim", "decoder_depth", "decoder_heads", "dim_head", "n_features", "n_bins"),
-    )
+    sizes: ClassVar = ("hidden", "decoder_dim", "decoder_depth", "decoder_heads", "dim_head", "n_features", "n_bins")
+    fractions: ClassVar = ("hidden_values", "hidden_zeros", "thinned")
     shares: ClassVar = ("dropout",)
-    multiples: ClassVar = (*Pretraining.multiples, ("dim", "heads"))
-    choices: ClassVar = {**Pretraining.choices, "stabiliser": STABILISERS}
+    multiples: ClassVar = (("dim", "heads"),)
+    choices: ClassVar = {"stabiliser": STABILISERS}
 
     dim: int = 768
     depth: int = 12
@@ -43,9 +41,6 @@ class ScFoundationPretraining(Pretraining):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("hidden_values", "hidden_zeros", "thinned"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BenchError(f"{name}={getattr(self, name)} should be a share, from 0 to 1.")
         if not self.hidden_values:
             raise BenchError("hidden_values=0.0 leaves nothing to predict; 0.3 is published.")
 

@@ -16,11 +16,11 @@ import pandas as pd
 from anndata import AnnData
 from sklearn.model_selection import train_test_split
 
-from bench.core.errors import BenchError, unknown
+from bench.core.errors import BenchError
 from bench.core.keys import added
 from bench.datasets.names import cell_ids
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned, per_gene, stratified, validation_share
+from bench.models.finetuned import CLASS_WEIGHTS, FineTuned, per_gene, stratified
 from bench.models.layers.sequences import Sequences
 from bench.models.probe import DECLARES, PRETRAINED, PROBES, RANDOM, SEED
 from bench.models.scgpt.binning import CLS, at_most, binned
@@ -45,6 +45,13 @@ class ScGPTConfig(ClassifierConfig):
     A probe takes of these what its classifier and its embedding have: nothing of training.  Fine-tuning has no use for
     a classifier of vectors.
     """
+
+    sizes: ClassVar = ("epochs", "batch_size", "evaluation_batch")
+    least: ClassVar = {"max_tokens": 2} | dict.fromkeys(("warmup_steps", "layers", "dim", "hidden", "heads"), 0)
+    above: ClassVar = {"lr": 0, "decay": 0}
+    shares: ClassVar = ("dropout", "validation_share")
+    fractions: ClassVar = ("least_genes",)
+    choices: ClassVar = {"trainable": TRAINABLE, "class_weights": CLASS_WEIGHTS, "precision": PRECISIONS}
 
     epochs: int = 20
     batch_size: int = 32
@@ -91,8 +98,6 @@ class ScGPT(FineTuned):
                 "scgpt needs weights, for its vocabulary even without pretraining: set the override 'weights' to a "
                 "file, to scgpt_human (the published ones), or to scgpt_quick (pretrained here in a minute)."
             )
-        if self.config.max_tokens < 2:
-            raise BenchError(f"max_tokens={self.config.max_tokens} leaves no gene; give 2 or more, 3001 as published.")
         self._checkpoint, self._seed = read(resolve(self.weights)), SEED if self.variant in PROBES else seed
         self._sizes = self._architecture()
         self._vocabulary = vocabulary_of(self._checkpoint)
@@ -118,7 +123,7 @@ class ScGPT(FineTuned):
 
     def split(self, cells: Sequences, seed: int) -> tuple[Sequences, Sequences | None]:
         """Return the cells to train on, in the order of all epochs, and those to choose the epoch on."""
-        share = validation_share(self.config.validation_share)
+        share = self.config.validation_share
         n_validation = math.ceil(share * len(cells))
         if self.recipe == "clean":
             sides = stratified(cells, share, seed)
@@ -148,8 +153,6 @@ class ScGPT(FineTuned):
 
     def build(self, n_classes: int, seed: int) -> ScGPTNetwork:
         """Return the network with a fresh classifier."""
-        if self.config.trainable not in TRAINABLE:
-            raise unknown("trainable", self.config.trainable, TRAINABLE)
         network = self.untrained(seed)
         network.classify_into(n_classes, seed=seed)
         network.requires_grad_(self.config.trainable == "all")
@@ -165,8 +168,6 @@ class ScGPT(FineTuned):
     def schedule(self) -> Schedule:
         """Return the published schedule with this configuration's numbers."""
         c = self.config
-        if c.precision not in PRECISIONS:
-            raise unknown("precision", c.precision, PRECISIONS)
         same = {name: getattr(c, name) for name in ("epochs", "batch_size", "warmup_steps", "evaluation_batch")}
         same |= {"precision": c.precision, "shuffle": c.shuffle or self.recipe == "clean"}
         return Schedule(**same, rate=lambda epoch: c.lr * c.decay**epoch, adam_eps=1e-4, clip=1.0, choose="loss")
@@ -179,8 +180,6 @@ class ScGPT(FineTuned):
         """Return the sizes of the weights, or those asked for."""
         found = Architecture.of(self._checkpoint.tensors, heads=1)  # whether it is an scGPT, before what it says
         c = self.config
-        if not 0 <= c.dropout < 1:
-            raise BenchError(f"dropout={c.dropout} should be from 0 to below 1; 0.2 as published.")
         found = replace(found, heads=int(told(self._checkpoint, "heads", "scgpt")), dropout=c.dropout)
         asked = {"depth": c.layers, "dim": c.dim, "hidden": c.hidden, "heads": c.heads}
         asked = {name: size for name, size in asked.items() if size not in (0, getattr(found, name))}
@@ -189,8 +188,6 @@ class ScGPT(FineTuned):
                 f"Other sizes than those of the weights ({asked}) make sense from scratch only: "
                 f"scgpt@{', scgpt@'.join((*FROM_SCRATCH, RANDOM))}."
             )
-        if asked and min(asked.values()) < 0:
-            raise BenchError(f"Sizes of a network should be 1 or more, or 0 for those of the weights; found {asked}.")
         return replace(found, **asked)
 
 

@@ -14,9 +14,9 @@ class ScGPTPretraining(Pretraining):
 
     model: ClassVar[str] = "scgpt"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar[tuple[str, ...]] = (*Pretraining.sizes, "hidden")
+    sizes: ClassVar = ("hidden",)
     shares: ClassVar = ("dropout",)
-    multiples: ClassVar = (*Pretraining.multiples, ("dim", "heads"))
+    multiples: ClassVar = (("dim", "heads"),)
 
     max_seq_len: int = 1200  # tokens of a cell, the one that stands for it included; a longer one is cut at random
     dim: int = 512

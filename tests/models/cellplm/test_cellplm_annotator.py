@@ -189,8 +189,8 @@ def test_log_values_are_refused(made, sides):
     ("wrong", "said"),
     [
         ({"company": "none"}, "company 'none'"),
-        ({"drop_cells": 1.0}, "drop_cells=1.0 should be shares"),
-        ({"epochs": 0}, "epochs=0 should be 1 or more"),
+        ({"drop_cells": 1.0}, "drop_cells=1.0 should be at least 0 and below 1"),
+        ({"epochs": 0}, "epochs=0 should be a whole number of at least 1"),
         ({"precision": "int8"}, "precision 'int8'"),
     ],
 )

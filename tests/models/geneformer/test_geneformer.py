@@ -116,7 +116,7 @@ def test_ties_keep_the_order_of_tokens_and_columns_of_a_gene_are_added_up():
         ({"dropout": 1.0}, "dropout=1.0 should be"),
         ({"shape": "square"}, "Unknown shape 'square'"),
         ({"precision": "fp8"}, "Unknown precision 'fp8'"),
-        ({"weight_decay": -1.0}, "weight_decay=-1.0 should be 0 or more"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0 should be at least 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_said(made, sides, settings, said):
