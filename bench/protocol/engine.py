@@ -12,7 +12,7 @@ from tqdm import tqdm
 from bench.core.errors import BenchError
 from bench.core.interrupts import interrupts_delivered
 from bench.core.workers import Lost, answers
-from bench.protocol import beside, cluster, records
+from bench.protocol import beside, cluster, gpus, records
 from bench.protocol.attempt import Result, Task, failed, name_of
 from bench.protocol.planning import is_planning, listed
 from bench.protocol.share import chosen
@@ -71,9 +71,12 @@ def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs:
 def _answers(missing: list[Task], run: Callable[[Task], Result], jobs: int) -> Iterator[tuple[Task, Any]]:
     """Return a generator of tasks and their answers, of this machine's processes or of a cluster's."""
     if missing and (address := cluster.chosen()):
-        return cluster.answers(address, run, _in_order(missing, n_workers=len(missing)))
+        return cluster.answers(address, run, _in_order(missing, n_workers=len(missing)), gpus.is_needed)
     n_workers = min(cpu_count() if jobs == -1 else jobs, len(missing))
-    return answers(run, _in_order(missing, n_workers), n_workers, WARM)
+    dealt = gpus.to_deal(missing) if n_workers > 1 else []
+    if dealt and all(map(gpus.is_needed, missing)):
+        n_workers = min(n_workers, len(dealt))  # no process without anything to do takes a share of the cores
+    return answers(run, _in_order(missing, n_workers), n_workers, WARM, dealt, gpus.is_needed)
 
 
 def check_jobs(jobs: int) -> None:
