@@ -57,7 +57,7 @@ def user(slurm, tmp_path, own_results) -> dict[str, str]:
 def shown(name: str) -> str:
     """Return a file that the page on scale shows, by the name in its first comment."""
     text = (ROOT / "chapters" / "scale.md").read_text(encoding="utf-8")
-    return re.search(rf"^```\w+\n((?:#!.*\n)?# {re.escape(name)}\b.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
+    return re.search(rf"^```\w+\n((?:#![^\n]*\n)?# {re.escape(name)}\b.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
 
 
 def left_by(user: dict[str, str]) -> str:
