@@ -129,7 +129,7 @@ def test_a_job_whose_time_is_up_keeps_what_has_ended_and_the_same_job_goes_on(us
     many = Grid(GRID.experiment, "quick", "hao", ["knn"], [0.1], list(range(300)))
     command = ["bench", "run", *asked(many)]
     script, said = tmp_path / "job.sh", tmp_path / "said"
-    script.write_text(f"#!/bin/sh\n{shlex.join(command)}\n")
+    script.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
     submit = ["sbatch", "--parsable", "--open-mode=append", "--output", str(said), str(script)]
     job = subprocess.run(submit, env=user, capture_output=True, text=True, check=True).stdout.strip()
     wait_until(lambda: len(list(own_results.glob("*/*/*.csv"))) >= 3, said.read_text)
