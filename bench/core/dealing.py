@@ -16,7 +16,7 @@ class Dealing:
     Parameters
     ----------
     tasks
-        In the order in which they are begun.
+        In the order in which they are begun; with GPUs all of them are looked at first.
     gpus
         One for each of the first processes, as ``CUDA_VISIBLE_DEVICES`` names them; without any, every process does
         every task.
@@ -25,10 +25,12 @@ class Dealing:
     """
 
     def __init__(self, tasks: Iterable, gpus: Sequence[str] = (), on_gpu: Callable[[Any], bool] = nobody):
-        self._gpus = gpus
-        self._on_gpu, self._others = deque(), deque()
-        for task in tasks:
-            (self._on_gpu if gpus and on_gpu(task) else self._others).append(task)
+        on_gpus, others = [], tasks  # which may be made as they are asked for, and without end
+        if gpus:
+            tasks = list(tasks)
+            on_gpus = [task for task in tasks if on_gpu(task)]
+            others = [task for task in tasks if not on_gpu(task)]
+        self._gpus, self._on_gpu, self._others = gpus, deque(on_gpus), iter(others)
 
     def gpu_of(self, number: int) -> str:
         """Return the GPU of the process of that number, from 0 on, or an empty text."""
@@ -36,8 +38,8 @@ class Dealing:
 
     def next(self, gpu: str) -> Any | None:
         """Take the next task for a process: with a GPU, what needs one comes first."""
-        waiting = self._on_gpu if gpu and self._on_gpu else self._others
-        return waiting.popleft() if waiting else None
+        found = self.next_on_gpu() if gpu else None
+        return next(self._others, None) if found is None else found
 
     def next_on_gpu(self) -> Any | None:
         """Take the next task that needs a GPU."""

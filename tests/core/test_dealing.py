@@ -1,6 +1,7 @@
 """Tasks that need a GPU go to processes that have one, one GPU to each; the others take what needs none."""
 
 import os
+from itertools import count, islice
 
 import pytest
 
@@ -20,6 +21,11 @@ def taken(dealing: Dealing, gpu: str) -> list[str]:
 
 def test_without_gpus_tasks_keep_their_order():
     assert taken(Dealing(TASKS, (), on_gpu), "") == TASKS
+
+
+def test_without_gpus_tasks_may_be_made_as_they_are_asked_for():
+    dealing = Dealing(count())
+    assert list(islice(iter(lambda: dealing.next(""), None), 3)) == [0, 1, 2]
 
 
 def test_who_has_a_gpu_begins_with_what_needs_one():
