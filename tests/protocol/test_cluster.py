@@ -176,12 +176,13 @@ def test_a_worker_of_several_threads_runs_one_trial_at_a_time_and_is_named(tmp_p
 
 
 @pytest.mark.slow
-def test_a_trial_that_every_worker_dies_of_is_a_failed_record_and_the_others_end(
-    address, tmp_path, monkeypatch, capsys
-):
+def test_a_trial_that_every_worker_dies_of_is_a_failed_record_and_the_others_end(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("distributed", reason=ABSENT)
+    dask = pytest.importorskip("dask", reason=ABSENT)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_killer.py").write_text(KILLER)
-    with told(cluster.VARIABLE, address):
+    one_death = dask.config.set({"distributed.scheduler.allowed-failures": 0})  # in the place of four
+    with one_death, cluster.started("local:2") as address, told(cluster.VARIABLE, address):
         run(Grid("few_shot", "quick", "hao", ["majority", "my_killer:Killer", "knn"], [0.1], [0]))
     table = records.read(committed=False).drop_duplicates("key")
     killed = table[table["status"] != "ok"]
