@@ -14,7 +14,7 @@ from bench.core.errors import BenchError, Faults
 from bench.core.families import Family, families, imported, ours
 from bench.core.glance import docstring
 from bench.core.home import settle
-from bench.core.interrupts import interrupts_delivered
+from bench.core.interrupts import Terminated, interrupts_delivered, termination_raised
 from bench.core.told import told
 
 ELSEWHERE = {
@@ -72,7 +72,7 @@ class _Commands(click.Group):
 
     def invoke(self, context: click.Context):
         try:
-            with interrupts_delivered():
+            with interrupts_delivered(), termination_raised():
                 return super().invoke(context)
         except BenchError as error:
             click.echo(f"bench: {error}", err=True)
@@ -82,10 +82,12 @@ class _Commands(click.Group):
                 raise
             click.echo(f"bench: {error.filename or 'A file'}: {error.strerror}. {REFUSED[error.errno]}", err=True)
             sys.exit(2)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             logging.disable()  # what is cut off in the notebook client would print its traceback on the way out
-            click.echo("\nbench: interrupted; finished trials are recorded, the same command goes on.", err=True)
-            sys.exit(130)
+            by_signal = isinstance(error, Terminated)
+            why = "ended by SIGTERM, as where the time of a job is up" if by_signal else "interrupted"
+            click.echo(f"\nbench: {why}; finished trials are recorded, the same command goes on.", err=True)
+            sys.exit(143 if by_signal else 130)
 
 
 def _added(of: Callable[[], dict[str, Family]]) -> Iterator[Mapping[str, str]]:
@@ -138,7 +140,11 @@ def list_() -> None:
 @click.option("--jobs", type=int, help="Trials at a time; -1 for one per core.")
 @click.option("--records-only", is_flag=True, help="Leave out the cells that only show what is recorded.")
 @click.option("--share", metavar="N/OF", help="Only this share of the trials, such as 3/16; implies --records-only.")
-@click.option("--cluster", metavar="ADDRESS", help="A dask scheduler that trials are handed to; local:N starts one.")
+@click.option(
+    "--cluster",
+    metavar="WHERE",
+    help="Address of a dask scheduler that runs the trials; local:N or slurm:FILE start one.",
+)
 def run(
     chapters: tuple[str, ...],
     parameters: tuple[tuple[str, str], ...],

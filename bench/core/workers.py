@@ -20,6 +20,7 @@ from joblib import cpu_count
 from joblib.externals.loky.backend import get_context
 from joblib.externals.loky.backend.reduction import dumps
 
+from bench.core.dealing import Dealing, nobody
 from bench.core.forked import ADDRESS, Forked
 from bench.core.nursery import end_group
 from bench.core.worker import WATCH_S, Lost, spawned
@@ -29,7 +30,12 @@ GRACE_S = 5.0  # for a process to end by itself
 
 
 def answers(
-    run: Callable[[Any], Any], tasks: Iterable, n_workers: int, modules: Sequence[str] = ()
+    run: Callable[[Any], Any],
+    tasks: Iterable,
+    n_workers: int,
+    modules: Sequence[str] = (),
+    gpus: Sequence[str] = (),
+    on_gpu: Callable[[Any], bool] = nobody,
 ) -> Iterator[tuple[Any, Any]]:
     """Yield each task with its answer, or with an instance of `Lost`, as they end.
 
@@ -45,11 +51,14 @@ def answers(
         Processes.  A single one may use all cores; several share them, unless the user's environment says otherwise.
     modules
         What a warm process imports before it forks the first.
+    gpus, on_gpu
+        Dealt out to the first processes, one to each, and which tasks need one; see `bench.core.dealing`.
     """
-    workers, tasks, busy = [Worker(n_workers, modules) for _ in range(n_workers)], iter(tasks), {}
+    dealing, busy = Dealing(tasks, gpus, on_gpu), {}
+    workers = [Worker(n_workers, modules, dealing.gpu_of(number)) for number in range(n_workers)]
 
     def begin(worker: Worker) -> None:
-        if (task := next(tasks, None)) is not None:
+        if (task := dealing.next(worker.gpu)) is not None:
             busy[worker] = task
             worker.ask(run, task)
 
@@ -75,14 +84,17 @@ class Worker:
         How many there are, which share the cores.
     modules
         What a warm process imports first.
+    gpu
+        The only one that it sees, as ``CUDA_VISIBLE_DEVICES`` names it; empty: what this process sees.
     """
 
-    def __init__(self, n_workers: int, modules: Sequence[str] = ()) -> None:
-        self._modules = modules
+    def __init__(self, n_workers: int, modules: Sequence[str] = (), gpu: str = "") -> None:
+        self._modules, self.gpu = modules, gpu
         self._process = self.connection = self._unsent = None
         self._n_jobs = -1 if n_workers == 1 else 1  # of joblib within a task
         share = str(max(1, cpu_count() // n_workers))
         self._environment = {name: os.environ.get(name, share) for name in THREADS} if n_workers > 1 else {}
+        self._environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
 
     def ask(self, run: Callable[[Any], Any], task: Any) -> None:
         """Hand over a task."""

@@ -1,4 +1,4 @@
-"""What lies beside the record of a trial: what was predicted for its cells, and the map of its embedding."""
+"""What lies beside the record of a trial: what was predicted for its cells, the map of its embedding, and a log."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from bench.protocol.maps import Map
 from bench.protocol.place import own_file
 from bench.statistics.predictions import Predictions
 
-PREDICTIONS, MAP = ".npz", ".map.npz"  # the ends of their names
+PREDICTIONS, MAP, LOG = ".npz", ".map.npz", ".log"  # the ends of their names
 
 
 def read_predictions(experiment: str, tier: str, key: str) -> tuple[np.ndarray, Predictions]:
@@ -54,6 +54,11 @@ def has_own_map(experiment: str, tier: str, key: str) -> bool:
         return own is not None and maps.load(own) is not None
     except predicted.DAMAGED:
         return False
+
+
+def own_log(experiment: str, tier: str, key: str) -> Path | None:
+    """Return the log of a trial of the user's own, or None where there is none."""
+    return own_file(f"{experiment}/{tier}/{key}{LOG}")
 
 
 def _beside(experiment: str, tier: str, key: str, suffix: str) -> list[Path]:

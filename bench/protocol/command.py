@@ -8,6 +8,8 @@ import click
 from bench.core.errors import BenchError
 from bench.core.places import is_checkout, to_run
 
+ONE_FILE = "Copy the file from one machine's cache to the other's and run those trials again."
+
 
 @click.command()
 @click.argument("experiment", required=False)
@@ -18,15 +20,17 @@ from bench.core.places import is_checkout, to_run
     "--merge", metavar="FOLDER", type=click.Path(path_type=Path), help="Take over results of another machine."
 )
 def records(experiment: str | None, commit: bool, tier: str | None, gather: bool, merge: Path | None) -> None:
-    """Show what is recorded, and why trials failed.
+    """Show what is recorded, why trials failed, and where their logs lie.
 
     With --merge, trials of another results folder become your own; one that both have stays as it is here, and where
-    its values are others there that is said, with exit code 1.
+    its values are others there that is said, with exit code 1.  That trials of one experiment then come from different
+    files of the same weights is said, too.
 
     Example: bench records --merge /mnt/node7/results
     """
     from bench.protocol import place
     from bench.protocol import records as store
+    from bench.protocol.beside import own_log
 
     if gather:
         click.echo(f"{place.gather()} files moved to {place.own_folder()}")
@@ -48,6 +52,8 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
     for trial in trials[trials["status"] != "ok"].itertuples():
         what = f"{trial.experiment} {trial.model} on {trial.dataset}, fraction {trial.fraction:g}, seed {trial.seed:g}"
         click.echo(f"{what}: {trial.status}")
+        if log := own_log(trial.experiment, trial.tier, trial.key):
+            click.echo(f"  what it printed: {log}")
     committed = "; committed ones: chapters/results" if is_checkout() else ""
     click.echo(f"own records: {place.own_folder()}, or where BENCH_RESULTS says{committed}")
 
@@ -60,6 +66,8 @@ def _merge(folder: Path) -> None:
         click.echo(f"bench: left out: {sentence}", err=True)
     for sentence in merged.contradictions:
         click.echo(f"bench: kept as it is here: {sentence}", err=True)
+    for sentence in merged.mixed:
+        click.echo(f"bench: do not take their mean: {sentence} {ONE_FILE}", err=True)
     click.echo(f"{merged.n_taken} trials taken from {folder}, {merged.n_known} were here already")
     sys.exit(1 if merged.contradictions else 0)
 
@@ -121,8 +129,8 @@ def _list_predictions() -> None:
 def fetch(chapter: str, parameters: tuple[tuple[str, str], ...]) -> None:
     """Bring the data, weights and lists of genes that the trials of CHAPTER need into the cache, and run nothing.
 
-    For nodes without network that see the same BENCH_CACHE.  Weights of this project are pretrained.  Exit code 1 says
-    that something cannot be had.
+    For nodes without network that see the same BENCH_CACHE.  Weights of this project are pretrained.  What cannot be
+    had is said at the end, with exit code 2; the rest is brought all the same.
 
     Example: bench fetch few_shot_pbmc -p tier standin
     """
@@ -130,12 +138,14 @@ def fetch(chapter: str, parameters: tuple[tuple[str, str], ...]) -> None:
     from bench.protocol.fetching import brought
     from bench.protocol.parameters import given
 
-    failed = False
+    failures = []
     for one in brought(chapter, given(dict(parameters))):
         click.echo(one)
-        failed |= bool(one.failure)
+        failures += [one.failure] if one.failure else []
     click.echo(f"in {cache_folder()}, or what BENCH_CACHE names")
-    sys.exit(1 if failed else 0)
+    for failure in failures:
+        click.echo(f"bench: not there: {failure}", err=True)
+    sys.exit(2 if failures else 0)
 
 
 @click.command()

@@ -1,95 +1,24 @@
 """From tasks to records: what is not recorded yet is run in processes of its own and written here, as it ends."""
 
 import logging
-import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from joblib import cpu_count
 from tqdm import tqdm
 
-from bench.core.errors import BenchError, reason_of
+from bench.core.errors import BenchError
 from bench.core.interrupts import interrupts_delivered
-from bench.core.provenance import Cost, processor
 from bench.core.workers import Lost, answers
-from bench.protocol import beside, cluster, records
-from bench.protocol.maps import Map
+from bench.protocol import beside, cluster, gpus, records
+from bench.protocol.attempt import Result, Task, failed, name_of
 from bench.protocol.planning import is_planning, listed
 from bench.protocol.share import chosen
-from bench.protocol.trial import Trial
-from bench.statistics.predictions import Predictions
 
 log = logging.getLogger("bench")
 WARM = ("bench.protocol.runner", "torch._dynamo")  # the latter is imported by an optimiser's first step
-
-
-class Task(Protocol):
-    """A trial and what it needs to be run, of whatever kind; picklable."""
-
-    trial: Trial
-    experiment: str
-    tier: str
-
-    @property
-    def known(self) -> dict[str, Any]:
-        """Columns of the record that are known before anything runs."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a trial: the rows of its record, and what was predicted for which cells; picklable."""
-
-    rows: list[dict[str, Any]]
-    cells: np.ndarray | None = None
-    predictions: Predictions | None = None
-    names: np.ndarray | None = None  # of the cells as their file has them, where some of them repeat
-    map: Map | None = None  # of the embedding, where one was asked for
-    traceback: str = ""  # of a failure
-    notes: tuple[str, ...] = ()  # what a reader of the values should know
-
-    @property
-    def failure(self) -> str:
-        """Why the trial failed, or an empty string."""
-        status = self.rows[0]["status"]
-        return "" if status == "ok" else status
-
-    def write(self) -> None:
-        """Record it."""
-        records.write(self.rows, self.cells, self.predictions, self.names, self.map)
-
-
-def attempt(task: Task, work: Callable[[Task, Cost], Result]) -> Result:
-    """Return the result of a trial; whatever a model raises is one.
-
-    Parameters
-    ----------
-    task
-        What to run.
-    work
-        Runs it, measures its cost, and returns rows without the columns that all rows share.
-    """
-    cost = Cost()
-    try:
-        found = work(task, cost)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # SystemExit, and what libraries derive for themselves
-        trace = "" if isinstance(error, BenchError) else traceback.format_exc()  # ours say what to do
-        return failed(task, reason_of(error), cost, trace)
-    shared = _shared(task, cost, "ok")
-    return replace(found, rows=[shared | row for row in found.rows])
-
-
-def failed(task: Task, reason: str, cost: Cost | None = None, trace: str = "") -> Result:
-    """Return the result of a trial that came to no end."""
-    status = f"failed: {' '.join(reason.split()).rstrip(': ')}"[:500]
-    row = _shared(task, cost or Cost(), status) | {"metric": "", "class": "", "value": np.nan}
-    return Result([row], traceback=trace)
 
 
 def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
@@ -130,12 +59,10 @@ def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs:
         for task, answer in tqdm(ended, total=len(missing), desc=label, unit="trial", disable=not missing):
             result = failed(task, str(answer)) if isinstance(answer, Lost) else answer
             result.write()
-            trial = task.trial
-            what = f"{trial.model} on {trial.dataset}, fraction {trial.fraction:g}"
             for note in result.notes:
-                log.warning(f"{what}: {note}")
+                log.warning(f"{name_of(task)}: {note}")
             if result.failure:
-                failures.append(f"{what}, {result.failure}")
+                failures.append(f"{name_of(task)}, {result.failure}")
                 log.warning("\n".join(filter(None, (failures[-1], result.traceback))))
     if failures:
         print(f"{label}: {len(failures)} of {len(missing)} trials failed, e.g. {failures[0]}", file=sys.stderr)
@@ -144,9 +71,12 @@ def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs:
 def _answers(missing: list[Task], run: Callable[[Task], Result], jobs: int) -> Iterator[tuple[Task, Any]]:
     """Return a generator of tasks and their answers, of this machine's processes or of a cluster's."""
     if missing and (address := cluster.chosen()):
-        return cluster.answers(address, run, _in_order(missing, n_workers=len(missing)))
+        return cluster.answers(address, run, _in_order(missing, n_workers=len(missing)), gpus.is_needed)
     n_workers = min(cpu_count() if jobs == -1 else jobs, len(missing))
-    return answers(run, _in_order(missing, n_workers), n_workers, WARM)
+    dealt = gpus.to_deal(missing) if n_workers > 1 else []
+    if dealt and all(map(gpus.is_needed, missing)):
+        n_workers = min(n_workers, len(dealt))  # no process without anything to do takes a share of the cores
+    return answers(run, _in_order(missing, n_workers), n_workers, WARM, dealt, gpus.is_needed)
 
 
 def check_jobs(jobs: int) -> None:
@@ -176,11 +106,3 @@ def _is_recorded(task: Task) -> bool:
     if not (records.is_done(*trial) or records.adopt(*trial)):
         return False
     return not getattr(task, "mapped", False) or beside.has_own_map(*trial)
-
-
-def _shared(task: Task, cost: Cost, status: str) -> dict[str, Any]:
-    """Return the columns that all rows of a trial share."""
-    columns = asdict(task.trial) | task.known | cost.provenance()
-    columns |= {"experiment": task.experiment, "tier": task.tier, "key": task.trial.key, "status": status}
-    where = {"device": f"{columns['device']} ({os.cpu_count()} cores)", "processor": processor(columns["device"])}
-    return columns | where

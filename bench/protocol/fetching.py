@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core import atomic
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, Faults
 from bench.datasets.panglao import GENE_ORDER
 from bench.datasets.sources import Source, cache_folder, fetch
 from bench.protocol.notebooks import trials_of
@@ -47,12 +47,15 @@ def brought(chapter: str, parameters: dict[str, Any]) -> Iterator[Brought]:
     Raises
     ------
     BenchError
-        If there is no such chapter or parameter, or data cannot be had.
+        If there is no such chapter or parameter, or nothing of its data can be had.
     """
-    tasks = [task for task, _ in trials_of(chapter, parameters)]
+    left_out = Faults()
+    tasks = [task for task, _ in trials_of(chapter, parameters, left_out)]
     if not tasks:
+        left_out.raised()
         raise BenchError(f"{chapter} runs no trials, so that it needs nothing.")
     yield from (Brought("data", name) for name in _distinct(_data(task) for task in tasks))
+    yield from (Brought("data", "-", failure=sentence) for sentence in left_out.said)
     weights = [_tried("weights", name, resolve) for name in _distinct(map(_weights, tasks))]
     yield from weights
     lists = (metadata(one.path).get("library") for one in weights if one.path)

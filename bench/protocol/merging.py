@@ -1,5 +1,6 @@
 """Results of another machine become part of the user's own: whole trials, none twice, contradictions named."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Merged:
     n_known: int = 0  # here already, those that contradict included
     contradictions: list[str] = field(default_factory=list)  # a sentence each
     odd: list[str] = field(default_factory=list)  # files that are no records
+    mixed: list[str] = field(default_factory=list)  # experiments with several files of the same weights
 
 
 def merge(folder: Path) -> Merged:
@@ -52,7 +54,25 @@ def merge(folder: Path) -> Merged:
             _merge(path, _read(path), merged)
         except _Odd as error:
             merged.odd.append(str(error))
+    merged.mixed = mixed_weights(sorted({path.parts[-3] for path in paths}))
     return merged
+
+
+def mixed_weights(experiments: Iterable[str]) -> list[str]:
+    """Return a sentence for each model of an experiment whose own trials used several files of the same weights.
+
+    Weights that two machines have pretrained by one recipe are called the same and are not: a mean is of two models.
+    """
+    tables = [records.read(experiment, committed=False) for experiment in experiments]
+    trials = pd.concat(tables).drop_duplicates(["experiment", "tier", "key"])
+    trials = trials[(trials["status"] == "ok") & (trials["weights_sha256"].fillna("") != "")]
+    said = []
+    for (experiment, tier, model, _), group in trials.groupby(["experiment", "tier", "model", "weights_hash"]):
+        counts = group["weights_sha256"].value_counts()
+        if len(counts) > 1:
+            files = ", ".join(f"{count} with {sha256[:8]}" for sha256, count in counts.items())
+            said.append(f"{experiment} ({tier}), {model}: trials with different files of the same weights, {files}.")
+    return said
 
 
 class _Odd(Exception):

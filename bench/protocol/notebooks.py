@@ -85,10 +85,17 @@ def up_to_records(cells: list) -> list:
     return cells[: last + 1]
 
 
-def trials_of(name: str, parameters: dict[str, Any]) -> list[tuple[Any, Callable]]:
+def trials_of(name: str, parameters: dict[str, Any], left_out: Faults | None = None) -> list[tuple[Any, Callable]]:
     """Return the tasks that a chapter asks for with these parameters, each with the function that runs it.
 
     Its cells up to the last use of ``compute`` are executed in this process, without running a trial.
+
+    Parameters
+    ----------
+    name, parameters
+        As for `run`.
+    left_out
+        Takes what of its grids cannot be run; without it that is an error.
 
     Raises
     ------
@@ -99,7 +106,7 @@ def trials_of(name: str, parameters: dict[str, Any]) -> list[tuple[Any, Callable
 
     check_parameters(name, parameters)
     path, space = find(name), {}
-    with planning() as found:
+    with planning(left_out) as found:
         for cell in up_to_records(jupytext.read(path).cells):
             if cell.cell_type == "code":
                 _execute(cell.source, path.name, space)

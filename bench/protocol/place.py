@@ -1,8 +1,8 @@
 """Where the user's own results lie: out of reach of what cleans a build, and found where earlier versions put them.
 
-``EXPERIMENT/TIER/KEY.csv``, predictions and maps beside them in ``KEY.npz`` and ``KEY.map.npz``, executed notebooks in
-``notebooks``.  They are in ``results`` of a checkout, in the user's data folder where the package is installed, or
-where ``BENCH_RESULTS`` says.
+``EXPERIMENT/TIER/KEY.csv``, predictions, maps and logs beside them in ``KEY.npz``, ``KEY.map.npz`` and ``KEY.log``,
+executed notebooks in ``notebooks``.  They are in ``results`` of a checkout, in the user's data folder where the package
+is installed, or where ``BENCH_RESULTS`` says.
 """
 
 import os

@@ -14,6 +14,7 @@ from bench.models.contract import Annotator
 from bench.models.counts import counts_of
 from bench.models.registry import MODELS
 from bench.models.spec import Spec
+from bench.protocol import gpus
 from bench.protocol.planning import is_planning
 
 LOOKED_AT = 100  # cells that tell what the values of all are
@@ -25,10 +26,8 @@ def check_model(spec: Spec) -> None:
     if issubclass(spec.cls, Annotator):
         spec.cls.check_installed()
     if spec.device not in ("cpu", "auto"):
-        from bench.training.device import device_of  # torch only now
-
         try:
-            device_of(spec.device)
+            gpus.check(spec.device)
         except BenchError as error:
             remedy = f'-p overrides "{{{spec.name}: {{device: auto}}}}"'
             raise BenchError(f"{error} A chapter takes another one with: {remedy}") from error

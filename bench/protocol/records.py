@@ -16,7 +16,7 @@ from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.places import is_checkout, needs_a_clone, to_run
 from bench.protocol import maps, place, predicted
-from bench.protocol.beside import MAP, PREDICTIONS
+from bench.protocol.beside import LOG, MAP, PREDICTIONS
 from bench.protocol.beside import read_predictions as read_predictions  # for those who know it by this module
 from bench.protocol.columns import COLUMNS, joined, read_csv
 from bench.protocol.maps import Map
@@ -64,13 +64,13 @@ def take_over(table: pd.DataFrame, beside: Path, experiment: str) -> None:
     table
         As `bench.protocol.columns.read_csv` returns it.
     beside
-        The folder that holds its predictions and its map, where there are any.
+        The folder that holds its predictions, its map and its log, where there are any.
     experiment
         Under which it is recorded here.
     """
     target = path_of(experiment, table["tier"].iloc[0], table["key"].iloc[0])
     _set_aside(target)
-    for suffix in (PREDICTIONS, MAP):
+    for suffix in (PREDICTIONS, MAP, LOG):
         if (kept := beside / f"{target.stem}{suffix}").exists():
             atomic.copy(kept, target.with_suffix(suffix))
     text = table.assign(experiment=experiment).to_csv(index=False).encode()
@@ -83,6 +83,7 @@ def write(
     predictions: Predictions | None = None,
     names: np.ndarray | None = None,
     drawn: Map | None = None,
+    log: str = "",
 ) -> None:
     """Write one trial, predictions first, so that a record without its predictions cannot exist.
 
@@ -96,6 +97,8 @@ def write(
         Of the cells as their file has them, where it repeats some.
     drawn
         The map of the embedding; it is also added to a record that is there already.
+    log
+        What the trial has printed, and where it ran.
 
     Raises
     ------
@@ -113,6 +116,8 @@ def write(
     if predictions is not None:
         said = (cells, predictions, names)
         atomic.write(path.with_suffix(PREDICTIONS), lambda file: predicted.save(file, *said), replace=True)
+    if log:
+        atomic.write(path.with_suffix(LOG), lambda file: file.write(f"{log}\n".encode()), replace=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = table.to_csv(index=False).encode()
     atomic.write(path, lambda file: file.write(text), replace=there is not None)

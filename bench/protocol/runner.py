@@ -15,8 +15,9 @@ from bench.models import create
 from bench.models.answers import predictions_of, remarks
 from bench.models.contract import labels_of, without_labels
 from bench.protocol import records
+from bench.protocol.attempt import Result, attempt
 from bench.protocol.conditions import conditions, hash_of
-from bench.protocol.engine import Result, attempt, check_jobs, complete
+from bench.protocol.engine import check_jobs, complete
 from bench.protocol.maps import Map, map_of
 from bench.protocol.sides import sides_of
 from bench.protocol.trial import Task

@@ -11,6 +11,7 @@ from bench.datasets import Request
 from bench.models.origin import is_ours, origin_of, said
 from bench.models.origin.settings import settings_of
 from bench.models.spec import Spec
+from bench.protocol import gpus
 from bench.protocol.columns import yes_no
 from bench.protocol.planning import is_planning
 
@@ -81,9 +82,7 @@ class Task:
 def here(spec: Spec, tier: str) -> Spec:
     """Return a model with the device and the weights that it has on this machine, pretrained if need be."""
     if spec.device == "auto":
-        from bench.training.device import best  # torch only now
-
-        spec = replace(spec, device=best())
+        spec = replace(spec, device=gpus.best())
     if tier != "quick" and "precision" in spec.hyperparameters:  # small networks gain nothing
         from bench.training.device import say_what_bf16_does
 

@@ -20,7 +20,7 @@ from bench.models import describe
 from bench.models.spec import Spec
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
-from bench.protocol.planning import LEFT_OUT, is_planning
+from bench.protocol.planning import LEFT_OUT, is_excused, is_planning
 from bench.protocol.possible import Draws, check_model, check_values, possible_splits
 from bench.protocol.trial import Task, Trial, here, of_model
 from bench.protocol.vectors import Given, given, undeclared
@@ -110,16 +110,17 @@ class Grid:
         Raises
         ------
         BenchError
-            If nothing is left; while a plan is made, if anything is left out.
+            If nothing is left; while a plan is made, if anything is left out that it does not go on without.
         """
         faults = Faults()
         specs = self._specs(faults)
         data = [self._data(name, specs, faults) for name in self.dataset]
         data = [found for found in data if found and found.choices]
         left = [spec for spec in specs if any((spec.name, spec.variant) in found.given for found in data)]
-        if is_planning() or not left:
-            faults.raised()
-        self._say(faults)
+        if not is_excused(faults):
+            if is_planning() or not left:
+                faults.raised()
+            self._say(faults)
         ready = left if is_planning() else self._ready(left)
         models = [(spec, of_model(spec)) for spec in ready]
         tasks = [task for found in data for task in self._of_data(found, models)]

@@ -267,6 +267,23 @@ def test_ctrl_c_records_what_is_finished_leaves_no_process_and_the_same_command_
     assert {name: recorded()[name] for name in before} == before
 
 
+@pytest.mark.slow
+def test_sigterm_records_what_is_finished_and_leaves_no_process(chapter, tmp_path):
+    output = tmp_path / "output"
+    with open(output, "wb") as said:
+        process = subprocess.Popen(
+            [*BENCH, chapter, "--jobs", "2"], env=as_users_have_it(), stdout=said, stderr=said, start_new_session=True
+        )
+    wait_until(lambda: n_recorded() >= 3 or process.poll() is not None)
+    members = family(process.pid)
+    process.terminate()
+    assert process.wait(60) == 143, output.read_text()
+    assert "bench: ended by SIGTERM, as where the time of a job is up; finished trials are" in output.read_text()
+    assert "Traceback" not in output.read_text()
+    wait_until(lambda: not left(members), 30)
+    assert 3 <= n_recorded() < 4 * N_TRIALS
+
+
 def test_an_interrupt_that_falls_into_garbage_collection_is_not_lost():
     def collected(phase, info):
         gc.callbacks.remove(collected)

@@ -1,18 +1,21 @@
 """A model may end its process as it likes: that is a failed record, and the grid around it is as if undisturbed."""
 
 import pickle
+import re
 from contextlib import nullcontext
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from in_process import run_task
 
-from bench.protocol import engine, records, runner
+from bench.cli import main
+from bench.protocol import attempt, engine, records, runner
 from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 
 MODELS = """
-import os, signal, sys, time
+import os, signal, sys, time, warnings
 
 class Base:
     def fit(self, train, *, seed, validation=None):
@@ -27,7 +30,7 @@ class Left(Base):
 class Exits(Base):
     def end(self): sys.exit("no licence")
 class Raises(Base):
-    def end(self): raise RuntimeError("not\\n today")
+    def end(self): print("begun"); warnings.warn("odd cells"); raise RuntimeError("not\\n today")
 class Interrupts(Base):
     def end(self): raise KeyboardInterrupt
 class Orphans(Base):  # what it has started holds its end of the connection
@@ -65,6 +68,22 @@ def content(folder, monkeypatch) -> pd.DataFrame:
     return table.sort_values(["key", "metric", "class"]).reset_index(drop=True)
 
 
+def check_logs(failed: pd.DataFrame, folder) -> None:
+    """What a trial has printed, where it ran and why it failed stands in a log, and the command says where."""
+    (raised,) = failed[failed["model"] == "my_deadly_models:Raises"].to_dict("records")
+    file = folder / "deaths" / "quick" / f"{raised['key']}.log"
+    log = file.read_text()
+    assert re.match(
+        r"my_deadly_models:Raises on small.h5ad, fraction 1, seed 0\n.* UTC, on .*, process \d+, [\d.]+ s", log
+    )
+    assert log.index("failed: RuntimeError") < log.index("begun\n") < log.index("UserWarning: odd cells")
+    assert log.index("odd cells") < log.index("Traceback") and log.endswith("RuntimeError: not\n today\n\n")
+    (killed,) = failed[failed["model"] == "my_deadly_models:Killed"].to_dict("records")
+    assert (file.with_stem(killed["key"])).read_text() == f"{REASONS['Killed']}\n"
+    shown = CliRunner().invoke(main, ["records", "deaths"]).output
+    assert f"{REASONS['Raises']}\n  what it printed: {file}\n" in shown
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_deaths_in_the_middle_of_a_grid_are_failed_records_and_nothing_is_lost_or_doubled(
@@ -82,6 +101,7 @@ def test_deaths_in_the_middle_of_a_grid_are_failed_records_and_nothing_is_lost_o
     assert f"my_deadly_models:Killed on small.h5ad, fraction 1, {REASONS['Killed']}" in caplog.messages
     (said,) = [message for message in caplog.messages if "my_deadly_models:Raises on small.h5ad" in message]
     assert said.endswith("RuntimeError: not\n today\n") and "in end" in said
+    check_logs(failed, own_results)
 
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "alone"))
     for task in Grid("deaths", "quick", str(file), quiet).tasks():
@@ -108,7 +128,7 @@ def test_what_failed_before_is_tried_after_all_that_was_not_tried_yet(jobs, smal
     small.write_h5ad(tmp_path / "small.h5ad")
     tasks = Grid("deaths", "quick", str(tmp_path / "small.h5ad"), ["majority", "random", "knn"], [0.5, 1.0]).tasks()
     for task in (tasks[0], tasks[5]):
-        engine.failed(task, "no licence").write()
+        attempt.failed(task, "no licence").write()
     begun = []
     monkeypatch.setattr(engine, "answers", lambda run, missing, *_: (begun.extend(missing), iter(()))[1])
     monkeypatch.setattr(engine, "closing", nullcontext)

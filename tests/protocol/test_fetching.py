@@ -57,10 +57,19 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_brought(monkeypatch, tiny_sc
     monkeypatch.setattr(fetching, "trials_of", lambda *_: [(task, None) for task in tasks])
     monkeypatch.setattr(fetching, "resolve", resolve)
     result = CliRunner().invoke(main, ["fetch", "few_shot_pbmc"])
-    assert result.exit_code == 1
-    kinds = [line.split()[:2] for line in result.output.splitlines()[:-1]]
+    assert result.exit_code == 2 and result.stderr == "bench: not there: gone cannot be had\n"
+    kinds = [line.split()[:2] for line in result.stdout.splitlines()[:-1]]
     assert kinds == [["data", "hao"], ["weights", "gone"], ["weights", "there"], ["genes", "panglao"]]
-    assert "gone cannot be had" in result.output
+
+
+def test_a_data_set_that_cannot_be_had_costs_the_others_nothing(offline):
+    asked = ["-p", "dataset", "[kang, hao]", "-p", "models", "[majority]", "-p", "fractions", "[0.1]"]
+    result = CliRunner().invoke(main, ["fetch", "few_shot_pbmc", *asked])
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [line[:2] for line in lines[:-1]] == [["data", "hao"], ["data", "-"]]
+    assert result.exit_code == 2
+    (said,) = result.stderr.splitlines()
+    assert said.startswith("bench: not there: kang: ") and "there is no network" in said
 
 
 def test_a_page_without_trials_needs_nothing():

@@ -79,6 +79,23 @@ def test_values_that_differ_by_rounding_are_no_contradiction(elsewhere):
     assert merge(elsewhere(row(1, 1 / 3 + 1e-9))).contradictions == []
 
 
+def test_records_of_one_experiment_that_come_from_two_files_of_the_same_weights_are_named(elsewhere):
+    same = {"model": "scgpt", "weights_hash": "f" * 16}
+    records.write([row(1, weights_sha256="a" * 64, **same)])
+    records.write([row(2, weights_sha256="a" * 64, **same)])
+    folder = elsewhere(row(3, weights_sha256="b" * 64, **same), row(4))
+    result = CliRunner().invoke(main, ["records", "--merge", str(folder)])
+    assert result.exit_code == 0 and result.stdout.startswith("2 trials taken")
+    (said,) = result.stderr.splitlines()
+    assert said == (
+        "bench: do not take their mean: few_shot (quick), scgpt: trials with different files of the same weights, "
+        "2 with aaaaaaaa, 1 with bbbbbbbb. Copy the file from one machine's cache to the other's and run those trials "
+        "again."
+    )
+    of_other_weights = row(5, model="scgpt", weights_hash="e" * 16, weights_sha256="c" * 64)
+    assert len(merge(elsewhere(of_other_weights)).mixed) == 1  # the two of before
+
+
 def test_a_failure_gives_way_and_takes_the_place_of_nothing(elsewhere):
     records.write([failure(1)])
     records.write([row(2)])

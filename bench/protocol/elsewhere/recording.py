@@ -19,9 +19,9 @@ from bench.datasets.opened import opened
 from bench.models.elsewhere.predictions import Answers
 from bench.models.registry import ELSEWHERE
 from bench.protocol import beside, records
+from bench.protocol.attempt import Result
 from bench.protocol.columns import joined
 from bench.protocol.elsewhere.answered import Choices, predictions_of
-from bench.protocol.engine import Result
 from bench.protocol.place import own_file
 from bench.protocol.sides import Sides
 from bench.protocol.trial import PROTOCOL, Task, Trial

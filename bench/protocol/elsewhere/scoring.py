@@ -17,10 +17,10 @@ from bench.datasets.contract import ORIGINAL
 from bench.models.contract import labels_of
 from bench.models.elsewhere import predictions as files
 from bench.protocol import records
+from bench.protocol.attempt import Result
 from bench.protocol.elsewhere import given_splits, recording
 from bench.protocol.elsewhere.answered import Choices
 from bench.protocol.elsewhere.split_table import Asked
-from bench.protocol.engine import Result
 from bench.protocol.notebooks import chapters, known_parameters
 from bench.protocol.parameters import TIERS
 from bench.protocol.query import is_labelled

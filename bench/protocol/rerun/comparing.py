@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bench.protocol import place, predicted
+from bench.protocol.attempt import Result
 from bench.protocol.beside import PREDICTIONS
-from bench.protocol.engine import Result
 
 ROUNDING = 1e-5  # relative: committed values have six digits
 CAUSES = ("weights_sha256", "device", "processor", "threads", "versions", "commit")  # the strongest first

@@ -12,8 +12,9 @@ from bench.core.errors import BenchError
 from bench.core.interrupts import interrupts_delivered
 from bench.core.workers import Lost, answers
 from bench.protocol import records
+from bench.protocol.attempt import Result, failed
 from bench.protocol.columns import COLUMNS
-from bench.protocol.engine import WARM, Result, failed
+from bench.protocol.engine import WARM
 from bench.protocol.rerun.comparing import MADE_BY, compared, labels_differ, reasons
 from bench.protocol.rerun.finding import Run, task_of
 

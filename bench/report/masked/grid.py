@@ -11,8 +11,9 @@ import pandas as pd
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import Cost
 from bench.protocol import records
+from bench.protocol.attempt import Result, attempt
 from bench.protocol.conditions import hash_of
-from bench.protocol.engine import Result, attempt, check_jobs, complete
+from bench.protocol.engine import check_jobs, complete
 from bench.protocol.experiments import recorded
 from bench.protocol.parameters import given
 from bench.protocol.planning import is_planning, listed
