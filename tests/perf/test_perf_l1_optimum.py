@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from bench.datasets import load
 from bench.models.baselines import l1_optimum
 from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig
-from bench.models.baselines.l1_optimum.solver import path
+from bench.models.baselines.l1_optimum.solver import paths
 from bench.models.contract import labels_of
 from bench.preprocess import features
 
@@ -83,7 +83,7 @@ def test_objectives_beside_liblinears(name, capsys):
     above = np.full((len(types), len(CS)), np.nan)
     for row, side in enumerate(types):
         sign = np.where(y == side, 1.0, -1.0)
-        for column, (C, solution) in enumerate(zip(CS, path(X, sign, CS), strict=True)):
+        for column, (C, (solution,)) in enumerate(zip(CS, paths(X, [sign], CS), strict=True)):
             model = LogisticRegression(l1_ratio=1.0, C=C, solver="liblinear", tol=1e-8, max_iter=1000, random_state=0)
             model.fit(exact[:, :-1], sign)
             theirs = np.append(model.coef_[0], model.intercept_)

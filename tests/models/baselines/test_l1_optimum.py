@@ -12,7 +12,7 @@ from bench.models.baselines import l1_optimum
 from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig, decision_values, folds_of
 from bench.models.baselines.l1_optimum import solver
 from bench.models.baselines.l1_optimum.newton import quadratic
-from bench.models.baselines.l1_optimum.solver import GAP, path
+from bench.models.baselines.l1_optimum.solver import GAP, paths
 from bench.models.conformance import check
 from bench.models.contract import labels_of
 from bench.preprocess import features
@@ -41,6 +41,11 @@ def small_sides(small):
 
 def sides_of(y: np.ndarray, name: str) -> np.ndarray:
     return np.where(y == name, 1.0, -1.0)
+
+
+def path(X, sign: np.ndarray, Cs: list[float]):
+    """Return the solutions of one problem."""
+    return (solution for (solution,) in paths(X, [sign], Cs))
 
 
 def objective(X, w: np.ndarray, sign: np.ndarray, C: float) -> float:
@@ -86,6 +91,15 @@ def test_cells_that_are_left_out_count_for_nothing_but_have_values(cells):
         of_kept = [objective(exact[kept], solution.w, sign[kept], C) for solution in (one, other)]
         assert of_kept[0] == pytest.approx(of_kept[1], rel=2 * GAP)
         np.testing.assert_allclose(one.f, exact @ one.w, rtol=0, atol=1e-9)
+
+
+def test_a_solution_does_not_depend_on_the_problems_beside_it(cells):
+    X, y = cells
+    signs = [sides_of(y, name) for name in ("B cells", "T cells CD8", "NK cells", "Monocytes")]
+    together = list(zip(*paths(X, signs, CS), strict=True))
+    for sign, beside in zip(signs, together, strict=True):
+        for one, other in zip(path(X, sign, CS), beside, strict=True):
+            np.testing.assert_array_equal(one.w, other.w)
 
 
 @pytest.mark.parametrize("Cs", [[1000.0], [0.1, 1000.0], [1.0, 3.0, 1000.0], [1e-6, 1000.0]])
