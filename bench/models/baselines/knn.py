@@ -5,7 +5,7 @@ training cells alone.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from anndata import AnnData
@@ -33,6 +33,7 @@ class KNN(Annotator):
 
     Config = KNNConfig
     recipes = ("clean",)
+    takes: ClassVar[dict[str, float]] = {"clean": 1.3}
     stochastic = False
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:

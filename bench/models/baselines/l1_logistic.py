@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,6 +53,7 @@ class L1Logistic(Annotator):
 
     Config = L1LogisticConfig
     recipes = ("published", "optimum")
+    takes: ClassVar[dict[str, float]] = {"published": 8.0, "optimum": 3.0}  # of the former with two cores
     variants = ("default", "genes_of_weights")  # the second sees the genes alone that pretrained weights name
     stochastic = False
 
