@@ -81,6 +81,21 @@ def measured(asked: Measure) -> dict[str, Any]:
     }
 
 
+def alone(asked: Measure) -> dict[str, Any]:
+    """Return what `measured` does in a process of its own, with all cores.
+
+    Raises
+    ------
+    BenchError
+        If the process dies.
+    """
+    with closing(answers(measured, [asked], 1)) as ended:
+        _, row = next(ended)
+    if isinstance(row, Lost):
+        raise BenchError(f"{asked.model} on {asked.n_train:,} cells: {row}")
+    return row
+
+
 def growth(asked: Iterable[Measure], sizes: Iterable[int], most_s: float) -> Iterator[dict[str, Any]]:
     """Yield rows, small sizes first; a size that would take longer, as the last two tell, is left out.
 
@@ -99,7 +114,7 @@ def growth(asked: Iterable[Measure], sizes: Iterable[int], most_s: float) -> Ite
         for n in sizes:
             if seconds and _foreseen(seconds, n) > most_s:
                 break
-            row = _in_its_own_process(Measure(one.model, one.dataset, n, one.setting, one.overrides))
+            row = alone(Measure(one.model, one.dataset, n, one.setting, one.overrides))
             seconds.append((n, row["seconds"]))
             yield row
 
@@ -111,14 +126,6 @@ def _foreseen(seconds: list[tuple[int, float]], n: int) -> float:
         (earlier, first) = seconds[-2]
         rate = max(rate, np.log(last / first) / np.log(size / earlier))
     return last * (n / size) ** rate
-
-
-def _in_its_own_process(one: Measure) -> dict[str, Any]:
-    with closing(answers(measured, [one], 1)) as ended:
-        _, row = next(ended)
-    if isinstance(row, Lost):
-        raise BenchError(f"{one.model} on {one.n_train:,} cells: {row}")
-    return row
 
 
 def _resident() -> int:
