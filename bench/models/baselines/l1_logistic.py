@@ -53,7 +53,7 @@ class L1Logistic(Annotator):
 
     Config = L1LogisticConfig
     recipes = ("published", "optimum")
-    takes: ClassVar[dict[str, float]] = {"published": 8.0, "optimum": 3.0}  # of the former with two cores
+    takes: ClassVar[dict[str, float]] = {"published": 10.0, "optimum": 3.0}  # the former with two cores
     variants = ("default", "genes_of_weights")  # the second sees the genes alone that pretrained weights name
     stochastic = False
 

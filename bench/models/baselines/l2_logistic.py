@@ -7,6 +7,7 @@ Deviation: a tolerance of 1e-2 in place of 1e-4, with which L-BFGS takes four ti
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -28,6 +29,7 @@ class L2Logistic(Tuned):
     """Annotator with one multinomial problem; 5 settings x 3 folds on at most 3,000 training cells."""
 
     Config = L2LogisticConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 2.7}
 
     def settings(self) -> list[Setting]:
         """Return the inverse penalties."""

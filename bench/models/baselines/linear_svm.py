@@ -9,6 +9,7 @@ Deviation: the temperature is found on held-out folds of the 3,000 cells of the 
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -54,6 +55,7 @@ class LinearSVM(Tuned):
     """Annotator by maximal margin; 6 settings x 3 folds on at most 3,000 training cells, and 3 fits to calibrate."""
 
     Config = LinearSVMConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 5.0}
 
     def settings(self) -> list[Setting]:
         """Return the inverse penalties."""

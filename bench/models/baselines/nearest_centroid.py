@@ -5,7 +5,7 @@ each centroid, with one variance for all types and directions and equal priors. 
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -57,6 +57,7 @@ class NearestCentroid(Annotator):
 
     Config = NearestCentroidConfig
     recipes = ("clean",)
+    takes: ClassVar[dict[str, float]] = {"clean": 2.5}
     stochastic = False
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:

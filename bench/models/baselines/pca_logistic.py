@@ -4,6 +4,7 @@ Source: common practice; components of log2(1 + CP10K), centred and not scaled, 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +27,7 @@ class PCALogistic(Tuned):
     """Annotator with one multinomial problem; 8 settings x 3 folds on at most 3,000 training cells."""
 
     Config = PCALogisticConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 2.1}
 
     def settings(self) -> list[Setting]:
         """Return numbers of components with inverse penalties."""

@@ -7,6 +7,7 @@ Deviation from PCLDA: no screening of genes, components by variance, and a shrin
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +31,7 @@ class ShrinkageLDA(Tuned):
     """Annotator by one covariance for all types; 8 settings x 3 folds on at most 3,000 training cells."""
 
     Config = ShrinkageLDAConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 2.3}
 
     def settings(self) -> list[Setting]:
         """Return numbers of components with shrinkages."""
