@@ -28,6 +28,7 @@ FILE = "calibration_and_cost/growth.csv"
 COLUMNS = ["model", "setting", "n_train", "n_test", "values", "matrix_mb", "seconds", "memory_mb", "accuracy"]
 KEPT = 0.6  # share of the counts that thinning keeps
 SCORED = 4  # training cells for each that is scored
+LEAST_MB = 10.0  # less memory than this a process has or has not by chance
 WARM = 300  # cells of a fit before the one that is measured: imports and compiled code count for nothing
 
 
@@ -176,7 +177,7 @@ def slopes(table: pd.DataFrame, least: int = 3) -> pd.DataFrame:
     """
 
     def exponent(part: pd.DataFrame, column: str) -> float:
-        there = part[part[column] > 0]
+        there = part[part[column] >= (LEAST_MB if column == "memory_mb" else 0)]
         if len(there) < least:
             return np.nan
         return float(np.polyfit(np.log(there["n_train"]), np.log(there[column]), 1)[0])

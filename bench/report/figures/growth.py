@@ -4,15 +4,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from bench.report.figures.style import label_of, look_of, natural, style
+from bench.report.growth import LEAST_MB
 
 COSTS = {"seconds": "Seconds, fit and prediction", "memory_mb": "Memory beyond the cells (MB)"}
-LEAST_MB = 1.0  # below it a measurement is of what the process has by chance
 
 
 def growth(table: pd.DataFrame):
     """Return two panels, seconds and memory against training cells; a line is a model, a mark a fit.
 
-    The dotted line of memory is the matrix of the training cells itself.
+    The dotted line of memory is the matrix of the training cells itself; memory below ten megabytes is not drawn.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ def growth(table: pd.DataFrame):
             line = {"color": look.colour, "marker": look.marker, "ls": look.line, "ms": 5, "lw": 1.2}
             axis.plot(there["n_train"], there[cost], label=series, **line)
         axis.set(xscale="log", yscale="log", xlabel="Training cells", title=name)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter("{x:g}")
     matrix = table.groupby("n_train")["matrix_mb"].median()
     axes[-1].plot(matrix.index, matrix, ls=":", color="0.3", label="matrix of the training cells")
     handles, names = axes[-1].get_legend_handles_labels()
