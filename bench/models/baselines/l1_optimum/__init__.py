@@ -3,6 +3,8 @@
 Looked at before writing a solver: skglm 0.5 and celer 0.7.4 have the problem, but no weights of cells in it, so that
 each fold needs a copy of the matrix, and skglm's loops hold the interpreter's lock, so that threads do not help; adelie
 1.1 asks for numpy below 2; glum 3.4 was not tried, for the packages that it brings.
+
+Objectives beside liblinear's at its finest, seconds and memory of the whole protocol: ``tests/perf``.
 """
 
 from collections.abc import Callable
