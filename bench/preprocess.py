@@ -102,8 +102,10 @@ def align(X: sp.csr_matrix, genes: list[str], reference: list[str]) -> sp.csr_ma
 
 def log1p_cp10k(counts: sp.csr_matrix, base: float = 2.0) -> sp.csr_matrix:
     """Return log(1 + counts per 10,000) of each cell, float32, shape and sparsity unchanged; empty cells stay zero."""
-    X = normalize(counts.astype(np.float32), norm="l1", copy=True)
-    X.data = np.log1p(X.data * np.float32(1e4)) / np.float32(np.log(base))
+    X = normalize(counts.astype(np.float32), norm="l1", copy=False)  # the one copy: large data have no room for two
+    X.data *= np.float32(1e4)
+    np.log1p(X.data, out=X.data)
+    X.data /= np.float32(np.log(base))
     return X
 
 

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
 
 from bench.core.errors import BenchError, listed, unknown
+from bench.core.memory import free, said
 from bench.datasets import labels, tables, twins
 from bench.datasets import symbols as names_of_genes
 from bench.datasets.choosing import logarithms, refused
@@ -26,6 +27,7 @@ from bench.datasets.reading import LABEL, Columns, Reading, columns, resolved, r
 from bench.datasets.request import Request
 from bench.datasets.values import held
 
+VALUE = 8  # bytes of a value and the number of its gene
 SPLIT = "split"  # the column of obs that the split `authors` goes by
 
 
@@ -41,6 +43,7 @@ class _Reader:
             table, kept, notes = cells(file, reading)
             genes = columns(file, reading)
             expected = stored(element(file, reading.layer))
+            _check_room(reading, expected)
             X = gathered(_kept(rows(file, reading, genes), kept), len(genes.names), expected)
             _check_counts(file, reading, X)
             logs = logarithms(file) if (reading.layer, reading.values) == ("X", "log1p") else {}
@@ -146,6 +149,17 @@ def _kept(parts, kept: np.ndarray):
         inside = kept[first : first + part.shape[0]]
         first += part.shape[0]
         yield part if inside.all() else part[inside]
+
+
+def _check_room(reading: Reading, n_values: int) -> None:
+    """Refuse a matrix that the memory cannot hold, before minutes of reading."""
+    size, found = VALUE * n_values, free()
+    if size > found.size:
+        raise BenchError(
+            f"{reading.path} holds {n_values:,} values in {reading.place}, which take {said(size)} in memory, and "
+            f"{said(found.size)} {found.limit} are free; write a file of fewer cells "
+            '(adata[::10].write_h5ad("fewer.h5ad")), or take a larger machine.'
+        )
 
 
 def _check_counts(file: h5py.File, reading: Reading, X: sp.csr_matrix) -> None:

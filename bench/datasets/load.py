@@ -83,6 +83,12 @@ def loaded(request: Request, path: Path | None = None, *, silent: bool = False) 
     return _read(kept, kept.stat().st_mtime_ns)
 
 
+def forget() -> None:
+    """Let go of what was read: a process that only plans trials needs no large data set while others run them."""
+    _read.cache_clear()
+    _load_user.cache_clear()
+
+
 def is_cached(name: str) -> bool:
     """Return whether a data set of ``DATASETS`` can be loaded without fetching or converting anything."""
     return _kept(find(name)).exists()

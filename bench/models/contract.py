@@ -64,6 +64,7 @@ class Annotator:
     is_embedding = False  # True where a classifier judges what `embed` gives, in which no label has a part
     batch_dependent = False  # True where a prediction depends on the other cells of its batch
     packages: tuple[tuple[str, str], ...] = ()  # optional ones by the package index's name, with what installs each
+    takes: ClassVar[dict[str, float]] = {}  # by recipe: memory of fit and prediction, in matrices of its training cells
     rejects: str | tuple[str, ...] = ()  # labels of its own `predict` that give a cell no type, beside the usual ones
 
     def __init__(self, config=None, *, weights=None, variant=None, recipe=None, device="cpu"):

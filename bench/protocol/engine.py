@@ -11,10 +11,12 @@ from tqdm import tqdm
 
 from bench.core.errors import BenchError
 from bench.core.interrupts import interrupts_delivered
+from bench.core.memory import free
 from bench.core.workers import Lost, answers
 from bench.protocol import beside, cluster, gpus, records
 from bench.protocol.attempt import Result, Task, failed, name_of
 from bench.protocol.planning import is_planning, listed
+from bench.protocol.room import fitting
 from bench.protocol.share import chosen
 
 log = logging.getLogger("bench")
@@ -53,8 +55,18 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
 
 
 def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
-    """Run tasks and record each as it ends; see `complete`."""
+    """Run tasks and record each as it ends; see `complete`.  Those that do not fit into the memory are left out.
+
+    Raises
+    ------
+    DoesNotFit
+        If none fits.
+    """
     failures = []
+    if missing and not cluster.chosen():
+        missing, jobs, sentence = fitting(missing, cpu_count() if jobs == -1 else jobs, free())
+        if sentence:
+            print(f"{label}, {sentence}", file=sys.stderr)
     with interrupts_delivered(), closing(_answers(missing, run, jobs)) as ended:
         for task, answer in tqdm(ended, total=len(missing), desc=label, unit="trial", disable=not missing):
             result = failed(task, str(answer)) if isinstance(answer, Lost) else answer

@@ -10,6 +10,7 @@ from bench.core.errors import BenchError, reason_of
 from bench.core.provenance import Cost
 from bench.core.unfinished import kept_in
 from bench.datasets import described
+from bench.datasets.load import forget
 from bench.datasets.sources import cache_folder
 from bench.models import create
 from bench.models.answers import predictions_of, remarks
@@ -19,6 +20,7 @@ from bench.protocol.attempt import Result, attempt
 from bench.protocol.conditions import conditions, hash_of
 from bench.protocol.engine import check_jobs, complete
 from bench.protocol.maps import Map, map_of
+from bench.protocol.room import LARGE
 from bench.protocol.sides import sides_of
 from bench.protocol.trial import Task
 from bench.protocol.trials import Grid
@@ -44,7 +46,10 @@ def run(grid: Grid, *, jobs: int = 1) -> None:
     check_jobs(jobs)
     cache_folder()  # says now, and not in every trial, that there is none
     records.check_writable(grid.experiment, grid.tier)
-    complete(grid.tasks(), run_task, f"{grid.experiment} ({grid.tier})", jobs)
+    tasks = grid.tasks()
+    if any(task.needed > LARGE for task in tasks):
+        forget()
+    complete(tasks, run_task, f"{grid.experiment} ({grid.tier})", jobs)
 
 
 def run_task(task: Task) -> Result:

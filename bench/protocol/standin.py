@@ -26,6 +26,7 @@ from bench.protocol.columns import joined
 from bench.protocol.conditions import hash_of
 from bench.protocol.durations import Durations, in_words
 from bench.protocol.engine import record
+from bench.protocol.room import DoesNotFit
 from bench.protocol.trial import Trial
 from bench.weights import pretrained_names
 
@@ -123,7 +124,10 @@ def run(say: Callable[[str], None]) -> None:
             seconds = [durations.of(task) for task, _ in to_do.missing[n_done:]]
             label = f"{name_of(task)}, {n_done + 1} of {len(to_do.missing)}"
             say(f"{label}; to the end of this step: {in_words(seconds)}")
-            record([task.here()], work, label, jobs=1)
+            try:
+                record([task.here()], work, label, jobs=1)
+            except DoesNotFit as error:  # others can still be run
+                say(str(error))
 
 
 def _taken_over(to_do: ToDo) -> int:

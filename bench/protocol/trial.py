@@ -56,6 +56,7 @@ class Task:
     reading: dict[str, str] = field(default_factory=dict)  # how the data were read, see bench.datasets.request
     query: Request | None = None  # the data that are scored, where they are no part of the source
     mapped: bool = False  # whether a map of the embedding is kept, see bench.protocol.maps
+    needed: float = 0.0  # bytes of memory, see bench.protocol.room
 
     @property
     def known(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bench.datasets.splits import SUBSETS, check_name
 from bench.datasets.twins import warnings
 from bench.models import describe
 from bench.models.spec import Spec
+from bench.protocol import room
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
 from bench.protocol.planning import LEFT_OUT, is_excused, is_planning
@@ -115,7 +116,7 @@ class Grid:
         faults = Faults()
         specs = self._specs(faults)
         data = [self._data(name, specs, faults) for name in self.dataset]
-        data = [found for found in data if found and found.choices]
+        data = [found for found in data if found and found.n_train]
         left = [spec for spec in specs if any((spec.name, spec.variant) in found.given for found in data)]
         if not is_excused(faults):
             if is_planning() or not left:
@@ -179,7 +180,8 @@ class Grid:
             ]
             reading = pair.reference.reading(adata) | pair.columns
             ways = self._given(adata, specs, pair, {split for _, split in choices}, faults) if choices else {}
-            return _Data(pair, adata.uns["bench"]["hash"], reading, choices, ways)
+            n_train = {(fraction, split): round(fraction * len(splits[split])) for fraction, split in choices}
+            return _Data(pair, adata, reading, n_train, ways)
         return None
 
     def _given(
@@ -195,16 +197,17 @@ class Grid:
 
     def _of_data(self, data: "_Data", models: list[tuple[Spec, dict[str, str]]]) -> Iterator[Task]:
         models = [(*one, data.given[name]) for one in models if (name := (one[0].name, one[0].variant)) in data.given]
-        for (fraction, split), (spec, model, way) in product(data.choices, models):
-            pair = data.pair
-            shared = (Path(pair.reference.name).name, data.hash, split, self.subset)
+        for ((fraction, split), n_train), (spec, model, way) in product(data.n_train.items(), models):
+            pair, needed = data.pair, room.needed(spec, data.adata, n_train)
+            shared = (Path(pair.reference.name).name, data.adata.uns["bench"]["hash"], split, self.subset)
             # At 100 % nothing is drawn: models without randomness of their own need one fit, not one per seed.
             once = fraction == 1 and not spec.is_stochastic
             for seed in self.seeds[:1] if once else self.seeds:
                 drawn = {"fraction": float(fraction), "seed": int(seed), "query_hash": pair.query_hash}
                 trial = Trial(*shared, **model | way.fields, **drawn)
                 mapped = self.maps and fraction == 1 and spec.is_embedding
-                yield Task(trial, self.experiment, self.tier, way.source, spec, data.reading, way.query, mapped)
+                what = (trial, self.experiment, self.tier, way.source, spec, data.reading, way.query, mapped)
+                yield Task(*what, needed=needed)
 
 
 @dataclass(frozen=True)
@@ -212,9 +215,9 @@ class _Data:
     """A data set that is there, and what can be run on it."""
 
     pair: Pair
-    hash: str
+    adata: AnnData
     reading: dict[str, str]
-    choices: list[tuple[float, str]]  # share of the training cells, split
+    n_train: dict[tuple[float, str], int]  # by share of the training cells and split: about how many they are
     given: dict[tuple[str, str], Given]  # by model and variant; those that can run on it
 
 

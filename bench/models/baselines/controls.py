@@ -1,7 +1,7 @@
 """Controls that know nothing: the floor that every model has to clear."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from anndata import AnnData
@@ -15,6 +15,7 @@ class Majority(Annotator):
     """The most frequent training label for every cell; accuracy = its share among the scored cells."""
 
     stochastic = False
+    takes: ClassVar[dict[str, float]] = {"published": 0.0}
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:
         """Count the labels."""

@@ -39,6 +39,7 @@ class KNN(Annotator):
 
     Config = KNNConfig
     recipes = ("clean",)
+    takes: ClassVar[dict[str, float]] = {"clean": 1.3}
     stochastic = False
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:

@@ -58,6 +58,7 @@ class LinearSVM(Tuned):
     """Annotator by maximal margin; 6 settings x 3 folds on at most 3,000 training cells, and 3 fits to calibrate."""
 
     Config = LinearSVMConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 5.0}
 
     def settings(self) -> list[Setting]:
         """Return the inverse penalties."""

@@ -62,6 +62,7 @@ class NearestCentroid(Annotator):
 
     Config = NearestCentroidConfig
     recipes = ("clean",)
+    takes: ClassVar[dict[str, float]] = {"clean": 2.5}
     stochastic = False
 
     def fit(self, train: AnnData, *, seed: int, validation: AnnData | None = None) -> Self:

@@ -9,6 +9,7 @@ from bench.report.figures.claims import claims
 from bench.report.figures.dots import ablation, masked
 from bench.report.figures.effects import effect_curves, effects
 from bench.report.figures.equivalence import equivalence
+from bench.report.figures.growth import growth
 from bench.report.figures.held_out import held_out
 from bench.report.figures.inputs import inputs
 from bench.report.figures.learning_curves import few_shot, few_shot_hover
@@ -52,6 +53,7 @@ __all__ = [
     "equivalence",
     "few_shot",
     "few_shot_hover",
+    "growth",
     "held_out",
     "inputs",
     "keep",

@@ -6,6 +6,7 @@ from bench.report.tables.comparisons import comparisons, models_compared, short_
 from bench.report.tables.conformance import promises, refusals
 from bench.report.tables.designs import equivalences, pairing
 from bench.report.tables.effects import effect_sizes, effects, own_variants
+from bench.report.tables.growth import growth, recipes
 from bench.report.tables.held_out import common_groups, groups_of, held_out, per_group
 from bench.report.tables.html import show
 from bench.report.tables.neighbours import above_random, neighbours, own_type, without_map
@@ -64,6 +65,7 @@ __all__ = [
     "gains",
     "gaps",
     "groups_of",
+    "growth",
     "held_out",
     "listed",
     "masked",
@@ -81,6 +83,7 @@ __all__ = [
     "pretraining",
     "promises",
     "provenance",
+    "recipes",
     "refusals",
     "requested",
     "run_by_run",

@@ -12,10 +12,11 @@ from bench.models.baselines import l1_optimum
 from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig, decision_values, folds_of
 from bench.models.baselines.l1_optimum import solver
 from bench.models.baselines.l1_optimum.newton import quadratic
-from bench.models.baselines.l1_optimum.solver import GAP, path
+from bench.models.baselines.l1_optimum.solver import GAP, paths
 from bench.models.conformance import check
 from bench.models.contract import labels_of
 from bench.preprocess import features
+from bench.report.growth import Measure, alone
 
 CS = list(L1LogisticConfig().Cs)
 FEW = L1LogisticConfig(Cs=(0.01, 0.1, 1.0))
@@ -41,6 +42,11 @@ def small_sides(small):
 
 def sides_of(y: np.ndarray, name: str) -> np.ndarray:
     return np.where(y == name, 1.0, -1.0)
+
+
+def path(X, sign: np.ndarray, Cs: list[float]):
+    """Return the solutions of one problem."""
+    return (solution for (solution,) in paths(X, [sign], Cs))
 
 
 def objective(X, w: np.ndarray, sign: np.ndarray, C: float) -> float:
@@ -86,6 +92,15 @@ def test_cells_that_are_left_out_count_for_nothing_but_have_values(cells):
         of_kept = [objective(exact[kept], solution.w, sign[kept], C) for solution in (one, other)]
         assert of_kept[0] == pytest.approx(of_kept[1], rel=2 * GAP)
         np.testing.assert_allclose(one.f, exact @ one.w, rtol=0, atol=1e-9)
+
+
+def test_a_solution_does_not_depend_on_the_problems_beside_it(cells):
+    X, y = cells
+    signs = [sides_of(y, name) for name in ("B cells", "T cells CD8", "NK cells", "Monocytes")]
+    together = list(zip(*paths(X, signs, CS), strict=True))
+    for sign, beside in zip(signs, together, strict=True):
+        for one, other in zip(path(X, sign, CS), beside, strict=True):
+            np.testing.assert_array_equal(one.w, other.w)
 
 
 @pytest.mark.parametrize("Cs", [[1000.0], [0.1, 1000.0], [1.0, 3.0, 1000.0], [1e-6, 1000.0]])
@@ -164,6 +179,12 @@ def test_threads_change_no_digit(small_sides):
         threads = L1Logistic(FEW, recipe="optimum").fit(train, seed=0)
     np.testing.assert_array_equal(threads.cv_accuracy_, serial.cv_accuracy_)
     np.testing.assert_array_equal(threads.predict_proba(scored), serial.predict_proba(scored))
+
+
+@pytest.mark.slow
+def test_search_and_fit_take_at_most_four_matrices_of_memory():
+    row = alone(Measure("l1_logistic", "hao", 8000, overrides={"recipe": "optimum", "Cs": [0.01, 0.1]}))
+    assert 0 < row["memory_mb"] < 4 * row["matrix_mb"]
 
 
 def test_an_optimum_that_is_not_reached_is_an_error(cells, monkeypatch):

@@ -12,14 +12,43 @@ summing = njit(nogil=True, cache=True, fastmath=True)  # a sum may be taken in a
 
 
 @summing
-def times(starts, place, value, v):
-    """Return X @ v, (n_rows,), of a CSR matrix, or X.T @ v, (n_columns,), of a CSC matrix."""
+def times(starts, column, value, v):
+    """Return X @ v, (n_rows,), of a CSR matrix."""
     found = np.empty(len(starts) - 1)
     for i in range(len(found)):
         total = 0.0
         for k in range(starts[i], starts[i + 1]):
-            total += value[k] * v[place[k]]
+            total += value[k] * v[column[k]]
         found[i] = total
+    return found
+
+
+@compiled
+def slopes(indptr, indices, data, R):
+    """Return X.T @ R, (n_columns, 4), of a CSC matrix and R, (n_rows, 4): four sums cost hardly more than one.
+
+    Each is added up in the order of the rows, so that it does not depend on the other three.
+    """
+    found = np.empty((len(indptr) - 1, 4))
+    for j in range(len(found)):
+        a = b = c = d = 0.0
+        for k in range(indptr[j], indptr[j + 1]):
+            x, r = data[k], R[indices[k]]
+            a += x * r[0]
+            b += x * r[1]
+            c += x * r[2]
+            d += x * r[3]
+        found[j, 0], found[j, 1], found[j, 2], found[j, 3] = a, b, c, d
+    return found
+
+
+@compiled
+def values(indptr, indices, data, columns, w, n_rows):
+    """Return X @ w, (n_rows,), of a CSC matrix of which only some columns have a coefficient in w, (n_columns,)."""
+    found = np.zeros(n_rows)
+    for j in columns:
+        for k in range(indptr[j], indptr[j + 1]):
+            found[indices[k]] += data[k] * w[j]
     return found
 
 
