@@ -138,6 +138,7 @@ def list_() -> None:
     "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="As often as needed."
 )
 @click.option("--jobs", type=int, help="Trials at a time; -1 for one per core.")
+@click.option("--device", help="Where networks are computed, whatever chapters say: cpu, cuda, cuda:1 or auto.")
 @click.option("--records-only", is_flag=True, help="Leave out the cells that only show what is recorded.")
 @click.option("--share", metavar="N/OF", help="Only this share of the trials, such as 3/16; implies --records-only.")
 @click.option(
@@ -149,6 +150,7 @@ def run(
     chapters: tuple[str, ...],
     parameters: tuple[tuple[str, str], ...],
     jobs: int | None,
+    device: str | None,
     records_only: bool,
     share: str | None,
     cluster: str | None,
@@ -160,7 +162,7 @@ def run(
     Example: bench run few_shot_pbmc -p tier standin -p models "[knn]"
     """
     from bench.protocol import cluster as clusters
-    from bench.protocol import notebooks, place
+    from bench.protocol import gpus, notebooks, place
     from bench.protocol import share as shares
     from bench.report.book.warm_kernels import nursery
 
@@ -169,6 +171,7 @@ def run(
     missed = []
     place.tell()
     with ExitStack() as stack:
+        stack.enter_context(told(gpus.VARIABLE, device))
         stack.enter_context(told(shares.VARIABLE, part))
         stack.enter_context(told(clusters.VARIABLE, stack.enter_context(clusters.started(cluster))))
         if len(chapters) > 1:  # one alone starts faster without

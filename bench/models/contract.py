@@ -62,6 +62,7 @@ class Annotator:
     stochastic = True  # False where the seed matters for nothing but the draw of a few-shot subset
     is_pretrained = True  # False where weights give genes and sizes alone, so that they can have seen no scored cell
     is_embedding = False  # True where a classifier judges what `embed` gives, in which no label has a part
+    on_device = False  # True where fit and prediction run on `device`
     batch_dependent = False  # True where a prediction depends on the other cells of its batch
     packages: tuple[tuple[str, str], ...] = ()  # optional ones by the package index's name, with what installs each
     takes: ClassVar[dict[str, float]] = {}  # by recipe: memory of fit and prediction, in matrices of its training cells

@@ -42,6 +42,7 @@ class FineTuned(Annotator):
     recipes = ("published", "clean")
     leaking_recipes = ("published",)
     variant_declares = probe.DECLARES
+    on_device = True
     inputs = Cells  # how `tokens` of cells go into the network
     alone: ClassVar[dict[str, Any]] = {}  # settings by which what a network gives for a cell depends on no other one
     _checkpoint: Checkpoint | None = None  # the weights that `begin` has read, where a variant takes tensors of them

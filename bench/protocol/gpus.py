@@ -5,13 +5,26 @@ What is dealt out is ``cuda``, whichever that is; who names one, such as ``cuda:
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.models.spec import Spec
 from bench.protocol import cluster
 
 ANY = "cuda"
+VARIABLE = "BENCH_DEVICE"  # what a command says of all networks
 REMEDY = "start them with: dask worker ADDRESS --nthreads 1 --resources GPU=1, or say gpus: 1 in the file for Slurm."
+
+
+def asked(device: str) -> str:
+    """Return the device that the command names, whatever settings say, or this one where it names none."""
+    return os.environ.get(VARIABLE, device)
+
+
+def placed(spec: Spec) -> Spec:
+    """Return a model on the device that is asked for, if it is computed on one."""
+    return replace(spec, device=asked(spec.device)) if getattr(spec.cls, "on_device", False) else spec
 
 
 def is_needed(task: Any) -> bool:

@@ -18,7 +18,7 @@ from bench.datasets.splits import SUBSETS, check_name
 from bench.datasets.twins import warnings
 from bench.models import describe
 from bench.models.spec import Spec
-from bench.protocol import room
+from bench.protocol import gpus, room
 from bench.protocol.pairs import SPLIT, Pair, paired
 from bench.protocol.parameters import TIERS
 from bench.protocol.planning import LEFT_OUT, is_excused, is_planning
@@ -137,7 +137,7 @@ class Grid:
         for model in self.models:
             of_model, of_variant = (self.overrides.get(name, {}) for name in (model.partition("@")[0], model))
             with faults.noted(str(model).partition("@")[0]):  # what is said of all variants is said once
-                spec = describe(model, of_model | of_variant)
+                spec = gpus.placed(describe(model, of_model | of_variant))
                 if not is_planning():
                     check_model(spec)
                 specs.append(spec)

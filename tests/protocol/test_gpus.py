@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, Faults
 from bench.core.told import told
 from bench.models import describe
 from bench.protocol import cluster, engine, gpus, possible
+from bench.protocol.trials import Grid
 
 ADDRESS = "tcp://127.0.0.1:9"
 
@@ -47,6 +48,14 @@ def test_one_process_alone_sees_all_of_them(three_gpus, monkeypatch):
     monkeypatch.setattr(engine, "_in_order", lambda missing, n_workers: missing)
     engine._answers([task("cuda")] * 2, len, 1)
     assert asked[0][4] == []
+
+
+def test_a_command_names_the_device_of_all_networks_and_of_nothing_else():
+    asked = {"scgpt": {"device": "cpu"}}
+    with told(gpus.VARIABLE, "auto"):
+        grid = Grid("few_shot", "quick", "hao", ["l1_logistic", "scgpt", "scbert_head"], overrides=asked)
+        assert [spec.device for spec in grid._specs(Faults())] == ["cpu", "auto", "auto"]
+    assert [spec.device for spec in grid._specs(Faults())] == ["cpu", "cpu", "cpu"]
 
 
 def test_on_a_cluster_a_device_is_one_that_its_workers_announce(monkeypatch):

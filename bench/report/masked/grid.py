@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.core.errors import BenchError, unknown
 from bench.core.provenance import Cost
-from bench.protocol import records
+from bench.protocol import gpus, records
 from bench.protocol.attempt import Result, attempt
 from bench.protocol.conditions import hash_of
 from bench.protocol.engine import check_jobs, complete
@@ -80,7 +80,7 @@ def _run(experiment: str, tier: str, request: Request, jobs: int) -> None:
     if not without_weights:
         from bench.training.device import device_of  # torch only now
 
-        request = replace(request, device=str(device_of(request.device)))
+        request = replace(request, device=str(device_of(gpus.asked(request.device))))
     find = Weights.planned if without_weights else Weights.of
     given = [find(variant, name) for variant, name in request.weights.items()]
     courses = [] if request.baselines_only else [c for w in given if (c := _course(experiment, tier, w))]
