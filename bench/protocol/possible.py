@@ -29,8 +29,7 @@ def check_model(spec: Spec) -> None:
         try:
             gpus.check(spec.device)
         except BenchError as error:
-            remedy = f'-p overrides "{{{spec.name}: {{device: auto}}}}"'
-            raise BenchError(f"{error} A chapter takes another one with: {remedy}") from error
+            raise BenchError(f"{error} A chapter takes another one with: --device auto") from error
     if spec.weights and spec.weights not in (*weights.known(), *weights.pretrained_names()):
         file = weights.resolve(spec.weights)
         if spec.name in MODELS:  # what others read is theirs

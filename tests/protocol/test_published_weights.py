@@ -189,10 +189,9 @@ def test_without_a_gpu_the_command_says_what_to_change(asked, cells_file, monkey
     refused = on(cells_file, ["geneformer", "geneformer@probe", "cellplm"])
     assert refused.exit_code == 2
     said = refused.stderr.removeprefix("bench: ").splitlines()  # a line for both variants
-    remedy = (
-        "torch finds no GPU; use device='cpu'. A chapter takes another one with: -p overrides \"{%s: {device: auto}}\""
-    )
-    assert [line.partition("but ")[2] for line in said] == [remedy % name for name in ("geneformer", "cellplm")]
+    remedy = "torch finds no GPU; use device='cpu'. A chapter takes another one with: --device auto"
+    asked_for = "device='cuda' was asked for, but"
+    assert said == [f"{name}: {asked_for} {remedy}" for name in ("geneformer", "cellplm")]
 
 
 def test_a_licence_that_has_to_be_accepted_is_asked_for_before_a_byte_is_fetched(
