@@ -16,6 +16,7 @@ from bench.models.baselines.l1_optimum.solver import GAP, paths
 from bench.models.conformance import check
 from bench.models.contract import labels_of
 from bench.preprocess import features
+from bench.report.growth import Measure, alone
 
 CS = list(L1LogisticConfig().Cs)
 FEW = L1LogisticConfig(Cs=(0.01, 0.1, 1.0))
@@ -178,6 +179,12 @@ def test_threads_change_no_digit(small_sides):
         threads = L1Logistic(FEW, recipe="optimum").fit(train, seed=0)
     np.testing.assert_array_equal(threads.cv_accuracy_, serial.cv_accuracy_)
     np.testing.assert_array_equal(threads.predict_proba(scored), serial.predict_proba(scored))
+
+
+@pytest.mark.slow
+def test_search_and_fit_take_at_most_four_matrices_of_memory():
+    row = alone(Measure("l1_logistic", "hao", 8000, overrides={"recipe": "optimum", "Cs": [0.01, 0.1]}))
+    assert 0 < row["memory_mb"] < 4 * row["matrix_mb"]
 
 
 def test_an_optimum_that_is_not_reached_is_an_error(cells, monkeypatch):
