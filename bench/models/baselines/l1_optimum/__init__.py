@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
+from bench.models.baselines.l1_optimum import kernels
 from bench.models.baselines.l1_optimum.solver import TOGETHER, Solution, paths
 
 
@@ -36,12 +37,10 @@ class Linear:
 
 def with_constant(X) -> sp.csc_matrix:
     """Return the columns of X and a last one of ones: liblinear's intercept is the coefficient of such a column."""
-    X = sp.csc_matrix(X)
+    X = sp.csr_matrix(X)
     n_cells, n_features = X.shape
-    data = np.concatenate([X.data, np.ones(n_cells, X.dtype)])
-    indices = np.concatenate([X.indices, np.arange(n_cells, dtype=X.indices.dtype)])
-    indptr = np.append(X.indptr, X.indptr[-1] + n_cells).astype(X.indptr.dtype)
-    return sp.csc_matrix((data, indices, indptr), shape=(n_cells, n_features + 1))
+    columns = kernels.with_ones(X.indptr, X.indices, X.data, n_features)
+    return sp.csc_matrix(columns, shape=(n_cells, n_features + 1))
 
 
 def cross_validated(X: sp.csc_matrix, y: np.ndarray, Cs: list[float], folds) -> np.ndarray:

@@ -72,6 +72,27 @@ def rows_of(indptr, indices, data, columns, n_rows):
 
 
 @compiled
+def with_ones(starts, column, value, n_columns):
+    """Return a CSR matrix as CSC with a last column of ones: values, rows, where columns start; one copy, not two."""
+    n_rows, n = len(starts) - 1, len(value)
+    indptr = np.zeros(n_columns + 2, starts.dtype)
+    for k in range(n):
+        indptr[column[k] + 1] += 1
+    for j in range(n_columns):
+        indptr[j + 1] += indptr[j]
+    indptr[n_columns + 1] = n + n_rows
+    free = indptr[:n_columns].copy()
+    row, found = np.empty(n + n_rows, column.dtype), np.ones(n + n_rows, value.dtype)
+    for i in range(n_rows):
+        row[n + i] = i
+        for k in range(starts[i], starts[i + 1]):
+            at = free[column[k]]
+            row[at], found[at] = i, value[k]
+            free[column[k]] = at + 1
+    return found, row, indptr
+
+
+@compiled
 def transposed_times(starts, column, value, r, n_columns):
     """Return X.T @ r, (n_columns,), of a CSR matrix."""
     found = np.zeros(n_columns)
