@@ -26,9 +26,9 @@ class Pretraining(Checked):
 
     model: ClassVar[str]
     protocol: ClassVar[int]  # raise when the same recipe would give other weights
-    sizes: ClassVar = ("steps", "dim", "depth", "heads", "batch_size", "micro_batch")
+    sizes: ClassVar = ("steps", "batch_size", "micro_batch")
     least: ClassVar = {"n_genes": 0, "seed": 0}
-    above: ClassVar = {"lr": 0, "clip": 0}
+    above: ClassVar = {"lr": 0, "clip": 0}  # every model has a norm at which gradients are cut
     shares: ClassVar = ("validation_share",)
     choices: ClassVar = {"precision": PRECISIONS}
     multiples: ClassVar = (("batch_size", "micro_batch"),)

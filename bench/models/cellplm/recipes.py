@@ -15,7 +15,7 @@ class CellPLMPretraining(Pretraining):
 
     model: ClassVar[str] = "cellplm"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar = ("latent", "divergence_steps")
+    sizes: ClassVar = ("dim", "depth", "heads", "latent", "divergence_steps")
     shares: ClassVar = ("dropout", "drop_cells", "masked_cells", "masked_values")
 
     dim: int = 1024

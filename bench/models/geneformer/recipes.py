@@ -15,7 +15,7 @@ class GeneformerPretraining(Pretraining):
 
     model: ClassVar[str] = "geneformer"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar = ("hidden",)
+    sizes: ClassVar = ("dim", "depth", "heads", "hidden")
     shares: ClassVar = ("dropout",)
     multiples: ClassVar = (("dim", "heads"),)
     choices: ClassVar = {"version": tuple(SPECIALS)}

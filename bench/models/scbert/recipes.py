@@ -14,7 +14,7 @@ class ScBERTPretraining(Pretraining):
 
     model: ClassVar[str] = "scbert"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar = ("dim_head", "n_features")
+    sizes: ClassVar = ("dim", "depth", "heads", "dim_head", "n_features")
     choices: ClassVar = {"stabiliser": STABILISERS}
 
     gene2vec: bool = True  # frozen vectors, trained on the same cells before

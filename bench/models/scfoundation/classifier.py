@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.core.errors import unknown
 from bench.models.scfoundation.architecture import Architecture
 from bench.models.scfoundation.encoder import EncoderSide, largest
 from bench.models.scfoundation.inputs import Batch, Tokens
@@ -93,6 +94,8 @@ def class_weights(counts: np.ndarray, kind: str) -> np.ndarray | None:
         classes below a fiftieth of the largest get more; ``capped`` has min in the place of max; ``inverse`` is one
         divided by the number of cells.
     """
+    if kind not in CLASS_WEIGHTS:
+        raise unknown("class_weights", kind, CLASS_WEIGHTS)
     counts = np.maximum(counts, 1)
     if kind == "none":
         return None

@@ -16,7 +16,10 @@ class ScFoundationPretraining(Pretraining):
 
     model: ClassVar[str] = "scfoundation"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar = ("hidden", "decoder_dim", "decoder_depth", "decoder_heads", "dim_head", "n_features", "n_bins")
+    sizes: ClassVar = (
+        *("dim", "depth", "heads", "hidden", "decoder_dim", "decoder_depth", "decoder_heads", "dim_head"),
+        *("n_features", "n_bins"),
+    )
     fractions: ClassVar = ("hidden_values", "hidden_zeros", "thinned")
     shares: ClassVar = ("dropout",)
     multiples: ClassVar = (("dim", "heads"),)

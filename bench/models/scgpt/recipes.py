@@ -14,7 +14,7 @@ class ScGPTPretraining(Pretraining):
 
     model: ClassVar[str] = "scgpt"
     protocol: ClassVar[int] = 1
-    sizes: ClassVar = ("hidden",)
+    sizes: ClassVar = ("dim", "depth", "heads", "hidden")
     shares: ClassVar = ("dropout",)
     multiples: ClassVar = (("dim", "heads"),)
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,7 +10,7 @@ from anndata import AnnData
 
 from bench.core.errors import BenchError
 from bench.models.classifiers import ClassifierConfig
-from bench.models.finetuned import FineTuned
+from bench.models.finetuned import CLASS_WEIGHTS, FineTuned
 from bench.models.probe import PROBES, RANDOM
 from bench.preprocess import gene_tokens
 from bench.training.schedule import Schedule
@@ -21,6 +22,11 @@ from pocket.network import PocketNetwork
 @dataclass(frozen=True)
 class PocketConfig(ClassifierConfig):
     """Hyper-parameters of fine-tuning, and of a probe's classifier; the sizes are those of the weights."""
+
+    sizes: ClassVar = ("epochs", "batch_size")  # what else makes no sense: see `bench.core.checked`
+    above: ClassVar = {"lr": 0}
+    shares: ClassVar = ("validation_share",)
+    choices: ClassVar = {"class_weights": CLASS_WEIGHTS}
 
     epochs: int = 20
     batch_size: int = 32

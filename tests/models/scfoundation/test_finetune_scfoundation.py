@@ -104,15 +104,15 @@ def test_a_file_says_base_and_total_of_its_logarithms(small, tmp_path):
     [
         ({"weights": None}, r"scfoundation needs weights"),
         ({"resolution": "x"}, r"resolution='x' is none"),
-        ({"dropout": 1.5}, r"dropout=1\.5 should be from 0"),
+        ({"dropout": 1.5}, r"dropout=1\.5 should be at least 0"),
         ({"trainable": "some"}, r"trainable"),
         ({"class_weights": "odd"}, r"class_weights"),
         ({"precision": "half"}, r"precision"),
-        ({"accumulation": 0}, r"accumulate=0 should be 1 or more"),
+        ({"accumulation": 0}, r"accumulation=0 should be a whole number of at least 1"),
     ],
 )
 def test_mistakes_are_sentences(model, sides, overrides, message):
     given = {key: value for key, value in overrides.items() if value is not None}
-    made = create(describe("scfoundation", given)) if "weights" in overrides else model(**given)
     with pytest.raises(BenchError, match=message):
+        made = create(describe("scfoundation", given)) if "weights" in overrides else model(**given)
         made.fit(sides[0], seed=0)
