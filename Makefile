@@ -1,4 +1,5 @@
-# Two commands: `make book` and `make test`; both set up .venv first. `make faults`: kills at many moments and jobs of a real Slurm, half an hour.
+# Two commands: `make book` and `make test`; both set up .venv first.
+# `make faults`: kills at many moments and jobs of a real Slurm, half an hour.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 JOBS ?= -1
 BIN := .venv/bin

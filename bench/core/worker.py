@@ -22,6 +22,10 @@ class Lost(Exception):
     """What came in the place of an answer: how a process ended, or why nothing could be sent."""
 
 
+class Ended(Lost):
+    """The process was told to end by somebody else."""
+
+
 def spawned(connection: Connection, parent: int, n_jobs: int) -> None:
     """Answer as a process that joblib has started."""
     os.setpgid(0, 0)  # Ctrl-C is for the process that asks; it ends this one and all that models start with one signal

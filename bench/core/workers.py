@@ -23,9 +23,10 @@ from joblib.externals.loky.backend.reduction import dumps
 from bench.core.dealing import Dealing, nobody
 from bench.core.forked import ADDRESS, Forked
 from bench.core.nursery import end_group
-from bench.core.worker import WATCH_S, Lost, spawned
+from bench.core.worker import WATCH_S, Ended, Lost, spawned
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+BY_OTHERS = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)  # how a process ends that is told to
 GRACE_S = 5.0  # for a process to end by itself
 
 
@@ -125,7 +126,8 @@ class Worker:
             self._process.wait(GRACE_S)
         except Exception as error:  # whatever an object of the user's raises when it is unpickled
             return Lost(f"cannot be read from another process: {error}")
-        lost = Lost(_how(self._process.poll()))
+        code = self._process.poll()
+        lost = (Ended if code in BY_OTHERS else Lost)(_how(code))
         self.end(at_once=True)
         return lost
 

@@ -14,6 +14,7 @@ from bench.core.errors import BenchError, reason_of
 from bench.core.overheard import overheard
 from bench.core.provenance import Cost, processor
 from bench.protocol import records
+from bench.protocol.columns import called
 from bench.protocol.maps import Map
 from bench.protocol.trial import Trial
 from bench.statistics.predictions import Predictions
@@ -90,13 +91,7 @@ def _log(task: Task, result: Result, begun: float) -> str:
     """Return what a log begins with: which trial it is, where and when it ran, and how it ended."""
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(begun))
     where = f"{when}, on {platform.node()}, process {os.getpid()}, {time.time() - begun:.1f} s in all"
-    return f"{name_of(task)}, seed {task.trial.seed:g}\n{where}\n{result.failure or 'ok'}"
-
-
-def name_of(task: Task) -> str:
-    """Return which trial it is, in a few words."""
-    trial = task.trial
-    return f"{trial.model} on {trial.dataset}, fraction {trial.fraction:g}"
+    return f"{called(task.trial)}\n{where}\n{result.failure or 'ok'}"
 
 
 def failed(task: Task, reason: str, cost: Cost | None = None, trace: str = "") -> Result:

@@ -5,6 +5,7 @@ yes, no and unknown.  It is never filled by guess.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -64,6 +65,12 @@ CORE = {"experiment", "tier", "dataset", "metric", "class", "value", "key", "sta
 YES_NO = ("sees_scored_cells", "pretrained_on_scored_cells")
 AGAIN = "then give the bench run or bench score that made it once more"
 OLDER = {"": "unknown", "True": "yes", "False": "no"}
+
+
+def called(trial: Any) -> str:
+    """Return which trial it is: ``knn on hao, 50 %, seed 0``; of a `Trial`, or of a row of its record."""
+    variant = "" if trial.variant == "default" else f"@{trial.variant}"
+    return f"{trial.model}{variant} on {trial.dataset}, {100 * trial.fraction:g} %, seed {trial.seed:g}"
 
 
 def yes_no(answer: bool) -> str:

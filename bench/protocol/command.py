@@ -31,6 +31,7 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
     from bench.protocol import place
     from bench.protocol import records as store
     from bench.protocol.beside import own_log
+    from bench.protocol.columns import called
 
     if gather:
         click.echo(f"{place.gather()} files moved to {place.own_folder()}")
@@ -50,8 +51,7 @@ def records(experiment: str | None, commit: bool, tier: str | None, gather: bool
     by = ["experiment", "tier", "dataset", "model", "origin"]
     click.echo(trials.groupby(by, sort=True).size().rename("trials").reset_index().to_string(index=False))
     for trial in trials[trials["status"] != "ok"].itertuples():
-        what = f"{trial.experiment} {trial.model} on {trial.dataset}, fraction {trial.fraction:g}, seed {trial.seed:g}"
-        click.echo(f"{what}: {trial.status}")
+        click.echo(f"{trial.experiment} {called(trial)}: {trial.status}")
         if log := own_log(trial.experiment, trial.tier, trial.key):
             click.echo(f"  what it printed: {log}")
     committed = "; committed ones: chapters/results" if is_checkout() else ""
@@ -173,7 +173,7 @@ def standin(only_plan: bool, hours: float | None) -> None:
 
 
 def _show_plan() -> None:
-    from bench.protocol.durations import Durations, in_words
+    from bench.protocol.durations import Durations, called
     from bench.protocol.standin import plan, recorded
     from bench.training.pace import pace_of
 
@@ -181,9 +181,9 @@ def _show_plan() -> None:
     paces = {name: pace_of(name) for name in dict.fromkeys(name for left in to_do for name in left.weights)}
     durations = Durations(recorded(), {name: pace.cell_s for name, pace in paces.items()})
     for name, pace in paces.items():
-        click.echo(f"   {name}: {f'to be pretrained, {in_words([pace.left_s])}' if pace.n_left else 'pretrained'}")
+        click.echo(f"   {name}: {f'to be pretrained, {called([pace.left_s])}' if pace.n_left else 'pretrained'}")
     for number, left in enumerate(to_do, start=1):
         took = [durations.of(task) for task, _ in left.missing]
-        said = f"{len(left.missing)} of {left.n_trials} trials to run, {in_words(took)}" if took else "done"
+        said = f"{len(left.missing)} of {left.n_trials} trials to run, {called(took)}" if took else "done"
         said = f"cannot be planned. {left.reason}" if left.reason else said
         click.echo(f"{number:>2}. {left.step.title}: {said}")

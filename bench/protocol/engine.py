@@ -12,9 +12,10 @@ from tqdm import tqdm
 from bench.core.errors import BenchError
 from bench.core.interrupts import interrupts_delivered
 from bench.core.memory import free
-from bench.core.workers import Lost, answers
+from bench.core.workers import Ended, Lost, answers
 from bench.protocol import beside, cluster, gpus, records
-from bench.protocol.attempt import Result, Task, failed, name_of
+from bench.protocol.attempt import Result, Task, failed
+from bench.protocol.columns import called
 from bench.protocol.planning import is_planning, listed
 from bench.protocol.room import fitting
 from bench.protocol.share import chosen
@@ -55,7 +56,9 @@ def complete(tasks: Iterable[Task], run: Callable[[Task], Result], label: str, j
 
 
 def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs: int) -> None:
-    """Run tasks and record each as it ends; see `complete`.  Those that do not fit into the memory are left out.
+    """Run tasks and record each as it ends; see `complete`.
+
+    Those that do not fit into the memory are left out, and what somebody has ended is not recorded.
 
     Raises
     ------
@@ -69,12 +72,15 @@ def record(missing: list[Task], run: Callable[[Task], Result], label: str, jobs:
             print(f"{label}, {sentence}", file=sys.stderr)
     with interrupts_delivered(), closing(_answers(missing, run, jobs)) as ended:
         for task, answer in tqdm(ended, total=len(missing), desc=label, unit="trial", disable=not missing):
+            if isinstance(answer, Ended):  # by somebody, as a Ctrl-C would: no failure of the model
+                print(f"{label}: {called(task.trial)} was not finished: {answer}", file=sys.stderr)
+                continue
             result = failed(task, str(answer)) if isinstance(answer, Lost) else answer
             result.write()
             for note in result.notes:
-                log.warning(f"{name_of(task)}: {note}")
+                log.warning(f"{called(task.trial)}: {note}")
             if result.failure:
-                failures.append(f"{name_of(task)}, {result.failure}")
+                failures.append(f"{called(task.trial)}, {result.failure}")
                 log.warning("\n".join(filter(None, (failures[-1], result.traceback))))
     if failures:
         print(f"{label}: {len(failures)} of {len(missing)} trials failed, e.g. {failures[0]}", file=sys.stderr)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.core.errors import BenchError
 from bench.protocol import records
-from bench.protocol.columns import read_csv
+from bench.protocol.columns import called, read_csv
 from bench.protocol.place import own_file, own_folder
 from bench.protocol.rerun.comparing import compared, reasons
 
@@ -112,6 +112,5 @@ def _contradiction(ours: pd.DataFrame, theirs: pd.DataFrame) -> list[str]:
         return []
     trial, other = ours.iloc[0], theirs.iloc[0]
     values = "; ".join(f"{row.metric} {row.recorded:.6g} here, {row.again:.6g} there" for row in odd.itertuples())
-    what = f"{trial['experiment']} {trial['model']} on {trial['dataset']}, fraction {trial['fraction']:g}"
     why = ", ".join(reasons(trial, other)) or "nothing that is recorded"
-    return [f"{trial['key']}, {what}, seed {trial['seed']:g}: {values}. Not the same: {why}."]
+    return [f"{trial['key']}, {trial['experiment']} {called(trial)}: {values}. Not the same: {why}."]

@@ -22,7 +22,7 @@ from bench.core.places import ROOT, is_checkout, needs_a_clone
 from bench.core.settings import parse
 from bench.datasets.sources import cache_folder
 from bench.protocol import notebooks, place, records
-from bench.protocol.columns import joined
+from bench.protocol.columns import called, joined
 from bench.protocol.conditions import hash_of
 from bench.protocol.durations import Durations, in_words
 from bench.protocol.engine import record
@@ -122,7 +122,7 @@ def run(say: Callable[[str], None]) -> None:
         for n_done, (task, work) in enumerate(to_do.missing):
             durations = Durations(recorded())
             seconds = [durations.of(task) for task, _ in to_do.missing[n_done:]]
-            label = f"{name_of(task)}, {n_done + 1} of {len(to_do.missing)}"
+            label = f"{called(task.trial)}, {n_done + 1} of {len(to_do.missing)}"
             say(f"{label}; to the end of this step: {in_words(seconds)}")
             try:
                 record([task.here()], work, label, jobs=1)
@@ -135,13 +135,6 @@ def _taken_over(to_do: ToDo) -> int:
     known = set(recorded()["key"])
     keys = [(task.experiment, TIER, task.trial.key) for task, _ in to_do.missing if task.trial.key in known]
     return sum(records.adopt(*key, committed=True) for key in keys)
-
-
-def name_of(task: Any) -> str:
-    """Return a trial in a few words."""
-    trial = task.trial
-    variant = "" if trial.variant == "default" else f"@{trial.variant}"
-    return f"{trial.model}{variant} on {trial.dataset}, {100 * trial.fraction:g} %, seed {trial.seed}"
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.core.provenance import commit, versions
 from bench.report import kept_tables
 
 FILE = "five_models/pretraining.csv"
@@ -26,7 +25,7 @@ def budgets(names: Iterable[str]) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, path: Path | None = None) -> Path:
     """Write what `kept` reads, and return the file."""
-    return kept_tables.write(table, {"commit": commit(), "versions": versions()}, FILE, path)
+    return kept_tables.write(table, {}, FILE, path)
 
 
 def kept(path: Path | None = None) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from bench.core.errors import BenchError
-from bench.core.provenance import Cost, commit, processor, versions
+from bench.core.provenance import Cost
 from bench.core.workers import Lost, answers
 from bench.datasets import load
 from bench.models.contract import labels_of, without_labels
@@ -147,10 +147,7 @@ def write(rows: list[dict[str, Any]], dataset: str, machine: str, path: Path | N
     path
         Another place.
     """
-    about = {"dataset": dataset, "machine": machine, "processor": processor()}
-    return kept_tables.write(
-        pd.DataFrame(rows, columns=COLUMNS), about | {"commit": commit(), "versions": versions()}, FILE, path
-    )
+    return kept_tables.write(pd.DataFrame(rows, columns=COLUMNS), {"dataset": dataset, "machine": machine}, FILE, path)
 
 
 def kept(path: Path | None = None) -> tuple[pd.DataFrame, dict[str, str]]:

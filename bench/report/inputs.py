@@ -13,7 +13,6 @@ import pandas as pd
 from anndata import AnnData
 
 from bench.core.errors import BenchError
-from bench.core.provenance import commit, versions
 from bench.datasets.splits import split
 from bench.models.contract import labels_of, without_labels
 from bench.models.counts import counts_of
@@ -75,7 +74,7 @@ def inputs_of(cells: AnnData, name: str, overrides: Mapping[str, Mapping[str, An
         about[f"weights of {model}"] = _made_with(**settings)
     given = table[list(overrides)].notna().any(axis=1)
     genes = table[given | (table["count"] > 0)].rename_axis("gene").reset_index()
-    return Inputs(genes, about | {"commit": commit(), "versions": versions()})
+    return Inputs(genes, about)
 
 
 def _made_with(weights: str, **settings: Any) -> str:

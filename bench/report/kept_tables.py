@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.core import atomic
 from bench.core.errors import BenchError
+from bench.core.provenance import commit, processor, versions
 from bench.protocol import place
 
 HEAD = "# "  # of the lines above the columns
@@ -23,13 +24,14 @@ def write(table: pd.DataFrame, about: dict[str, str], file: str, path: Path | No
     Parameters
     ----------
     table, about
-        The rows, and what to say above them.
+        The rows, and what to say above them besides processor, commit and versions.
     file
         Name in the folder of committed records.
     path
         Another place.
     """
     path = path or place.committed_folder() / file
+    about = about | {"processor": processor(), "commit": commit(), "versions": versions()}
     head = "".join(f"{HEAD}{name}: {value}\n" for name, value in about.items())
     text = head + table.to_csv(index=False, float_format="%.6g")
     atomic.write(path, lambda handle: handle.write(text.encode()), replace=True)

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.core.provenance import commit, processor, versions
 from bench.protocol.runner import run_task
 from bench.protocol.trials import Grid
 from bench.report import kept_tables
@@ -65,8 +64,7 @@ def optimum(trials: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def write(rows: list[dict[str, Any]], path: Path | None = None) -> Path:
     """Write what `kept` reads, and return the file."""
-    about = {"processor": processor(), "commit": commit(), "versions": versions()}
-    return kept_tables.write(pd.DataFrame(rows, columns=COLUMNS), about, FILE, path)
+    return kept_tables.write(pd.DataFrame(rows, columns=COLUMNS), {}, FILE, path)
 
 
 def kept(path: Path | None = None) -> pd.DataFrame:

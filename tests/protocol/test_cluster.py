@@ -188,7 +188,7 @@ def test_a_trial_that_every_worker_dies_of_is_a_failed_record_and_the_others_end
     killed = table[table["status"] != "ok"]
     assert len(table) == 3 and list(killed["model"]) == ["my_killer:Killer"]
     assert killed["status"].str.fullmatch("failed: every worker that tried it died, as where memory .* runs out").all()
-    said = "1 of 3 trials failed, e.g. my_killer:Killer on hao, fraction 0.1, failed: every worker"
+    said = "1 of 3 trials failed, e.g. my_killer:Killer on hao, 10 %, seed 0, failed: every worker"
     assert said in capsys.readouterr().err
 
 

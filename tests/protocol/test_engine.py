@@ -25,6 +25,8 @@ class Base:
 
 class Killed(Base):
     def end(self): os.kill(os.getpid(), signal.SIGKILL)
+class Ended(Base):
+    def end(self): os.kill(os.getpid(), signal.SIGTERM); time.sleep(99)
 class Left(Base):
     def end(self): os._exit(3)
 class Exits(Base):
@@ -73,15 +75,23 @@ def check_logs(failed: pd.DataFrame, folder) -> None:
     (raised,) = failed[failed["model"] == "my_deadly_models:Raises"].to_dict("records")
     file = folder / "deaths" / "quick" / f"{raised['key']}.log"
     log = file.read_text()
-    assert re.match(
-        r"my_deadly_models:Raises on small.h5ad, fraction 1, seed 0\n.* UTC, on .*, process \d+, [\d.]+ s", log
-    )
+    assert re.match(r"my_deadly_models:Raises on small.h5ad, 100 %, seed 0\n.* UTC, on .*, process \d+, [\d.]+ s", log)
     assert log.index("failed: RuntimeError") < log.index("begun\n") < log.index("UserWarning: odd cells")
     assert log.index("odd cells") < log.index("Traceback") and log.endswith("RuntimeError: not\n today\n\n")
     (killed,) = failed[failed["model"] == "my_deadly_models:Killed"].to_dict("records")
     assert (file.with_stem(killed["key"])).read_text() == f"{REASONS['Killed']}\n"
     shown = CliRunner().invoke(main, ["records", "deaths"]).output
     assert f"{REASONS['Raises']}\n  what it printed: {file}\n" in shown
+
+
+def test_what_somebody_has_ended_is_said_and_is_no_failure_of_the_model(deadly, small, tmp_path, own_results, capfd):
+    file = tmp_path / "small.h5ad"
+    small.write_h5ad(file)
+    run(Grid("deaths", "quick", str(file), ["my_deadly_models:Ended", "majority"]))
+    assert set(records.read("deaths")["model"]) == {"majority"}
+    said = capfd.readouterr().err
+    assert "my_deadly_models:Ended on small.h5ad, 100 %, seed 0 was not finished: the process was killed by SIG" in said
+    assert "trials failed" not in said
 
 
 @pytest.mark.slow
@@ -98,7 +108,7 @@ def test_deaths_in_the_middle_of_a_grid_are_failed_records_and_nothing_is_lost_o
     assert set(failed["dataset"]) == {"small.h5ad"}
     assert failed["value"].isna().all() and failed[["metric", "class"]].eq("").all(axis=None)
     assert "7 of 10 trials failed, e.g. my_deadly_models:" in capfd.readouterr().err
-    assert f"my_deadly_models:Killed on small.h5ad, fraction 1, {REASONS['Killed']}" in caplog.messages
+    assert f"my_deadly_models:Killed on small.h5ad, 100 %, seed 0, {REASONS['Killed']}" in caplog.messages
     (said,) = [message for message in caplog.messages if "my_deadly_models:Raises on small.h5ad" in message]
     assert said.endswith("RuntimeError: not\n today\n") and "in end" in said
     check_logs(failed, own_results)

@@ -69,7 +69,7 @@ def test_a_trial_with_other_values_is_named_and_stays_as_it_is_here(elsewhere):
     result = CliRunner().invoke(main, ["records", "--merge", str(folder)])
     assert result.exit_code == 1
     assert result.stdout == f"0 trials taken from {folder}, 1 were here already\n"
-    assert f"{key_of(1)}, few_shot knn on hao, fraction 0.5, seed 0: accuracy 0.5 here, 0.75 there" in result.stderr
+    assert f"{key_of(1)}, few_shot knn on hao, 50 %, seed 0: accuracy 0.5 here, 0.75 there" in result.stderr
     assert "Not the same: processor abacus → astrolabe." in result.stderr
     assert values() == {key_of(1): 0.5}
 

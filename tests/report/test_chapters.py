@@ -125,7 +125,7 @@ def test_own_cells_with_a_group_held_out_and_an_own_model_that_fails(hao, tmp_pa
     models = {"models": ["majority", "my_failing_model:Mine"], "fractions": [1.0], "seeds": 0}
     result = bench("run", "few_shot_pbmc", *given(mine | models))
     assert result.exit_code == 0, result.output
-    assert "1 of 2 trials failed, e.g. my_failing_model:Mine on mine.h5ad, fraction 1" in result.stderr
+    assert "1 of 2 trials failed, e.g. my_failing_model:Mine on mine.h5ad, 100 %, seed 0" in result.stderr
     trials = own("few_shot_pbmc").drop_duplicates("key").set_index("model")
     assert trials.loc["my_failing_model:Mine", "status"] == "failed: ValueError: too few cells for this method"
     assert np.isnan(trials.loc["my_failing_model:Mine", "value"])

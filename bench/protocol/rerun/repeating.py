@@ -13,7 +13,7 @@ from bench.core.interrupts import interrupts_delivered
 from bench.core.workers import Lost, answers
 from bench.protocol import records
 from bench.protocol.attempt import Result, failed
-from bench.protocol.columns import COLUMNS
+from bench.protocol.columns import COLUMNS, called
 from bench.protocol.engine import WARM
 from bench.protocol.rerun.comparing import MADE_BY, compared, labels_differ, reasons
 from bench.protocol.rerun.finding import Run, task_of
@@ -96,9 +96,7 @@ def said(verdict: Verdict, *, in_full: bool) -> list[str]:
         Name metrics that are equal, and what was different although all are equal, as well.
     """
     trial = verdict.trial
-    name = trial["model"] if trial["variant"] == "default" else f"{trial['model']}@{trial['variant']}"
-    what = f"{trial['key']}  {trial['experiment']} {trial['tier']}: {name} on {trial['dataset']}, "
-    what += f"{100 * trial['fraction']:g} %, seed {trial['seed']:g}"
+    what = f"{trial['key']}  {trial['experiment']} {trial['tier']}: {called(trial)}"
     if verdict.failure:
         return [f"{what}: not run. {verdict.failure}"]
     lines = [f"{what}: {'equal' if verdict.is_equal else 'differs'}"]
