@@ -69,7 +69,7 @@ OLDER = {"": "unknown", "True": "yes", "False": "no"}
 
 def called(trial: Any) -> str:
     """Return which trial it is: ``knn on hao, 50 %, seed 0``; of a `Trial`, or of a row of its record."""
-    variant = "" if trial.variant == "default" else f"@{trial.variant}"
+    variant = "" if trial.variant in ("", "default") else f"@{trial.variant}"
     return f"{trial.model}{variant} on {trial.dataset}, {100 * trial.fraction:g} %, seed {trial.seed:g}"
 
 

@@ -173,7 +173,7 @@ def standin(only_plan: bool, hours: float | None) -> None:
 
 
 def _show_plan() -> None:
-    from bench.protocol.durations import Durations, called
+    from bench.protocol.durations import Durations, in_words
     from bench.protocol.standin import plan, recorded
     from bench.training.pace import pace_of
 
@@ -181,9 +181,9 @@ def _show_plan() -> None:
     paces = {name: pace_of(name) for name in dict.fromkeys(name for left in to_do for name in left.weights)}
     durations = Durations(recorded(), {name: pace.cell_s for name, pace in paces.items()})
     for name, pace in paces.items():
-        click.echo(f"   {name}: {f'to be pretrained, {called([pace.left_s])}' if pace.n_left else 'pretrained'}")
+        click.echo(f"   {name}: {f'to be pretrained, {in_words([pace.left_s])}' if pace.n_left else 'pretrained'}")
     for number, left in enumerate(to_do, start=1):
         took = [durations.of(task) for task, _ in left.missing]
-        said = f"{len(left.missing)} of {left.n_trials} trials to run, {called(took)}" if took else "done"
+        said = f"{len(left.missing)} of {left.n_trials} trials to run, {in_words(took)}" if took else "done"
         said = f"cannot be planned. {left.reason}" if left.reason else said
         click.echo(f"{number:>2}. {left.step.title}: {said}")
