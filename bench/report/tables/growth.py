@@ -22,9 +22,9 @@ def growth(table: pd.DataFrame) -> pd.DataFrame:
         {
             "exponent of seconds": fitted["seconds"],
             "exponent of memory": fitted["memory_mb"],
-            "most training cells": last["n_train"],
+            "most training cells": last["n_train"].map("{:,}".format),
             "seconds there": last["seconds"],
-            "memory there (MB)": last["memory_mb"].round().astype(int),
+            "memory there (MB)": last["memory_mb"].map("{:,.0f}".format),
             "in matrices": last["memory_mb"] / last["matrix_mb"],
         }
     )

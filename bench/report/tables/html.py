@@ -25,8 +25,7 @@ def show(table: pd.DataFrame, digits: int = 3):
         flat.isetitem(level, flat.iloc[:, level].mask(rows, ""))
     for column in flat.select_dtypes("Int64"):
         flat[column] = flat[column].astype(object).where(flat[column].notna(), np.nan)  # else NA is spelt out
-    of_names = table.index.nlevels if table.index.nlevels > 1 else 0  # these wrap by themselves
-    said = flat.iloc[:, of_names:].select_dtypes("object").astype(str)
+    said = flat.iloc[:, table.index.nlevels :].select_dtypes("object").astype(str)  # names wrap by themselves
     text = said.map(len).to_numpy().max(initial=0) > 40
     html = flat.to_html(
         index=False,
