@@ -88,7 +88,7 @@ def test_figure_and_table_of_growth(made_up):
     np.testing.assert_allclose(seconds.lines[1].get_ydata(), 1e-6 * SIZES)
     assert memory.lines[-1].get_label() == "matrix of the training cells"
     table = tables.growth(made_up)
-    assert table.loc["k nearest neighbours", "most training cells"] == 30_000
+    assert table.loc["k nearest neighbours", "most training cells"] == "30,000"
     assert table.loc["k nearest neighbours", "in matrices"] == pytest.approx(5.0)
 
 
