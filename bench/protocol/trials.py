@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from bench.core.errors import Faults, listed, unknown
-from bench.datasets import DATASETS, Request, described, loaded
+from bench.core.errors import Faults
+from bench.datasets import Request, described, loaded
 from bench.datasets.notes import say
-from bench.datasets.splits import SUBSETS, check_name
 from bench.datasets.twins import warnings
 from bench.models import describe
 from bench.models.spec import Spec
-from bench.protocol import gpus, room
+from bench.protocol import gpus, room, wellformed
 from bench.protocol.pairs import SPLIT, Pair, paired
-from bench.protocol.parameters import TIERS
 from bench.protocol.planning import LEFT_OUT, is_excused, is_planning
 from bench.protocol.possible import Draws, check_model, check_values, possible_splits
 from bench.protocol.trial import Task, Trial, here, of_model
@@ -54,8 +52,7 @@ class Grid:
             if not isinstance(value, (list, tuple)):  # one name stands for a list of one
                 object.__setattr__(self, name, [value])
         faults = Faults()
-        for check in (self._check_names, self._check_lists, self._check_overrides):
-            check(faults)
+        wellformed.check(self, faults)
         if faults.said:  # all that is wrong is said at once
             with suppress(TypeError, AttributeError):  # of what is said to be of another kind
                 self._specs(faults)
@@ -63,45 +60,6 @@ class Grid:
                     with faults.noted():
                         described(self._request(name))
         faults.raised()
-
-    def _check_names(self, faults: Faults) -> None:
-        for name, valid in (("tier", TIERS), ("subset", SUBSETS)):
-            if getattr(self, name) not in valid:
-                faults.add(str(unknown(name, getattr(self, name), valid)))
-        columns = {name: getattr(self, name) for name in _OF_FILES if getattr(self, name) is not None}
-        if columns and {*map(str, self.dataset), *([self.query] if self.query else [])} <= {*DATASETS}:
-            of = listed(map(str, self.dataset))
-            faults.add(f"{listed(columns)} goes with an .h5ad file, and {of} is read as it is; name a file as dataset.")
-        named = self.split if isinstance(self.split, (list, tuple)) else [self.split or "random"]
-        if not named or not all(isinstance(name, str) for name in named):
-            return faults.add(f"split={self.split!r} should be a name, or a list such as ['random', 'held_out:*'].")
-        for name in named:
-            with faults.noted():
-                check_name(name)
-        if self.query is not None and not isinstance(self.query, str):
-            faults.add(f"query={self.query!r} should be one name or path; what is trained on may be several.")
-        if self.query is not None and self.split is not None:
-            faults.add(
-                f"query={self.query!r} has all of its cells scored and all of the data set trained on, so that "
-                f"split={self.split!r} has nothing to say; leave one of the two out."
-            )
-
-    def _check_lists(self, faults: Faults) -> None:
-        for name, (kind, example) in _LISTS.items():
-            value = getattr(self, name)
-            if not value or not all(isinstance(item, kind) and not isinstance(item, bool) for item in value):
-                faults.add(f"{name}={value!r} should be a list such as {example}.")
-            elif name == "fractions" and (bad := [fraction for fraction in value if not 0 < fraction <= 1]):
-                faults.add(f"fractions={bad!r} should be above 0 and at most 1; 0.1 is ten per cent of the cells.")
-            elif name == "seeds" and (bad := [seed for seed in value if not 0 <= seed < 2**32]):
-                faults.add(f"seeds={bad!r} should be whole numbers from 0 on, below 2**32.")
-
-    def _check_overrides(self, faults: Faults) -> None:
-        if not isinstance(self.overrides, dict) or not all(isinstance(o, dict) for o in self.overrides.values()):
-            return faults.add(f"overrides={self.overrides!r} should be such as {{'l1_logistic': {{'Cs': [0.1, 1]}}}}.")
-        known = {name for model in map(str, self.models) for name in (model, model.partition("@")[0])}
-        for name in sorted(map(str, set(self.overrides) - known)):
-            faults.add(str(unknown("model in overrides", name, known)))
 
     def tasks(self) -> list[Task]:
         """Return one task per trial, small fractions first; data sets are loaded to know their content.
@@ -219,12 +177,3 @@ class _Data:
     reading: dict[str, str]
     n_train: dict[tuple[float, str], int]  # by share of the training cells and split: about how many they are
     given: dict[tuple[str, str], Given]  # by model and variant; those that can run on it
-
-
-_OF_FILES = ("label", "batch", "layer", "symbols")
-_LISTS = {
-    "dataset": (str, "['baron', 'kang']"),
-    "models": (str, "['l1_logistic', 'knn']"),
-    "fractions": ((int, float), "[0.1, 1.0]"),
-    "seeds": (int, "[0, 1]"),
-}
