@@ -129,7 +129,8 @@ def _become(asked: Request) -> None:
 
 
 def _end_with(held: socket.socket) -> None:
-    held.recv(1)  # nothing is ever sent: the other side has gone
+    with suppress(ConnectionError):
+        held.recv(1)  # nothing is ever sent: the other side has gone
     os.killpg(0, signal.SIGKILL)
 
 

@@ -48,7 +48,7 @@ n_seeds = 4
 """
 BENCH = [sys.executable, "-c", "from bench.cli import main; main()", "run"]
 NOT_THE_SAME = ["seconds", "peak_memory_mb", "commit", "versions", "device"]
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 pytestmark = pytest.mark.usefixtures("warm")  # what is not to be ended need not import everything again
 
@@ -56,6 +56,13 @@ pytestmark = pytest.mark.usefixtures("warm")  # what is not to be ended need not
 @pytest.fixture(autouse=True)
 def no_committed_records(monkeypatch, tmp_path):
     monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Let every run have as many threads as one beside another has: it stands in the records that are compared."""
+    for name in ONE_THREAD:
+        monkeypatch.setenv(name, "1")
 
 
 @pytest.fixture
@@ -73,12 +80,12 @@ def command(how: str, chapter: str, n_seeds: int) -> list[str]:
 
 def as_users_have_it() -> dict[str, str]:
     """Return an environment in which kernels and trials' processes are started, not forked from a warm one."""
-    return {name: value for name, value in os.environ.items() if name != ADDRESS} | ONE_THREAD
+    return {name: value for name, value in os.environ.items() if name != ADDRESS}
 
 
 def start(how: str, chapter: str, n_seeds: int, output: Path) -> subprocess.Popen:
     """Start a run in a process group of its own, its messages in a file; trials of a plain one are forked."""
-    environment = os.environ | ONE_THREAD if how == "jobs=1" else as_users_have_it()
+    environment = dict(os.environ) if how == "jobs=1" else as_users_have_it()
     with open(output, "wb") as file:
         options = {"stdout": file, "stderr": subprocess.STDOUT, "env": environment, "start_new_session": True}
         return subprocess.Popen(command(how, chapter, n_seeds), **options)
