@@ -46,7 +46,7 @@ figure: $(READY) # the README's figure, from the committed records
 
 lock: # after a change of pyproject.toml, with the oldest Python 3.11 at hand; then change environment.yml to match
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet ".[hub,test]"
+	.venv-lock/bin/python -m pip install --quiet ".[cluster,hub,test]"
 	.venv-lock/bin/python -m pip freeze --exclude scfm-bench | sed -E 's/\+cpu//' > requirements.lock
 	rm -rf .venv-lock
 

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-UNLOCKED = {"scvi", "cluster"}  # extras whose packages no command of the book and no test needs
+UNLOCKED = {"scvi"}  # extras whose packages no command of the book and no test needs
 LOCKED = [group for extra, group in PROJECT["optional-dependencies"].items() if extra not in UNLOCKED]
 DIRECT = {
     canonicalize_name(requirement.name): requirement

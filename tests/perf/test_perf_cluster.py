@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m pytest -s tests/perf/test_perf_cluster.py
 
-Aim: two take at most 0.56 of the time of one, with 24 trials of three seconds or more.
+Aim: two take at most 0.56 of the time of one, with 24 or more trials of three seconds or more.
 """
 
 import time
@@ -16,7 +16,7 @@ from bench.protocol.runner import run
 from bench.protocol.trials import Grid
 
 GRID = Grid(
-    "scaling", "quick", "hao", ["l1_logistic"], [0.6], list(range(24)), overrides={"l1_logistic": {"Cs": [0.1, 1, 10]}}
+    "scaling", "quick", "hao", ["l1_logistic"], [0.6], list(range(48)), overrides={"l1_logistic": {"Cs": [0.1, 1, 10]}}
 )
 WARMING = Grid("warming", "quick", "hao", ["knn"], [0.1], [0, 1, 2, 3])  # imports and data, on each worker
 
@@ -41,5 +41,5 @@ def test_two_workers_share_a_grid(monkeypatch, tmp_path):
         shortest = table.drop_duplicates("key")["seconds"].min()
         print(f"\n{n_workers} worker(s): {seconds[n_workers]:.1f} s, shortest trial {shortest:.1f} s")
     print(f"two of one: {seconds[2] / seconds[1]:.3f}")
-    assert tables[1]["key"].nunique() == len(GRID.tasks()) == 24
+    assert tables[1]["key"].nunique() == len(GRID.tasks()) == 48
     pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in tables.values()))

@@ -57,6 +57,16 @@ def pids(address: str) -> list[int]:
         client.close()
 
 
+@pytest.mark.slow
+def test_local_workers_are_as_many_as_asked_for_and_keep_what_is_freed():
+    pytest.importorskip("distributed", reason=ABSENT)
+    with cluster.started("local:3") as address:
+        client = cluster.client_of(address)
+        kept = client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_")
+        client.close()
+    assert list(kept.values()) == [None] * 3
+
+
 def without_costs(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=COSTS).sort_values(["key", "metric", "class"], ignore_index=True)
 

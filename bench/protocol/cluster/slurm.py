@@ -22,6 +22,10 @@ LOOK_S = 2.0  # between two looks at jobs of which none runs yet
 LISTED_S = 10.0  # until a job that was submitted is listed for certain
 AGAIN_S = 5.0  # between two looks for jobs that have ended
 N_LINES = 5  # of what a job has written that ended at once
+WITHOUT = (  # of dask's own, as `bench.protocol.cluster.starting.WITHOUT`; glibc's defaults stand in its place
+    "export MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432",
+    "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",
+)
 THREADS = "export OMP_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} MKL_NUM_THREADS={0}"  # dask's own is one
 
 
@@ -66,7 +70,7 @@ def _options(asked: Asked, logs: Path) -> dict[str, Any]:
         "interface": asked.interface or None,
         "worker_extra_args": [*announced, "--memory-limit", "0"],  # Slurm sees to it
         "job_extra_directives": [*gpus, *asked.options],
-        "job_script_prologue": [THREADS.format(asked.cpus), *asked.before],
+        "job_script_prologue": [THREADS.format(asked.cpus), *WITHOUT, *asked.before],
         "log_directory": str(logs),
         "scheduler_options": {"dashboard_address": ":0"},  # any free port
     }

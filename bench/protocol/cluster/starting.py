@@ -9,6 +9,10 @@ from pathlib import Path
 from bench.core.errors import BenchError
 
 VARIABLE = "BENCH_CLUSTER"  # the address, for the processes of chapters
+WITHOUT = {  # of dask's own, what costs a trial up to a third of its time
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,  # hands all freed memory back at once
+    "distributed.worker.profile.enabled": False,  # looks at the stack a hundred times a second
+}
 NEEDS = "--cluster needs dask: pip install 'scfm-bench[cluster]', on the workers too."
 
 
@@ -56,11 +60,12 @@ def _found(where: str) -> AbstractContextManager[str]:
 
 @contextmanager
 def _of_this_machine(n_workers: int) -> Iterator[str]:
+    import dask
     from distributed import LocalCluster
 
     # without a limit of memory: dask would pause a worker for ever that a trial has left large
-    options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": 50}
-    with LocalCluster(n_workers, dashboard_address="127.0.0.1:0", **options) as cluster:
+    options = {"n_workers": n_workers, "threads_per_worker": 1, "memory_limit": 0, "silence_logs": 50}
+    with dask.config.set(WITHOUT), LocalCluster(dashboard_address="127.0.0.1:0", **options) as cluster:
         yield cluster.scheduler_address
 
 
