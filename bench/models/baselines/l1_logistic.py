@@ -60,7 +60,7 @@ class L1Logistic(Annotator):
 
     Config = L1LogisticConfig
     recipes = ("published", "optimum")
-    takes: ClassVar[dict[str, float]] = {"published": 10.0, "optimum": 3.0}  # the former with two cores
+    takes: ClassVar[dict[str, float]] = {"published": 10.0, "optimum": 3.5}  # with two cores
     variants = ("default", "genes_of_weights")  # the second sees the genes alone that pretrained weights name
     stochastic = False
 

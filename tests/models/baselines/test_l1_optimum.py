@@ -12,6 +12,7 @@ from bench.models.baselines import l1_optimum
 from bench.models.baselines.l1_logistic import L1Logistic, L1LogisticConfig, decision_values, folds_of
 from bench.models.baselines.l1_optimum import solver
 from bench.models.baselines.l1_optimum.newton import quadratic
+from bench.models.baselines.l1_optimum.scratch import Scratch
 from bench.models.baselines.l1_optimum.solver import GAP, paths
 from bench.models.conformance import check
 from bench.models.contract import labels_of
@@ -119,7 +120,7 @@ def test_a_quadratic_ends_where_no_coordinate_misses_its_condition():
     A = rng.normal(size=(20, 40))
     H, slope, w = A.T @ A + 1e-9 * np.eye(40), 30 * rng.normal(size=40), rng.normal(size=40)
     slope = H @ rng.normal(size=40) + rng.uniform(-1, 1, 40)
-    u = quadratic(H, slope, w, 1e-9)
+    u = quadratic(H, slope, w, 1e-9, Scratch())
     left = slope - H @ (u - w)
     assert 0 < np.count_nonzero(u) < 40
     np.testing.assert_allclose(left[u != 0], np.sign(u[u != 0]), rtol=0, atol=1e-8)

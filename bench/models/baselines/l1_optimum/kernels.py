@@ -53,22 +53,26 @@ def values(indptr, indices, data, columns, w, n_rows):
 
 
 @compiled
-def rows_of(indptr, indices, data, columns, n_rows):
-    """Return some columns of a CSC matrix as a CSR matrix: where rows start, columns, values."""
+def starts_of(indptr, indices, columns, n_rows):
+    """Return where each row starts, (n_rows + 1,), in a CSR matrix of some columns of a CSC matrix."""
     starts = np.zeros(n_rows + 1, np.int64)
     for j in columns:
         for k in range(indptr[j], indptr[j + 1]):
             starts[indices[k] + 1] += 1
     for i in range(n_rows):
         starts[i + 1] += starts[i]
+    return starts
+
+
+@compiled
+def fill_rows(indptr, indices, data, columns, starts, column, value):
+    """Write columns and values of that CSR matrix into two arrays of its size."""
     free = starts[:-1].copy()
-    column, value = np.empty(starts[-1], np.int32), np.empty(starts[-1], data.dtype)
     for place in range(len(columns)):
         for k in range(indptr[columns[place]], indptr[columns[place] + 1]):
             at = free[indices[k]]
             column[at], value[at] = place, data[k]
             free[indices[k]] = at + 1
-    return starts, column, value
 
 
 @compiled
@@ -104,12 +108,13 @@ def transposed_times(starts, column, value, r, n_columns):
 
 
 @compiled
-def curvature(starts, column, value, weight, least, place, n):
-    """Return X.T @ diag(weight) @ X, (n, n), of the columns of a CSR matrix that have a place, -1 meaning none.
+def curvature(starts, column, value, weight, least, place, H):
+    """Write X.T @ diag(weight) @ X, (n, n), of the columns of a CSR matrix that have a place, -1 meaning none, into H.
 
     Rows whose weight is not above ``least`` are passed over.
     """
-    H = np.zeros((n, n))
+    n = len(H)
+    H[:] = 0
     at, x = np.empty(n, np.int64), np.empty(n)
     for i in range(len(weight)):
         if weight[i] <= least:
@@ -126,7 +131,14 @@ def curvature(starts, column, value, weight, least, place, n):
     for a in range(n):
         for b in range(a):
             H[b, a] = H[a, b]
-    return H
+
+
+@compiled
+def part(H, places, found):
+    """Write the rows and columns of a square matrix that have these places into another one."""
+    for a in range(len(places)):
+        for b in range(len(places)):
+            found[a, b] = H[places[a], places[b]]
 
 
 @compiled

@@ -11,6 +11,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit
 
 from bench.models.baselines.l1_optimum import kernels
+from bench.models.baselines.l1_optimum.scratch import Scratch
 
 SWEEPS = 5  # of coordinate descent before a direct solution
 NEGLIGIBLE = 1e-4  # share of the largest curvature of a cell; cells below shape no step, but count in every gradient
@@ -33,19 +34,21 @@ def violations(slope: np.ndarray, w: np.ndarray) -> np.ndarray:
     return np.where(w == 0, np.maximum(np.abs(slope) - 1, 0), np.abs(slope - np.sign(w)))
 
 
-def newton(rows, w: np.ndarray, f: np.ndarray, sign: np.ndarray, C: float, tol: float) -> np.ndarray:
+def newton(rows, w: np.ndarray, f: np.ndarray, sign: np.ndarray, C: float, tol: float, scratch: Scratch) -> np.ndarray:
     """Return coefficients of the columns of ``rows`` of which none misses its condition by more than ``tol``.
 
     Parameters
     ----------
     rows
-        CSR matrix of cells and these columns, as `kernels.rows_of` gives it.
+        CSR matrix of cells and these columns: where rows start, columns, values.
     w, f
         Coefficients to start from, (n_columns,), and the decision values that they give, (n_cells,).
     sign
         1 and -1 for the two sides, 0 for cells that are left out, (n_cells,).
     C, tol
         Inverse penalty, and the largest violation.
+    scratch
+        Memory for the curvature.
     """
     reached = objective(w, f, sign, C)
     for _ in range(MOST_STEPS):
@@ -55,11 +58,11 @@ def newton(rows, w: np.ndarray, f: np.ndarray, sign: np.ndarray, C: float, tol: 
         if (worst := off.max()) <= tol:
             break
         active = _active(off, w)
-        H = _curvature(rows, C * wrong * (1 - wrong), active, len(w))
+        H = _curvature(rows, C * wrong * (1 - wrong), active, len(w), scratch)
         # Ever more exact, so that convergence is faster than linear; exact early on would be wasted.
         exact = max(0.1 * min(worst, worst**1.5), 0.3 * tol)
         step = np.zeros(len(w))
-        step[active] = quadratic(H, slope[active], w[active], exact) - w[active]
+        step[active] = quadratic(H, slope[active], w[active], exact, scratch) - w[active]
         w, f, reached = _search(w, f, step, kernels.times(*rows, step), slope, sign, C, reached)
     return w
 
@@ -73,10 +76,11 @@ def _active(off: np.ndarray, w: np.ndarray) -> np.ndarray:
     return active if len(active) <= most else np.sort(np.argpartition(-score, most - 1)[:most])
 
 
-def _curvature(rows, weight: np.ndarray, active: np.ndarray, n_columns: int) -> np.ndarray:
+def _curvature(rows, weight: np.ndarray, active: np.ndarray, n_columns: int, scratch: Scratch) -> np.ndarray:
     place = np.full(n_columns, -1, np.int32)
     place[active] = np.arange(len(active))
-    H = kernels.curvature(*rows, weight, NEGLIGIBLE * weight.max(), place, len(active))
+    H = scratch.array("curvature", (len(active), len(active)))
+    kernels.curvature(*rows, weight, NEGLIGIBLE * weight.max(), place, H)
     H[np.diag_indices_from(H)] += RIDGE * max(H.diagonal().mean(), 1)
     return H
 
@@ -93,32 +97,35 @@ def _search(w, f, step, change, slope, sign, C, reached):
     return w + share * step, f + share * change, found
 
 
-def quadratic(H: np.ndarray, slope: np.ndarray, w: np.ndarray, tol: float) -> np.ndarray:
+def quadratic(H: np.ndarray, slope: np.ndarray, w: np.ndarray, tol: float, scratch: Scratch) -> np.ndarray:
     """Return the u with the least (u - w) H (u - w) / 2 - slope (u - w) + sum |u|, to a violation of ``tol``."""
     u, slope = w.copy(), slope.copy()
     for _ in range(MOST_TURNS):
         if kernels.sweep(H, slope, u, tol, SWEEPS) <= tol:
             break
-        _solve(H, slope, u)
+        _solve(H, slope, u, scratch)
     return u
 
 
-def _solve(H: np.ndarray, slope: np.ndarray, u: np.ndarray) -> None:
+def _solve(H: np.ndarray, slope: np.ndarray, u: np.ndarray, scratch: Scratch) -> None:
     """Move to the minimum with the present signs, or towards it; what would change its sign becomes zero; in place."""
     there = np.flatnonzero(u)
     if not len(there):
         return
     old, signs = u[there], np.sign(u[there])
+    part = scratch.array("part", (len(there), len(there)))
+    kernels.part(H, there, part)
     try:
-        factor = cho_factor(H[np.ix_(there, there)], overwrite_a=True, check_finite=False)
+        factor = cho_factor(part.T, overwrite_a=True, check_finite=False)  # .T, so that LAPACK copies none
     except LinAlgError:  # singular but for rounding; coordinate descent goes on alone
         return
     wanted = cho_solve(factor, slope[there] - signs, check_finite=False)
+    moved = np.zeros(len(u))
     for _ in range(MOST_HALVINGS):
         new = old + wanted
         new[np.sign(new) != signs] = 0
-        step = new - old
-        bent = H[:, there] @ step
+        moved[there] = step = new - old
+        bent = H @ moved
         if step @ bent[there] / 2 - slope[there] @ step + np.abs(new).sum() - np.abs(old).sum() <= 0:
             u[there] = new
             slope -= bent

@@ -16,6 +16,7 @@ from scipy.special import xlog1py, xlogy
 from bench.core.errors import BenchError
 from bench.models.baselines.l1_optimum import kernels
 from bench.models.baselines.l1_optimum.newton import newton, objective, pull, violations
+from bench.models.baselines.l1_optimum.scratch import Scratch
 
 GAP = 9e-7  # share of the objective by which it may be above the optimum, at most
 TOGETHER = 4  # problems, as `kernels.slopes` has them
@@ -53,13 +54,13 @@ def paths(X: sp.csc_matrix, signs: Sequence[np.ndarray], Cs: list[float]) -> Ite
     """
     slopes = _slopes(X, [sign / 2 for sign in signs])
     now = before = [Solution(np.zeros(X.shape[1]), np.zeros(X.shape[0]), np.inf, slope) for slope in slopes]
-    last = earlier = FIRST
+    last, earlier, scratch = FIRST, FIRST, Scratch()
     for C in [*_decades(Cs[0]), *Cs]:
         starts = now
         if last > earlier:
             ratio = np.log(C / last) / np.log(last / earlier)
             starts = [_start(X, C, ratio, *three) for three in zip(signs, before, now, strict=True)]
-        before, now = now, _solved(X, signs, C, starts)
+        before, now = now, _solved(X, signs, C, starts, scratch)
         earlier, last = last, C
         if C in Cs:
             yield now
@@ -82,11 +83,13 @@ def _start(X, C: float, ratio: float, sign: np.ndarray, before: Solution, now: S
     return now._replace(w=w, f=f) if better else now
 
 
-def _solved(X: sp.csc_matrix, signs: Sequence[np.ndarray], C: float, starts: list[Solution]) -> list[Solution]:
+def _solved(
+    X: sp.csc_matrix, signs: Sequence[np.ndarray], C: float, starts: list[Solution], scratch: Scratch
+) -> list[Solution]:
     """Solve each on a working set, look at all columns, and again with another set until its gap is small."""
     found, allowed, left = list(starts), [ALLOWED] * len(starts), range(len(starts))
     for _ in range(MOST_SETS):
-        moved = [_on_a_set(X, signs[i], C, found[i], allowed[i]) for i in left]
+        moved = [_on_a_set(X, signs[i], C, found[i], allowed[i], scratch) for i in left]
         wrong = [pull(f, signs[i]) for i, (_, f) in zip(left, moved, strict=True)]
         slopes = _slopes(X, [C * wrong[k] * signs[i] for k, i in enumerate(left)])
         for k, i in enumerate(left):
@@ -103,13 +106,24 @@ def _solved(X: sp.csc_matrix, signs: Sequence[np.ndarray], C: float, starts: lis
     )
 
 
-def _on_a_set(X, sign: np.ndarray, C: float, start: Solution, allowed: float) -> tuple[np.ndarray, np.ndarray]:
+def _on_a_set(
+    X, sign: np.ndarray, C: float, start: Solution, allowed: float, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray]:
     """Return coefficients and decision values after the steps on one working set."""
     columns = _working_set(start.w, start.slope)
-    rows = kernels.rows_of(X.indptr, X.indices, X.data, columns, X.shape[0])
+    rows = _rows(X, columns, scratch)
     w = start.w.copy()
-    w[columns] = newton(rows, w[columns], start.f, sign, C, max(allowed, 0.1 * GAP))
+    w[columns] = newton(rows, w[columns], start.f, sign, C, max(allowed, 0.1 * GAP), scratch)
     return w, _values(X, w)  # anew: a cell without any gene of w has exactly the same value as another
+
+
+def _rows(X, columns: np.ndarray, scratch: Scratch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return some columns as a CSR matrix: where rows start, columns, values."""
+    starts = kernels.starts_of(X.indptr, X.indices, columns, X.shape[0])
+    column = scratch.array("column", (starts[-1],), np.int32)
+    value = scratch.array("value", (starts[-1],), X.dtype)
+    kernels.fill_rows(X.indptr, X.indices, X.data, columns, starts, column, value)
+    return starts, column, value
 
 
 def _working_set(w: np.ndarray, slope: np.ndarray) -> np.ndarray:
