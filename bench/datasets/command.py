@@ -18,6 +18,7 @@ KINDS = {
     "embeddings": "embeddings of cells, for probes; with what frozen layers give at most 10 GB",
     "hashes": "SHA-256 of large files that models from outside are given",
     "unfinished": "fine-tunings that were stopped",
+    "sent": "files that runs on a cluster have sent to workers of this machine",
 }
 
 

@@ -89,6 +89,11 @@ def forget() -> None:
     _load_user.cache_clear()
 
 
+def file_of(request: Request) -> Path:
+    """Return the file that is read for a data set: the user's own, or the checked form in the cache."""
+    return Path(request.name) if request.name not in DATASETS else _kept(described(request))
+
+
 def is_cached(name: str) -> bool:
     """Return whether a data set of ``DATASETS`` can be loaded without fetching or converting anything."""
     return _kept(find(name)).exists()

@@ -1,13 +1,16 @@
 """A trial: everything that decides one number, and a key made of it."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from bench import weights
 from bench.core.errors import BenchError
 from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.datasets import Request
+from bench.datasets.load import file_of
 from bench.models.origin import is_ours, origin_of, said
 from bench.models.origin.settings import settings_of
 from bench.models.spec import Spec
@@ -15,6 +18,7 @@ from bench.protocol import gpus
 from bench.protocol.columns import yes_no
 from bench.protocol.planning import is_planning
 
+BESIDE = (".json", ".cells.npy")  # of weights: their card, and the cells that they have seen
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
 _IMPORTED: dict[tuple[type, str], str] = {}  # versions of models from outside as this process first met them
 
@@ -63,6 +67,23 @@ class Task:
         """Columns of the record that are known before anything runs."""
         return self.reading | {"sees_scored_cells": yes_no(self.spec.sees_scored_cells), "device": self.spec.device}
 
+    @property
+    def files(self) -> list[str]:
+        """Paths of the files of this machine that it reads: data, vectors, weights with what lies beside them."""
+        asked = [request for request in (self.source, self.query) if request]
+        read = [str(file_of(request)) for request in asked] + [name for request in asked for name in request.obsm]
+        if self.spec.weights:
+            read += [self.spec.weights, *(str(Path(self.spec.weights).with_suffix(suffix)) for suffix in BESIDE)]
+        return [path for path in dict.fromkeys(read) if Path(path).is_file()]
+
+    def moved(self, places: Mapping[str, str]) -> "Task":
+        """Return the task on a machine where these files have other paths."""
+        spec = self.spec
+        spec = replace(
+            spec, weights=places.get(spec.weights, spec.weights), variant=places.get(spec.variant, spec.variant)
+        )
+        return replace(self, source=_moved(self.source, places), query=_moved(self.query, places), spec=spec)
+
     def check_unchanged(self) -> None:
         """Raise a BenchError if this process has imported another version of the model than the key was made of."""
         cls = self.spec.cls
@@ -78,6 +99,13 @@ class Task:
     def here(self) -> "Task":
         """Return the task as this machine can run it, with a file of weights and a device."""
         return replace(self, spec=here(self.spec, self.tier))
+
+
+def _moved(request: Request | None, places: Mapping[str, str]) -> Request | None:
+    if request is None:
+        return None
+    obsm = tuple(places.get(name, name) for name in request.obsm)
+    return replace(request, name=places.get(request.name, request.name), obsm=obsm)
 
 
 def here(spec: Spec, tier: str) -> Spec:

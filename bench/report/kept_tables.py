@@ -15,7 +15,7 @@ from bench.core.provenance import commit, processor, versions
 from bench.protocol import place
 
 HEAD = "# "  # of the lines above the columns
-TEXT = {"gene": str, "identity": str}  # columns that may look like numbers
+TEXT = {"gene": str, "identity": str, "key": str}  # columns that may look like numbers
 
 
 def write(table: pd.DataFrame, about: dict[str, str], file: str, path: Path | None = None) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from bench.core.errors import BenchError
 from bench.datasets import load
 from bench.models import describe
+from bench.models.registry import FOUNDATION
 from bench.models.spec import declared
 from bench.report import figures, tables
 from bench.report import growth as measuring
@@ -107,10 +108,13 @@ def test_what_models_declare_to_take_is_what_was_measured():
     assert {("majority", "published"), ("knn", "clean"), ("l1_logistic", "optimum")} <= seen
 
 
-def test_the_script_measures_all_simple_methods(monkeypatch):
+def test_the_script_measures_all_simple_methods_and_networks(monkeypatch):
     asked = []
     monkeypatch.setattr("sys.argv", ["growth.py"])
     monkeypatch.setattr(measuring, "growth", lambda measures, sizes, most_s: asked.extend(measures) or [])
     runpy.run_path(str(CHAPTERS / "growth.py"))
     assert {"majority", "knn", "l1_logistic", "streaming_logistic", "boosted_trees"} <= {one.model for one in asked}
+    networks = {one.model: one for one in asked if one.setting == "small, fine-tuned"}
+    assert set(networks) == set(FOUNDATION) - {"scbert_head"}
+    assert describe("cellplm", networks["cellplm"].overrides).hyperparameters["company"] == "reference"
     assert {one.setting for one in asked if one.model == "l1_logistic"} >= {"published, one C", "optimum, one C"}

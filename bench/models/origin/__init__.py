@@ -31,6 +31,7 @@ class Origin:
     modules: dict[str, str] = field(default_factory=dict)  # SHA-256 by name, of the user's own ones
     packages: dict[str, str] = field(default_factory=dict)  # major and minor version by name
     missed: list[str] = field(default_factory=list)  # in words
+    contents: dict[str, bytes] = field(default_factory=dict)  # of the modules, by path below a folder of sys.path
 
     @property
     def digest(self) -> str:
@@ -44,6 +45,7 @@ class Origin:
         if (content := module.content()) is None:
             return Imports(missed=[f"{module.name}, which cannot be read"])
         self.modules[module.name] = sha256(content).hexdigest()
+        self.contents[module.place] = content
         return imports_of(module, content)
 
 

@@ -31,6 +31,11 @@ class Module:
         return self.name if self.inside is not None else self.name.rpartition(".")[0]
 
     @property
+    def place(self) -> str:
+        """Path of its file below the folder that its outermost package lies in."""
+        return self.name.replace(".", "/") + (".py" if self.inside is None else "/__init__.py")
+
+    @property
     def is_standard(self) -> bool:
         """Whether it comes with Python."""
         place = Path(self.file or next(iter(self.inside or ()), ""))

@@ -2,7 +2,7 @@
 
 Each trial is a future of its own and not one call of many in joblib's dask backend, which ends as a whole when one of
 them is lost; what the workers run is the same function as on one machine.  A worker that dies has its trials done by
-others.  Workers read data and weights where the client does: their cache is on a disk of both, or the same in content.
+others.  Workers need not see the disk of the client: data sets of this project they fetch, other files they are sent.
 """
 
 from bench.protocol.cluster.handing_out import answers

@@ -14,6 +14,7 @@ from joblib import parallel_config
 from bench.core.dealing import Dealing, nobody
 from bench.core.errors import BenchError, reason_of
 from bench.core.workers import Lost
+from bench.protocol.cluster.sending import File, moved, sent
 from bench.protocol.cluster.workers import GPU, client_of, differences, find_modules, n_gpus
 
 LOOK_S = 5.0  # between two looks for workers that have come
@@ -48,7 +49,8 @@ def answers(
         if find_spec("bokeh"):  # without it there is no page
             print(f"The workers at work: {client.dashboard_link}", file=sys.stderr)
         find_modules(client)
-        under_way = UnderWay(client, run, Dealing(tasks, [GPU], on_gpu))
+        files = sent(client, tasks)
+        under_way = UnderWay(client, run, Dealing(tasks, [GPU], on_gpu), files)
         while under_way.begin():
             ended = [(task, _answer(future)) for future, task in under_way.ended()]
             under_way.begin()  # before these answers are dealt with: no worker waits for the disk
@@ -67,8 +69,8 @@ class UnderWay:
     gives up one that was blamed often.
     """
 
-    def __init__(self, client, run: Callable[[Any], Any], dealing: Dealing):
-        self._client, self._run, self._dealing = client, run, dealing
+    def __init__(self, client, run: Callable[[Any], Any], dealing: Dealing, files: list[File]):
+        self._client, self._run, self._dealing, self._files = client, run, dealing, files
         self._tasks: dict[Any, Any] = {}  # by future
         self._on_gpu: set[Any] = set()  # futures
         self._workers, self._n_gpus = set(), 0
@@ -102,16 +104,16 @@ class UnderWay:
             yield future, self._tasks.pop(future)
 
     def _submit(self, task: Any, resources: dict[str, int] | None):
-        future = self._client.submit(_work, self._run, task, pure=False, resources=resources)
+        future = self._client.submit(_work, self._run, task, self._files, pure=False, resources=resources)
         self._tasks[future] = task
         return future
 
 
-def _work(run: Callable[[Any], Any], task: Any) -> Any:
+def _work(run: Callable[[Any], Any], task: Any, files: list[File]) -> Any:
     """Run a task in the process of a worker, alone: seeds and threads are those of the whole process."""
     n_cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))  # that the worker has to itself
     with ALONE, parallel_config(n_jobs=n_cores):
-        return run(task)
+        return run(moved(task, files))
 
 
 def _answer(future) -> Any:

@@ -35,6 +35,7 @@ from bench.report.tables.reliability import (
     seconds_again,
 )
 from bench.report.tables.requested import requested
+from bench.report.tables.reruns import reruns
 from bench.report.tables.schedules import collapse, gained, gains
 from bench.report.tables.scores import ablations, few_shot, masked, per_class, run_by_run
 from bench.report.tables.settings import changes
@@ -86,6 +87,7 @@ __all__ = [
     "recipes",
     "refusals",
     "requested",
+    "reruns",
     "run_by_run",
     "seconds_again",
     "sensitivity",
