@@ -100,7 +100,7 @@ def installed_as(module: Module) -> tuple[dict[str, str], bool]:
 def _versions(packages: Iterable[Distribution]) -> dict[str, str]:
     found = {}
     for package in packages:
-        with suppress(AttributeError, KeyError, TypeError):  # what is left of an installation has no metadata
+        with suppress(AttributeError, KeyError, OSError, TypeError):  # what is left of an installation has no metadata
             found[package.name] = re.match(r"(\d+!)?\d*(\.\d+)?", package.version)[0]
     return found
 
