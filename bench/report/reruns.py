@@ -23,7 +23,7 @@ def elsewhere(n_trials: int, longest_s: float) -> pd.DataFrame:
     Parameters
     ----------
     n_trials
-        How many; all where there are fewer.
+        How many of networks, and how many of models without weights; all where there are fewer.
     longest_s
         Only those that took at most so many seconds.
 
@@ -34,7 +34,9 @@ def elsewhere(n_trials: int, longest_s: float) -> pd.DataFrame:
     """
     trials = finding.committed()
     others = trials[~trials["processor"].isin(["", processor()])]
-    return finding.sample(others, n_trials, seed=0, longest_s=longest_s)
+    with_weights = others["weights_hash"] != ""
+    kinds = [others[with_weights], others[~with_weights]]
+    return pd.concat([finding.sample(kind, n_trials, seed=0, longest_s=longest_s) for kind in kinds if len(kind)])
 
 
 def write(found: list[Verdict], path: Path | None = None) -> Path:

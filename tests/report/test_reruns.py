@@ -59,9 +59,10 @@ def test_what_is_written_is_read_again_trial_by_trial(verdicts, tmp_path):
 def test_trials_of_this_processor_and_of_none_that_is_known_are_not_drawn(monkeypatch):
     here = pd.DataFrame([trial(key, "knn", seconds=1.0) for key in "abcd"])
     here["processor"] = ["another", processor(), "", "another"]
-    here.loc[here["key"] == "d", "seconds"] = 300.0
+    here = pd.concat([here, here.assign(key=here["key"] + "w", weights_hash="0" * 16)])
+    here.loc[here["key"].str.startswith("d"), "seconds"] = 300.0
     monkeypatch.setattr(finding, "committed", lambda: here)
-    assert reruns.elsewhere(20, longest_s=120.0)["key"].tolist() == ["a"]
+    assert reruns.elsewhere(20, longest_s=120.0)["key"].tolist() == ["aw", "a"]
 
 
 def test_the_script_keeps_each_verdict_as_it_comes(verdicts, monkeypatch, capsys):
