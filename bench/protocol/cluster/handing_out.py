@@ -14,7 +14,6 @@ from joblib import parallel_config
 from bench.core.dealing import Dealing, nobody
 from bench.core.errors import BenchError, reason_of
 from bench.core.workers import Lost
-from bench.protocol.cluster.sending import File, moved, sent
 from bench.protocol.cluster.workers import GPU, client_of, differences, find_modules, n_gpus
 
 LOOK_S = 5.0  # between two looks for workers that have come
@@ -42,6 +41,8 @@ def answers(
     BenchError
         If there is no scheduler, or it goes away.
     """
+    from bench.protocol.cluster.sending import sent  # only now: it brings what reads data
+
     client = client_of(address)
     try:
         for sentence in differences(client):
@@ -69,7 +70,7 @@ class UnderWay:
     gives up one that was blamed often.
     """
 
-    def __init__(self, client, run: Callable[[Any], Any], dealing: Dealing, files: list[File]):
+    def __init__(self, client, run: Callable[[Any], Any], dealing: Dealing, files: list[Any]):
         self._client, self._run, self._dealing, self._files = client, run, dealing, files
         self._tasks: dict[Any, Any] = {}  # by future
         self._on_gpu: set[Any] = set()  # futures
@@ -109,8 +110,10 @@ class UnderWay:
         return future
 
 
-def _work(run: Callable[[Any], Any], task: Any, files: list[File]) -> Any:
+def _work(run: Callable[[Any], Any], task: Any, files: list[Any]) -> Any:
     """Run a task in the process of a worker, alone: seeds and threads are those of the whole process."""
+    from bench.protocol.cluster.sending import moved
+
     n_cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))  # that the worker has to itself
     with ALONE, parallel_config(n_jobs=n_cores):
         return run(moved(task, files))
