@@ -109,14 +109,21 @@ def test_every_data_set_states_licence_labels_and_check():
 
 def test_a_name_is_left_out_only_where_the_row_above_stands_for_it():
     index = pd.MultiIndex.from_tuples(
-        [("a", "quick", "baron"), ("a", "standin", "baron"), ("b", "quick", "hao"), ("b", "standin", "hao")],
+        [
+            ("a", "quick", "baron"),
+            ("a", "standin", "baron"),
+            ("b", "quick", "hao"),
+            ("b", "standin", "hao"),
+            ("a", "quick", "baron"),
+        ],
         names=["experiment", "tier", "dataset"],
     )
-    html = tables.show(pd.DataFrame({"trials": range(4)}, index)).data
+    html = tables.show(pd.DataFrame({"trials": range(5)}, index)).data
     cells = re.findall(r"<td>(.*?)</td>", html)
     rows = [cells[i : i + 4] for i in range(0, len(cells), 4)]
     assert rows[:2] == [["a", "quick", "baron", "0"], ["", "standin", "baron", "1"]]
-    assert rows[2:] == [["b", "quick", "hao", "2"], ["", "standin", "hao", "3"]]
+    assert rows[2:4] == [["b", "quick", "hao", "2"], ["", "standin", "hao", "3"]]
+    assert rows[4] == ["a", "quick", "baron", "4"]  # which stands further above, too
 
 
 def test_a_table_outside_the_book_brings_the_style_that_reading_needs(monkeypatch, recorded):

@@ -20,7 +20,9 @@ def show(table: pd.DataFrame, digits: int = 3):
     from IPython.display import HTML
 
     flat = table.rename_axis(columns=None).reset_index().rename(columns={"index": ""})
-    repeated = [flat.iloc[:, : level + 1].duplicated() for level in range(table.index.nlevels - 1)]
+    names = flat.iloc[:, : table.index.nlevels].astype(str)
+    same = (names == names.shift()).cummin(axis=1)  # as in the row above, as are all names to the left
+    repeated = [same.iloc[:, level] for level in range(table.index.nlevels - 1)]
     for level, rows in enumerate(repeated):
         flat.isetitem(level, flat.iloc[:, level].mask(rows, ""))
     for column in flat.select_dtypes("Int64"):

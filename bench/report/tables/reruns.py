@@ -15,7 +15,7 @@ def reruns(table: pd.DataFrame) -> pd.DataFrame:
         Of `bench.report.reruns.kept`.
     """
     trials = by_trial(table).sort_values(
-        ["is_equal", "tier", "experiment", "model", "variant"], ascending=[False] + [True] * 4
+        ["is_equal", "tier", "dataset", "model", "variant"], ascending=[False] + [True] * 4
     )
     counts = [f"{equal:g} of {values:g}" for equal, values in zip(trials["equal"], trials["values"], strict=True)]
     ran = trials["failure"] == ""
