@@ -13,6 +13,7 @@ from bench.core.errors import BenchError, Faults, listed, unknown
 from bench.core.places import ROOT, is_checkout, needs_a_clone
 from bench.protocol.place import notebooks_folder
 from bench.protocol.planning import LEFT_OUT, planning
+from bench.protocol.share import chosen
 
 _ENGINE = {"kernel_name": "python3", "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
 
@@ -177,7 +178,8 @@ def run(name: str, parameters: dict[str, Any] | None = None, *, records_only: bo
     if records_only:
         notebook.cells = up_to_records(notebook.cells)
     tier = asked.get("tier", known.get("tier", "page"))
-    output = notebooks_folder() / f"{path.stem}-{tier}.ipynb"
+    share = chosen()
+    output = notebooks_folder() / f"{path.stem}-{tier}{share.as_suffix if share else ''}.ipynb"
     check_writable(output.parent)
     kernels.use()
     with suppress(OSError):  # another user's, in a folder of both: papermill would write into it

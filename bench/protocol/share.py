@@ -23,6 +23,11 @@ class Share:
     def __str__(self) -> str:
         return f"{self.number}/{self.n_shares}"
 
+    @property
+    def as_suffix(self) -> str:
+        """What tells files of several shares apart, such as ``-3-of-16``."""
+        return f"-{self.number}-of-{self.n_shares}"
+
     def holds(self, key: str) -> bool:
         """Return whether the trial of a key, hex digits, belongs to this share."""
         return int(key, 16) % self.n_shares == self.number - 1

@@ -7,6 +7,8 @@ place, of another kind or in another order makes the same key, and another value
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from anndata import AnnData
+
 from bench.core.errors import BenchError
 from bench.core.keys import digest
 from bench.datasets import Request, loaded
@@ -52,8 +54,13 @@ def given(spec: Spec, pair: Pair, splits: set[str]) -> Given:
             f"{name} has no vector for {n:,} cells that the authors' split leaves out and other splits use; "
             "ask for -p split authors alone, or give the vectors of all cells."
         )
-    hashes = [one["hash"] for one in told]
-    return Given(asked[0], asked[1] if pair.query else None, digest(hashes) if pair.query else hashes[0])
+    return Given(asked[0], asked[1] if pair.query else None, hash_of(found, name))
+
+
+def hash_of(found: list[AnnData], name: str) -> str:
+    """Return the identity of vectors of a name in a data set, or in that and its query."""
+    hashes = [adata.uns["bench"]["obsm"][name]["hash"] for adata in found]
+    return digest(hashes) if len(hashes) > 1 else hashes[0]
 
 
 def undeclared(spec: Spec) -> str:

@@ -11,6 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.keys import digest
 from bench.core.told import told
 from bench.protocol import records
+from bench.protocol.place import notebooks_folder
 from bench.protocol.runner import run
 from bench.protocol.share import VARIABLE, Share, chosen, share_of
 from bench.protocol.trials import Grid
@@ -72,6 +73,7 @@ def test_a_chapter_takes_its_share_and_shows_nothing_although_the_share_may_be_e
     assert result.exit_code == 0, result.output
     keys = set(records.read(committed=False)["key"])
     assert all(Share(2, 3).holds(key) for key in keys)
+    assert (notebooks_folder() / "few_shot_pbmc-quick-2-of-3.ipynb").is_file()  # others write theirs at the same time
     empty = next(number for number in range(1, 100) if not any(Share(number, 99).holds(key) for key in keys))
     assert CliRunner().invoke(main, ["run", "few_shot_pbmc", *ASKED, "--share", f"{empty}/99"]).exit_code == 0
     assert VARIABLE not in os.environ

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, fields, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
@@ -457,3 +458,22 @@ def test_logarithms_that_do_not_say_how_they_were_made_are_seen_before_weights_a
     said = capsys.readouterr().err
     assert all(f"{name}: Data set" in said for name in ("geneformer", "cellplm"))
     assert "holds logarithms of an unknown base and total" in said
+
+
+@pytest.mark.parametrize("changed", ["cells", "vectors"])
+def test_a_file_that_changes_during_a_run_gives_no_number(mine, tmp_path, changed):
+    cells, vectors = read_h5ad(mine), tmp_path / "vectors.csv"
+    table = pd.DataFrame(cells.X.toarray()[:, :3], index=cells.obs_names).add_prefix("v")
+    table.to_csv(vectors)
+    asked = Grid("mine", "quick", mine, [f"embedding@{vectors}"], overrides={"embedding": {"classifier": "knn"}})
+    (task,) = asked.tasks()
+    assert not runner.run_task(task).failure
+    if changed == "cells":
+        cells.X.data[0] += 1
+        cells.write_h5ad(mine)
+    else:
+        (table + 1).to_csv(vectors)
+    assert (
+        f"{'mine.h5ad' if changed == 'cells' else 'vectors.csv'} has changed since the run"
+        in runner.run_task(task).failure
+    )
