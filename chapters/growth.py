@@ -22,7 +22,7 @@ asked = [Measure("l1_logistic", DATASET, 0, "optimum, one C", ONE_C | {"recipe":
 asked += [Measure(name, DATASET, 0) for name in others]
 asked.append(Measure("l1_logistic", DATASET, 0, "published, one C", ONE_C))
 
-planned = {task.spec.name: task.spec for task, _ in trials_of("five_models") if task.spec.variant == "pretrained"}
+planned = {task.spec.name: task.spec for task, _ in trials_of("five_models", {}) if task.spec.variant == "pretrained"}
 for name in [name for name in planned if name in FOUNDATION]:
     settings = planned[name].hyperparameters | {"recipe": planned[name].recipe, "weights": planned[name].weights}
     asked.append(Measure(name, DATASET, 0, "small, fine-tuned", settings))
