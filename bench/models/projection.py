@@ -55,6 +55,7 @@ class Projection(OfVectors):
     """Classifier of an embedding that no network has made; the variant says which."""
 
     Config = ProjectionConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 2.7}
     variants = tuple(PROJECTIONS)
     variant_settings: ClassVar = {
         "variable_genes": {"n_dimensions": 500},

@@ -52,6 +52,7 @@ class BoostedTrees(Tuned):
     """Annotator by boosted trees; 3 settings x 3 folds on at most 3,000 training cells."""
 
     Config = BoostedTreesConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 2.0}
 
     def settings(self) -> list[Setting]:
         """Return the sizes of trees."""

@@ -45,6 +45,7 @@ class CellTypistRecipe(Tuned):
     """Annotator by CellTypist's steps; 4 settings x 3 folds on at most 3,000 training cells."""
 
     Config = CellTypistRecipeConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 5.5}
 
     def settings(self) -> list[Setting]:
         """Return the inverse penalties."""

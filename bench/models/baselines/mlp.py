@@ -40,6 +40,7 @@ class MLP(Tuned):
     """Annotator with one hidden layer; 6 settings x 3 folds on at most 3,000 training cells."""
 
     Config = MLPConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 5.0}
     stochastic = True  # first weights, order of cells, held-out cells
 
     def settings(self) -> list[Setting]:

@@ -33,6 +33,7 @@ class RankLinear(PCALogistic):
     """Annotator by ranks within a cell; 8 settings x 3 folds on at most 3,000 training cells."""
 
     Config = RankLinearConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 4.0}
 
     def prepared(self, X: sp.csr_matrix, y: np.ndarray) -> Transformer:
         """Return components of the ranks of the chosen genes."""

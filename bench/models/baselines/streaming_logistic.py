@@ -42,6 +42,7 @@ class StreamingLogistic(Tuned):
     """Annotator that sees a block of cells at a time; 4 settings x 3 folds on at most 3,000 training cells."""
 
     Config = StreamingLogisticConfig
+    takes: ClassVar[dict[str, float]] = {"clean": 0.2}
     stochastic = True  # the order of the cells
 
     def settings(self) -> list[Setting]:
