@@ -175,7 +175,7 @@ def test_a_worker_of_several_threads_runs_one_trial_at_a_time_and_is_named(tmp_p
         client = cluster.client_of(address)
         client.wait_for_workers(1, timeout=60)
         together = lambda number: (time.monotonic(), time.sleep(0.3), time.monotonic())  # noqa: E731
-        futures = [client.submit(handing_out._work, together, number, pure=False) for number in range(4)]
+        futures = [client.submit(handing_out._work, together, number, [], pure=False) for number in range(4)]
         spans = sorted((begun, ended) for begun, _, ended in client.gather(futures))
         assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans))
         (said,) = workers.differences(client)

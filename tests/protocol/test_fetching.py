@@ -12,6 +12,7 @@ from bench.core.errors import BenchError
 from bench.datasets import hao, panglao, sources
 from bench.datasets.command import KINDS
 from bench.protocol import fetching
+from bench.protocol.cluster.sending import SENT
 from bench.protocol.notebooks import trials_of
 from bench.training.rows import KINDS as OF_ROWS
 
@@ -80,4 +81,4 @@ def test_a_page_without_trials_needs_nothing():
 def test_the_command_that_shows_the_cache_knows_all_that_lies_in_it():
     texts = [path.read_text(encoding="utf-8") for path in Path(bench.__file__).parent.rglob("*.py")]
     folders = {name for text in texts for name in re.findall(r'cache_folder\(\) / "(\w+)"', text)}
-    assert folders | {*OF_ROWS} == {*KINDS}
+    assert folders | {*OF_ROWS, SENT} == {*KINDS}

@@ -1,6 +1,7 @@
 """The file that says what Slurm jobs ask for: all that is wrong with it is said, and what is right becomes a script."""
 
 import re
+import signal
 import subprocess
 
 import pytest
@@ -9,6 +10,7 @@ from bench.core.errors import BenchError
 from bench.core.places import ROOT
 from bench.protocol.cluster import slurm
 from bench.protocol.cluster.asked import Asked, read
+from bench.protocol.cluster.starting import check_installed
 
 WHOLE = """
 jobs: 8
@@ -72,7 +74,14 @@ def test_all_that_is_wrong_is_said_at_once_and_a_file_that_is_not_there_too(file
 
 
 def test_a_job_is_one_worker_of_one_trial_with_all_that_was_asked_for(file, tmp_path):
-    jobqueue = pytest.importorskip("dask_jobqueue.slurm", reason="dask is not installed: pip install -e '.[cluster]'")
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    try:
+        check_installed("dask_jobqueue")
+    except BenchError as error:
+        pytest.skip(str(error))
+    assert signal.getsignal(signal.SIGINT) is ctrl_c
+    from dask_jobqueue import slurm as jobqueue  # only now: its first import changes what Ctrl-C does
+
     file.write_text(WHOLE)
     options = slurm._options(read(file), tmp_path)
     del options["scheduler_options"]

@@ -225,7 +225,7 @@ def test_a_trial_that_was_timed_twice_has_two_ends():
 def test_every_glued_number_is_made_and_no_digit_is_typed(runs, said):
     used = set(re.findall(r"\{glue:text\}`trust-([\w-]+)", TEXT))
     made = set(re.findall(r'^say\("trust-([\w-]+)"', TEXT, re.MULTILINE))
-    assert made == used and len(used) == 46
+    assert made == used and len(used) == 49
     for tier, n_panels, n_known in (("standin", 4, 6), ("quick", 3, 1)):
         of_tier = runs[runs["tier"] == tier]
         gaps = tables.calibration(of_tier, said)["confidence - accuracy"].dropna()

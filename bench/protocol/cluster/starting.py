@@ -1,6 +1,7 @@
 """Which scheduler trials are handed to, and starting one for a run: processes of this machine, or Slurm jobs."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
@@ -70,8 +71,17 @@ def _of_this_machine(n_workers: int) -> Iterator[str]:
 
 
 def check_installed(module: str) -> None:
-    """Raise a BenchError that names the extra if a module of it is not there."""
+    """Import a module of the extra; what Ctrl-C does stays as it was, whatever the module wants it to do.
+
+    Raises
+    ------
+    BenchError
+        If it is not there, naming the extra.
+    """
+    ctrl_c = signal.getsignal(signal.SIGINT)
     try:
         import_module(module)
     except ImportError as error:
         raise BenchError(NEEDS) from error
+    if signal.getsignal(signal.SIGINT) is not ctrl_c:  # dask_jobqueue would end the process without a word
+        signal.signal(signal.SIGINT, ctrl_c)
