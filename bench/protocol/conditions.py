@@ -63,13 +63,13 @@ def _seen(spec: Spec, scored: AnnData) -> str:
 
 
 def hash_of(weights: Path | str | None) -> str:
-    """Return the SHA-256 of a weights file, an empty text without one."""
+    """Return the SHA-256 of a file such as weights, an empty text without one; kept until the file changes."""
     if not weights:
         return ""
     path = Path(weights)
     return _hash(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=100)
 def _hash(path: Path, _modified: int, _size: int) -> str:
     return sha256_of(path)

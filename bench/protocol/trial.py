@@ -18,7 +18,6 @@ from bench.protocol import gpus
 from bench.protocol.columns import yes_no
 from bench.protocol.planning import is_planning
 
-BESIDE = (".json", ".cells.npy")  # of weights: their card, and the cells that they have seen
 PROTOCOL = 1  # raise when splits, features or metrics change the numbers of an unchanged trial
 _IMPORTED: dict[tuple[type, str], str] = {}  # versions of models from outside as this process first met them
 
@@ -69,19 +68,15 @@ class Task:
 
     @property
     def files(self) -> list[str]:
-        """Paths of the files of this machine that it reads: data, vectors, weights with what lies beside them."""
+        """Paths of the files of this machine that it reads: data, vectors, weights."""
         asked = [request for request in (self.source, self.query) if request]
         read = [str(file_of(request)) for request in asked] + [name for request in asked for name in request.obsm]
-        if self.spec.weights:
-            read += [self.spec.weights, *(str(Path(self.spec.weights).with_suffix(suffix)) for suffix in BESIDE)]
-        return [path for path in dict.fromkeys(read) if Path(path).is_file()]
+        return [path for path in (*read, self.spec.weights) if path and Path(path).is_file()]
 
     def moved(self, places: Mapping[str, str]) -> "Task":
         """Return the task on a machine where these files have other paths."""
-        spec = self.spec
-        spec = replace(
-            spec, weights=places.get(spec.weights, spec.weights), variant=places.get(spec.variant, spec.variant)
-        )
+        named = {name: getattr(self.spec, name) for name in ("weights", "variant")}  # the latter may name vectors
+        spec = replace(self.spec, **{name: places.get(path, path) for name, path in named.items()})
         return replace(self, source=_moved(self.source, places), query=_moved(self.query, places), spec=spec)
 
     def check_unchanged(self) -> None:

@@ -57,7 +57,7 @@ def kept(path: Path | None = None) -> pd.DataFrame:
 
 
 def by_trial(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per trial: whether all came out again, accuracy and macro F1 of both runs, what was not the same.
+    """Return a row per trial: whether all came out again, the accuracy of both runs, what was not the same.
 
     Parameters
     ----------

@@ -22,8 +22,9 @@ from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.core.shared import lock_of
 from bench.weights import save
+from bench.weights.seen import BESIDE
 
-FILES = (".cells.npy", ".json", ".safetensors")  # in the order they appear in: there are no weights without the others
+FILES = (*BESIDE, ".safetensors")  # in the order they appear in: there are no weights without the others
 
 
 @dataclass

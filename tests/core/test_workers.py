@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from contextlib import closing, suppress
 import psutil
 import pytest
 
-from bench.core import forked
+from bench.core import forked, nursery
 from bench.core.workers import Lost, answers
 
 PID = "__import__('os').getpid()"
@@ -157,3 +158,13 @@ def test_processes_and_what_they_have_started_go_when_the_one_who_asked_is_kille
     os.kill(asking.pid, signal.SIGKILL)
     asking.wait()
     assert len(family) >= 5 and gone(family, 10)
+
+
+def test_a_process_ends_with_who_asked_for_it_where_the_connection_is_reset(monkeypatch):
+    held, other = socket.socketpair()
+    held.sendall(b"never read")
+    other.close()  # the kernel tells the rest by a reset
+    ended = []
+    monkeypatch.setattr(nursery.os, "killpg", lambda *what: ended.append(what))
+    nursery._end_with(held)
+    assert ended == [(0, signal.SIGKILL)]

@@ -94,10 +94,7 @@ def test_figure_and_table_of_growth(made_up):
 
 
 def test_what_models_declare_to_take_is_what_was_measured():
-    """Of the kept table: what a further matrix costs, so that workers, which each take the same, do not count.
-
-    It may be three times as much: with one core, fits run in the process itself and their copies count in full.
-    """
+    """Of the kept table: what a further matrix costs, so that workers, which each take the same, do not count."""
     table, _ = kept()
     seen = set()
     for (model, setting), part in table.groupby(["model", "setting"]):
@@ -106,7 +103,7 @@ def test_what_models_declare_to_take_is_what_was_measured():
         if part["matrix_mb"].max() < LEAST_MATRIX_MB or spec.recipe not in told:
             continue
         slope = np.polyfit(part["matrix_mb"], part["memory_mb"], 1)[0]
-        assert slope / 1.5 - 0.1 <= told[spec.recipe] <= 3 * slope + 0.1, (model, setting, slope)
+        assert slope / 1.5 - 0.1 <= told[spec.recipe] <= 1.5 * slope + 0.1, (model, setting, slope)
         seen.add((model, spec.recipe))
     assert {model for model, _ in seen} == set(table["model"]) - set(FOUNDATION)
 

@@ -31,7 +31,7 @@ class L2Logistic(Tuned):
     """Annotator with one multinomial problem; 5 settings x 3 folds on at most 3,000 training cells."""
 
     Config = L2LogisticConfig
-    takes: ClassVar[dict[str, float]] = {"clean": 2.7}
+    takes: ClassVar[dict[str, float]] = {"clean": 1.2}
 
     def settings(self) -> list[Setting]:
         """Return the inverse penalties."""

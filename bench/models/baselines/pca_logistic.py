@@ -30,7 +30,7 @@ class PCALogistic(Tuned):
     """Annotator with one multinomial problem; 8 settings x 3 folds on at most 3,000 training cells."""
 
     Config = PCALogisticConfig
-    takes: ClassVar[dict[str, float]] = {"clean": 2.1}
+    takes: ClassVar[dict[str, float]] = {"clean": 1.3}
 
     def settings(self) -> list[Setting]:
         """Return numbers of components with inverse penalties."""

@@ -34,7 +34,7 @@ class ShrinkageLDA(Tuned):
     """Annotator by one covariance for all types; 8 settings x 3 folds on at most 3,000 training cells."""
 
     Config = ShrinkageLDAConfig
-    takes: ClassVar[dict[str, float]] = {"clean": 2.3}
+    takes: ClassVar[dict[str, float]] = {"clean": 1.3}
 
     def settings(self) -> list[Setting]:
         """Return numbers of components with shrinkages."""

@@ -22,9 +22,8 @@ def show(table: pd.DataFrame, digits: int = 3):
     flat = table.rename_axis(columns=None).reset_index().rename(columns={"index": ""})
     names = flat.iloc[:, : table.index.nlevels].astype(str)
     same = (names == names.shift()).cummin(axis=1)  # as in the row above, as are all names to the left
-    repeated = [same.iloc[:, level] for level in range(table.index.nlevels - 1)]
-    for level, rows in enumerate(repeated):
-        flat.isetitem(level, flat.iloc[:, level].mask(rows, ""))
+    for level in range(table.index.nlevels - 1):
+        flat.isetitem(level, flat.iloc[:, level].mask(same.iloc[:, level], ""))
     for column in flat.select_dtypes("Int64"):
         flat[column] = flat[column].astype(object).where(flat[column].notna(), np.nan)  # else NA is spelt out
     said = flat.iloc[:, table.index.nlevels :].select_dtypes("object").astype(str)  # names wrap by themselves
