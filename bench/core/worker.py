@@ -29,7 +29,9 @@ class Ended(Lost):
 def spawned(connection: Connection, parent: int, n_jobs: int) -> None:
     """Answer as a process that joblib has started."""
     os.setpgid(0, 0)  # Ctrl-C is for the process that asks; it ends this one and all that models start with one signal
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets one that came before
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, handler)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _serve(connection, n_jobs)
 

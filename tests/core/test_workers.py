@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from bench.core import forked, nursery
-from bench.core.workers import Lost, answers
+from bench.core.workers import Lost, Worker, answers
 
 PID = "__import__('os').getpid()"
 SLEEP = "__import__('subprocess').run(['sleep', '100'])"
@@ -144,6 +144,16 @@ def test_nothing_is_left_when_the_answers_are_left_early():
         before = time.monotonic()
     assert time.monotonic() - before < 2
     assert gone(children, 2)
+
+
+def test_a_ctrl_c_while_a_process_starts_is_for_the_one_who_asks_alone(start):
+    if start == "forked":
+        pytest.skip("a forked process has a group of its own from the first")
+    worker = Worker(n_workers=2)
+    worker.ask(eval, "6 * 7")
+    os.kill(worker._process.pid, signal.SIGINT)  # as a terminal sends it to all of its group
+    assert worker.answer() == 42
+    worker.end(at_once=False)
 
 
 def test_processes_and_what_they_have_started_go_when_the_one_who_asked_is_killed():
