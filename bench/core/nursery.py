@@ -17,6 +17,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
+from bench.core.leaving import leave
+
 
 class Request(NamedTuple):
     """What to become: ``python -m COMMAND``, or a function ``MODULE:NAME`` and its arguments.
@@ -136,3 +138,4 @@ def _end_with(held: socket.socket) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), sys.argv[2:])
+    leave()

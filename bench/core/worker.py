@@ -9,11 +9,13 @@ import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import NoReturn
 
 from joblib import parallel_config
 from joblib.externals.loky.backend.reduction import dumps
 
 from bench.core.errors import reason_of
+from bench.core.leaving import leave
 
 WATCH_S = 0.5  # between two looks at whether the other process is still there
 
@@ -49,14 +51,15 @@ def forked(path: str, n_jobs: str, connection: str) -> None:
     _serve(Connection(int(connection)), int(n_jobs))
 
 
-def _serve(connection: Connection, n_jobs: int) -> None:
-    """Answer until the other side hangs up."""
+def _serve(connection: Connection, n_jobs: int) -> NoReturn:
+    """Answer until the other side hangs up, then end this process."""
     folder = os.getcwd()
     with parallel_config(n_jobs=n_jobs), suppress(EOFError):
         while True:
             request = connection.recv_bytes()
             os.chdir(folder)  # relative paths are meant from here, wherever a task has gone
             connection.send_bytes(_answer(request))
+    leave()
 
 
 def _answer(request: bytes) -> bytes:

@@ -7,10 +7,12 @@ lack this package, or have another version of it.
 import sys
 from importlib.metadata import EntryPoint
 
-from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
+from bench.protocol import kernel
+
 NAME = "python3"  # of the kernel in the header of chapters
+COMMAND = [sys.executable, kernel.__file__]
 
 
 class OwnProvisioner(LocalProvisioner):
@@ -19,8 +21,7 @@ class OwnProvisioner(LocalProvisioner):
     async def pre_launch(self, **kwargs):
         """Take this interpreter's command in the place of another one's."""
         if self.parent and self.parent.kernel_name == NAME:
-            own = get_kernel_dict()["argv"]
-            self.kernel_spec.argv, self.kernel_spec.env = [sys.executable, *own[1:]], {}
+            self.kernel_spec.argv, self.kernel_spec.env = [*COMMAND, "-f", "{connection_file}"], {}
         return await super().pre_launch(**kwargs)
 
 

@@ -7,7 +7,6 @@ A page is executed by the same ``ipykernel``, in a process and a session of its 
 import os
 import random
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -15,7 +14,7 @@ from jupyter_client.connect import LocalPortCache
 
 from bench.core import forked
 from bench.core.home import settle
-from bench.protocol import kernels, place
+from bench.protocol import kernel, kernels, place
 
 # without torch, which few pages need, and without the backend that shows figures, which looks for a shell at import
 WARM = ("ipykernel.kernelapp", "myst_nb.ext.glue", "altair", "bench.report.figures", "bench.report.tables")
@@ -39,11 +38,11 @@ class WarmProvisioner(kernels.OwnProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs):
         """Start a kernel and return how to reach it."""
-        if forked.ADDRESS not in os.environ or cmd[:2] != [sys.executable, "-m"]:
+        if forked.ADDRESS not in os.environ or cmd[:2] != kernels.COMMAND:
             return await super().launch_kernel(cmd, **kwargs)
         self.cwd, environment = os.path.abspath(kwargs.get("cwd") or os.curdir), kwargs.get("env") or dict(os.environ)
         try:
-            self.process = forked.Forked(cmd[2:], self.cwd, environment)
+            self.process = forked.Forked([kernel.__name__, *cmd[2:]], self.cwd, environment)
         except (OSError, ValueError):  # the nursery has died and said why
             return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
