@@ -54,7 +54,7 @@ def forked(path: str, n_jobs: str, connection: str) -> None:
 def _serve(connection: Connection, n_jobs: int) -> NoReturn:
     """Answer until the other side hangs up, then end this process."""
     folder = os.getcwd()
-    with parallel_config(n_jobs=n_jobs), suppress(EOFError):
+    with parallel_config(n_jobs=n_jobs), suppress(EOFError, ConnectionError):  # also in the middle of an answer
         while True:
             request = connection.recv_bytes()
             os.chdir(folder)  # relative paths are meant from here, wherever a task has gone

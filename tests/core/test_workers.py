@@ -156,6 +156,14 @@ def test_a_ctrl_c_while_a_process_starts_is_for_the_one_who_asks_alone(start):
     worker.end(at_once=False)
 
 
+def test_a_process_whose_answer_nobody_waits_for_ends_without_a_word(start, capfd):
+    worker = Worker(n_workers=2)
+    worker.ask(eval, "__import__('time').sleep(0.2)")
+    worker.connection.close()
+    assert worker._process.wait(30) == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_processes_and_what_they_have_started_go_when_the_one_who_asked_is_killed():
     code = f"from bench.core.workers import answers; list(answers(eval, [{SLEEP!r}] * 2, 2))"
     ours = psutil.Process().children(recursive=True)
