@@ -184,6 +184,7 @@ STEPS += [("os.link", 1), ("os.replace", 1), ("pathlib.Path.unlink", 1), ("pathl
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step[0]}-{step[1]}")
+@pytest.mark.slow
 def test_a_kill_at_each_step_of_writing_leaves_a_whole_record_or_none(step, moment, monkeypatch):
     name, n = step
     row = dict.fromkeys(records.COLUMNS, "") | {"experiment": "resumed", "tier": "quick", "key": "k", "status": "ok"}
@@ -291,6 +292,7 @@ def test_sigterm_records_what_is_finished_and_leaves_no_process(chapter, tmp_pat
     assert 3 <= n_recorded() < 4 * N_TRIALS
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_falls_into_garbage_collection_is_not_lost():
     def collected(phase, info):
         gc.callbacks.remove(collected)

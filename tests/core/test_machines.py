@@ -207,6 +207,7 @@ def foreign_kernel(tmp_path, monkeypatch):
     monkeypatch.setattr(KernelProvisionerFactory.instance(), "default_provisioner_name", "local-provisioner")
 
 
+@pytest.mark.slow
 def test_a_foreign_kernel_of_the_same_name_is_not_started(foreign_kernel):
     code = "import os, sys; print(sys.executable, os.environ.get('FOREIGN'))"
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])

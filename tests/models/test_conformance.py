@@ -64,6 +64,7 @@ def test_every_promise_is_broken_by_an_example_and_every_example_is_tried():
         describe("refused_models:NoProbabilities")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["nearest_centroid:NearestCentroid", "majority", "random", "shuffled_labels", "knn"])
 def test_a_model_that_keeps_its_promises_is_accepted(model, cells):
     assert missed(model, cells) == {}

@@ -108,6 +108,7 @@ def of_authors(model, cells: AnnData) -> np.ndarray:
 # What a probe is
 
 
+@pytest.mark.slow
 @every_probe
 @pytest.mark.parametrize("promise", CHECKS)
 def test_probes_keep_the_promises_of_every_model(name, promise, sides, model):
@@ -116,6 +117,7 @@ def test_probes_keep_the_promises_of_every_model(name, promise, sides, model):
     CHECKS[promise].function(_candidates[name])
 
 
+@pytest.mark.slow
 @every_probe
 def test_embeddings_are_those_of_the_network_and_its_authors(name, sides, model, passes):
     fitted_, cells = model(name).fit(sides[0], seed=0), without_labels(sides[1])
@@ -125,6 +127,7 @@ def test_embeddings_are_those_of_the_network_and_its_authors(name, sides, model,
     near(found, of_authors(fitted_, cells))
 
 
+@pytest.mark.slow
 @every_probe
 def test_nothing_of_the_network_is_trained_and_it_has_no_head(name, sides, model):
     fitted_ = model(name, epochs=3, lr=1.0).fit(sides[0], seed=4)
@@ -133,6 +136,7 @@ def test_nothing_of_the_network_is_trained_and_it_has_no_head(name, sides, model
     assert not any("cls_decoder" in key or "to_out.fc" in key for key in before)
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("classifier", ["l1_logistic", "l2_logistic", "knn", "nearest_centroid"])
 def test_the_classifier_is_that_of_any_vectors(family, classifier, sides, model):
@@ -156,6 +160,7 @@ def test_a_single_class_is_accepted(family, classifier, sides, model):
     np.testing.assert_array_equal(said, np.ones((80, 1)))
 
 
+@pytest.mark.slow
 @every_family
 def test_the_seed_matters_to_random_weights_alone(family, sides, model):
     train, cells = sides[0], without_labels(sides[1])
@@ -182,6 +187,7 @@ def test_random_weights_of_scbert_have_random_positions_too_or_none(sides, model
         assert fitted_.embed(without_labels(sides[1])).shape == (80, 16)
 
 
+@pytest.mark.slow
 @every_family
 def test_what_was_loaded_is_said(family, sides, model, weights):
     tensors = read(weights[family]()).tensors
@@ -210,6 +216,7 @@ def test_settings_that_no_embedding_could_be_kept_for_are_refused(name, setting,
         model(name, **setting).fit(sides[0], seed=0)
 
 
+@pytest.mark.slow
 @every_probe
 def test_cells_that_were_pretrained_on_are_refused_where_something_pretrained_goes_in(name, sides, settings, weights):
     family, _, variant = name.partition("@")
@@ -240,6 +247,7 @@ def test_keys_of_what_was_recorded_before_hold_no_classifier(settings):
 # What is kept
 
 
+@pytest.mark.slow
 @every_family
 def test_each_cell_is_computed_once_for_all_shares_and_seeds(family, small, settings, passes, tmp_path):
     small.write_h5ad(tmp_path / "small.h5ad")
@@ -263,6 +271,7 @@ def test_each_cell_is_computed_once_for_all_shares_and_seeds(family, small, sett
     assert (table["status"] == "ok").all()
 
 
+@pytest.mark.slow
 @every_family
 def test_neither_weights_nor_seeds_nor_precisions_share_a_store(family, sides, model, weights, cache, monkeypatch):
     other = weights[family]("other")
@@ -308,6 +317,7 @@ def test_neither_order_nor_the_size_of_a_batch_matters(name, sides, model, monke
         near(model(name, evaluation_batch=size).with_network(sides[0], 0).embed(cells[places].copy()), expected[places])
 
 
+@pytest.mark.slow
 @every_family
 def test_a_process_killed_half_way_leaves_what_it_has_computed(family, sides, model, passes, monkeypatch):
     fitted_, cells = model(f"{family}@probe", evaluation_batch=16).with_network(sides[0], 0), without_labels(sides[1])
@@ -370,6 +380,7 @@ def test_a_class_of_ones_own_has_new_stores_when_its_file_changes(tmp_path, monk
 # For pages
 
 
+@pytest.mark.slow
 @every_probe
 def test_embeddings_of_a_data_set_are_what_the_classifier_is_given(name, sides, model, settings, passes):
     fitted_ = model(name).fit(sides[0], seed=3)

@@ -71,6 +71,7 @@ def test_labels_have_no_part_in_the_embedding(variant, sides):
     assert_allclose(*same)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", PROJECTIONS)
 def test_a_linear_classifier_on_each_is_far_above_the_majority(variant, sides):
     train, scored = sides

@@ -135,6 +135,7 @@ def test_list_has_a_heading_for_each_kind_of_model():
         assert [line.split()[0] for line in below] == list(models)
 
 
+@pytest.mark.slow
 def test_list_imports_nothing_heavy(own_results):
     record("majority")  # with records of one's own, too
     assert list(own_results.glob("few_shot/quick/*.csv"))
@@ -152,6 +153,7 @@ def test_list_says_of_data_sets_what_they_say_of_themselves():
         assert f"  {dataset.name:<12}{dataset.title}; split {dataset.split}" in lines
 
 
+@pytest.mark.slow
 def test_list_counts_trials_as_records_do(monkeypatch):
     monkeypatch.undo()  # the committed ones
     trials = records.read(own=False).drop_duplicates(["experiment", "tier", "key"])
@@ -258,6 +260,7 @@ def test_a_damaged_record_is_left_out_and_named_by_every_command_that_reads_reco
     assert caplog.text.count(f"Left out: {path} is not a record") == 1  # by a process that is asked twice
 
 
+@pytest.mark.slow
 def test_the_installed_command_prints_a_sentence_and_no_traceback():
     installed = shutil.which("bench", path=str(sys.prefix) + "/bin") or shutil.which("bench")
     if not installed:

@@ -247,6 +247,7 @@ def test_what_is_no_address_is_a_sentence(where):
         pass
 
 
+@pytest.mark.slow
 def test_an_address_where_nobody_answers_is_a_sentence(monkeypatch):
     pytest.importorskip("distributed", reason=ABSENT)
     monkeypatch.setattr(workers, "CONNECT_S", 1)

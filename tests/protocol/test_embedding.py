@@ -141,6 +141,7 @@ def test_whether_scored_cells_were_seen_is_asked_for_once_and_settings_are_check
             tasks("embedding@X_emb", overrides={"embedding": settings})
 
 
+@pytest.mark.slow
 def test_both_sides_of_a_query_have_vectors(cells, table, capsys):
     theirs = (cells.obs["donor"] == "theirs").to_numpy()
     cells[~theirs].copy().write_h5ad("reference.h5ad")

@@ -34,6 +34,7 @@ def offline(monkeypatch, tmp_path):
     return lambda: monkeypatch.delenv("BENCH_MIRROR")
 
 
+@pytest.mark.slow
 def test_trials_run_without_network_and_mirror_after_a_fetch(offline):
     result = CliRunner().invoke(main, ["fetch", "few_shot_pbmc", *ASKED, '{"l1_logistic": {"genes": "panglao"}}'])
     assert result.exit_code == 0, result.output
@@ -63,6 +64,7 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_brought(monkeypatch, tiny_sc
     assert kinds == [["data", "hao"], ["weights", "gone"], ["weights", "there"], ["genes", "panglao"]]
 
 
+@pytest.mark.slow
 def test_a_data_set_that_cannot_be_had_costs_the_others_nothing(offline):
     asked = ["-p", "dataset", "[kang, hao]", "-p", "models", "[majority]", "-p", "fractions", "[0.1]"]
     result = CliRunner().invoke(main, ["fetch", "few_shot_pbmc", *asked])

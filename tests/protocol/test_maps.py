@@ -45,6 +45,7 @@ def test_embeddings_on_all_training_cells_get_a_map_and_nothing_else_does():
     assert again[0].trial.key == tasks[-3].trial.key  # a map changes no key
 
 
+@pytest.mark.slow
 def test_a_map_is_kept_beside_its_record_and_made_again_where_it_is_damaged(plane, caplog):
     (task,) = [task for task in tasks_of(["projection@pca"]) if task.trial.fraction == 1]
     assert run_task(task) == ""

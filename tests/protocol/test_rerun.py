@@ -84,6 +84,7 @@ def test_labels_are_compared_cell_by_cell(committed, tmp_path):
     assert f"{67 / len(cells):.2%} of the scored cells have another label" in result.output
 
 
+@pytest.mark.slow
 def test_a_trial_that_no_chapter_asks_for_is_a_sentence_and_the_others_are_run(committed, tmp_path):
     change(tmp_path / "committed", "key", "f" * 16, key=committed["key"].iloc[0])
     result = bench("--sample", "5")

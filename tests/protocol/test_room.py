@@ -84,6 +84,7 @@ def test_a_large_data_set_is_let_go_before_others_read_it(mine, monkeypatch):
     assert seen[0] is not seen[1]
 
 
+@pytest.mark.slow
 def test_each_value_of_a_file_is_read_once_in_a_pass(mine, monkeypatch, capsys):
     """Whatever reads it: the plan is one pass, and all trials of a process are another."""
     monkeypatch.setattr(matrix, "BLOCK_VALUES", 2000)

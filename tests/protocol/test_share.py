@@ -57,6 +57,7 @@ def test_a_share_is_chosen_for_a_while():
     assert chosen() is None
 
 
+@pytest.mark.slow
 def test_shares_of_a_grid_run_apart_are_the_grid():
     grid = Grid("few_shot", "quick", "hao", ["majority"], [0.1, 0.5, 1.0], [0, 1])
     keys, found = {task.trial.key for task in grid.tasks()}, []
@@ -68,6 +69,7 @@ def test_shares_of_a_grid_run_apart_are_the_grid():
     assert sum(map(len, found)) == len(keys) and set.union(*found) == keys
 
 
+@pytest.mark.slow
 def test_a_chapter_takes_its_share_and_shows_nothing_although_the_share_may_be_empty():
     result = CliRunner().invoke(main, ["run", "few_shot_pbmc", *ASKED, "--share", "2/3"])
     assert result.exit_code == 0, result.output

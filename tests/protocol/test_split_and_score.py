@@ -192,6 +192,7 @@ def test_options_in_the_place_of_a_table_make_the_same_record(kinds):
     assert "Say which cells were predicted" in bench("score", "tool.csv").stderr
 
 
+@pytest.mark.slow
 def test_the_same_answers_are_one_trial_in_any_order_and_corrected_ones_another(kinds):
     cells = scored(split())
     labels(kinds, cells)
@@ -226,6 +227,7 @@ def test_committed_records_of_a_name_are_never_replaced(kinds):
     assert "which are committed" in score("--replace").stderr
 
 
+@pytest.mark.slow
 def test_several_shares_and_seeds_are_a_file_each_and_one_series(kinds):
     table = split("--fractions", "0.5,1.0", "--seeds", "0,1")
     assert (

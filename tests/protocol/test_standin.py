@@ -58,6 +58,7 @@ def test_a_file_of_another_shape_is_a_sentence(text, tmp_path, monkeypatch):
         steps()
 
 
+@pytest.mark.slow
 def test_a_plan_runs_nothing_and_what_is_run_is_done(small, own_results):
     (left,) = plan()
     assert (left.n_trials, len(left.missing)) == (7, 7)
@@ -73,6 +74,7 @@ def test_a_plan_runs_nothing_and_what_is_run_is_done(small, own_results):
     assert not plan()[0].missing
 
 
+@pytest.mark.slow
 def test_a_step_whose_data_cannot_be_had_is_left_out_and_that_is_said(small, monkeypatch):
     steps = [Step("none", "few_shot_pbmc", SMALL | {"dataset": "no.h5ad", "label": "type"}), *standin.steps()]
     monkeypatch.setattr(standin, "steps", lambda: steps)
@@ -84,6 +86,7 @@ def test_a_step_whose_data_cannot_be_had_is_left_out_and_that_is_said(small, mon
     assert "1. none: cannot be planned. " in CliRunner().invoke(main, ["standin", "--plan"]).output
 
 
+@pytest.mark.slow
 def test_trials_of_another_experiment_are_taken_over(small, monkeypatch):
     run(lambda _: None)
     monkeypatch.setattr(standin, "steps", lambda: [Step("same", "few_shot_scgpt", SMALL)])
@@ -102,6 +105,7 @@ def test_a_chapter_that_cannot_be_executed_here_is_a_sentence(cell, tmp_path):
         notebooks.trials_of(str(tmp_path / "mine.md"), {})
 
 
+@pytest.mark.slow
 def test_committed_trials_count_as_done_here_alone(small, own_results, tmp_path, monkeypatch):
     run(lambda _: None)
     monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path / "committed")
@@ -110,6 +114,7 @@ def test_committed_trials_count_as_done_here_alone(small, own_results, tmp_path,
     assert not plan()[0].missing
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_with_the_next_trial(small, own_results, warm):
     assert Script(KILLED.replace("PARAMETERS", repr(SMALL))).wait().returncode == -signal.SIGKILL
     assert len(plan()[0].missing) == 4
@@ -195,6 +200,7 @@ def test_where_nothing_like_it_ran_the_pretraining_of_its_weights_tells():
     assert pd.isna(found.of(task(1, weights="others")))
 
 
+@pytest.mark.slow
 def test_the_command_tells_its_plan(small, monkeypatch):
     said = CliRunner().invoke(main, ["standin", "--plan"])
     assert said.exit_code == 0, said.output

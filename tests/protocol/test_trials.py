@@ -417,6 +417,7 @@ def test_a_wrong_number_of_jobs_is_refused(mine, jobs):
         runner.run(grid(mine), jobs=jobs)
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_a_record_and_the_other_trials_go_on(mine, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_failing_model.py").write_text(MODEL)

@@ -185,6 +185,7 @@ def test_results_that_cannot_be_written_stop_the_command_before_a_kernel_starts(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_bench_run_computes_and_a_book_build_does_not(tmp_path):
     assert notebooks.known_parameters("few_shot_pbmc")["compute"] is False
     output = notebooks.run(chapter(tmp_path, "assert compute is True"))

@@ -95,6 +95,7 @@ def test_seeds_and_cells_add_up(monkeypatch):
     assert effects.of_runs(cells[:2], other[2:]).how == "no seed in common"
 
 
+@pytest.mark.slow
 def test_rows_are_corrected_within_a_tier_and_say_what_follows(apart):
     tiers = apart.index.get_level_values(0).str.partition(":").get_level_values(0)
     for _, group in apart[apart["p, Holm"].notna()].groupby(tiers[apart["p, Holm"].notna()]):
@@ -114,6 +115,7 @@ def test_rows_are_corrected_within_a_tier_and_say_what_follows(apart):
     assert published_ttest(a, b).pvalue < 0.001 < row["p, Holm"], "pooled and uncorrected, as the paper prints it"
 
 
+@pytest.mark.slow
 def test_models_beside_their_own_variants_are_one_family():
     five = records.read("five_models", own=False)
     five = five[five["model"].isin(["scgpt", "geneformer"]) & (five["tier"] == "quick")]
@@ -138,6 +140,7 @@ def test_the_same_is_said_only_within_the_margin(pbmc):
     assert len(few) and few["says"].eq(SAME).all()
 
 
+@pytest.mark.slow
 def test_directions_and_what_is_left_out(pbmc, apart):
     turned = tables.effects(pbmc, {}, of=LR)
     assert "control" not in "".join(apart.index.get_level_values("compared"))
@@ -176,6 +179,7 @@ def test_a_mark_is_filled_where_the_corrected_test_says_so():
     plt.close(figure)
 
 
+@pytest.mark.slow
 def test_panels_stand_in_a_line_a_tier_if_they_are_many(pbmc, apart):
     theirs = {name: few_shot(name) for name in ("zheng68k", "ms", "hpancreas")}
     figure = figures.few_shot(pbmc, theirs, ["accuracy"])

@@ -50,6 +50,7 @@ def test_two_settings_of_one_model_are_two_series_named_by_what_differs(recorded
     assert set(figures.runs_of(recorded).query("model == 'majority'")["series"]) == {"control: majority"}
 
 
+@pytest.mark.slow
 def test_failures_are_listed_and_not_drawn(recorded):
     failed = tables.failures(recorded)
     assert set(failed["model"]) == {"l1_logistic"} and len(failed) == 3

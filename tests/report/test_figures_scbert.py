@@ -200,6 +200,7 @@ def test_recall_per_bin_has_a_line_per_model_and_the_share_of_each_bin():
         figures.recall_per_bin(ablation_records())
 
 
+@pytest.mark.slow
 def test_new_models_are_drawn_in_the_hover_chart():
     chart = figures.few_shot_hover(ablation_records(), {"Zheng68K": pd.concat([table2(), baseline()])})
     svg = hover(chart, "test").svg()

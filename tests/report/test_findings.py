@@ -32,6 +32,7 @@ def _close():
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_every_number_of_the_page_is_one_of_the_facts_and_every_fact_is_finite(facts):
     used = set(re.findall(r"\{glue:text\}`findings-([^:`]+)", PAGE))
     on_the_page = {"pair-correlation", "pair-rows", "pair-narrower"}
@@ -55,6 +56,7 @@ def test_four_tests_are_stale_and_no_verdict_changes(facts):
     assert (tests["p, printed"] < 0.05).equals(tests["p, Holm"] < 0.05)
 
 
+@pytest.mark.slow
 def test_published_intervals_cover_as_often_as_a_simulation_says():
     runs = np.random.default_rng(0).normal(size=(20_000, 10))
     covered = [abs(interval.mean) < interval.half_width for interval in map(published_interval, runs)]

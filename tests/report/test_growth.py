@@ -108,6 +108,7 @@ def test_what_models_declare_to_take_is_what_was_measured():
     assert {model for model, _ in seen} == set(table["model"]) - set(FOUNDATION)
 
 
+@pytest.mark.slow
 def test_the_script_measures_all_simple_methods_and_networks(monkeypatch):
     asked = []
     monkeypatch.setattr("sys.argv", ["growth.py"])

@@ -63,6 +63,7 @@ def both(table: pd.DataFrame) -> bool:
     return f"{LOW:.3f}" in text and f"{HIGH:.3f}" in text and MEAN not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", TWO)
 def test_scores_of_two_kinds_stand_in_two_rows(column):
     runs = two(column)
@@ -129,6 +130,7 @@ def test_masked_positions_and_training_are_told_apart(column):
     assert both(tables.slow_family(epochs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", FEW)
 def test_figures_draw_two_kinds_with_two_looks(column):
     runs = two(column, seeds=(0,))
@@ -205,6 +207,7 @@ def test_the_true_share_of_the_training_cells_is_shown_and_the_same_cells_count_
     plt.close(figure)
 
 
+@pytest.mark.slow
 def test_the_overview_takes_no_mean_over_settings():
     runs = two("hyperparameters", model="l1_logistic", experiment="few_shot_pbmc")
     numbers = overview.numbers(runs)

@@ -142,6 +142,7 @@ def test_p_values_are_corrected_for_the_comparisons_of_one_table_in_one_tier(com
     assert set(lost["place"]) == {"Figure 2"}, "three runs against three, ten comparisons"
 
 
+@pytest.mark.slow
 def test_published_verdicts_say_what_the_published_runs_show(comparisons):
     theirs = comparisons[(comparisons["tier"] == "published") & (comparisons["metric"] == "accuracy")]
     above = only(theirs, says="Logistic regression is above scBERT with all labels.")
@@ -169,6 +170,7 @@ def test_three_seeds_give_a_t_interval_of_the_pairs_and_two_none():
     assert (one.value, one.how) == (pytest.approx(0.8 - b["value"].mean()), "t over 3 seeds")
 
 
+@pytest.mark.slow
 def test_few_seeds_fall_back_on_the_scored_cells(committed):
     runs = counterparts.reproduced(committed)
     runs = runs[(runs["experiment"] == "scbert_annotation") & (runs["tier"] == "quick") & (runs["seed"] < 2)]
@@ -267,6 +269,7 @@ def test_a_command_makes_the_record_that_its_number_lacks(numbers):
             assert (model if variant in ("", "pretrained") else f"{model}@{variant}") in models, row.command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("in_book", "suffix"), [("1", "html"), ("", "md")])
 def test_names_of_tables_lead_to_chapters_in_the_book_and_in_a_notebook(
     numbers, comparisons, monkeypatch, in_book, suffix
@@ -278,6 +281,7 @@ def test_names_of_tables_lead_to_chapters_in_the_book_and_in_a_notebook(
     assert all((ROOT / "chapters" / f"{page}.md").exists() for page, _ in pages)
 
 
+@pytest.mark.slow
 def test_no_cell_of_either_table_is_blank_and_what_is_missing_leads_to_its_command(numbers, comparisons):
     commands = overview.commands_of(numbers, comparisons)
     listed = overview.commands_table(numbers, commands).data
@@ -291,6 +295,7 @@ def test_no_cell_of_either_table_is_blank_and_what_is_missing_leads_to_its_comma
             assert f'id="{anchor}"' in listed
 
 
+@pytest.mark.slow
 def test_the_csv_holds_every_row_with_all_digits(numbers, comparisons):
     commands = overview.commands_of(numbers, comparisons)
     html = overview.numbers_table(numbers, comparisons, commands).data

@@ -128,6 +128,7 @@ def test_the_page_on_formats_shows_every_column_and_every_promise_and_refuses_wh
     assert all(f"<td>{name}</td>" in splits for name in OF_SPLITS)
 
 
+@pytest.mark.slow
 def test_the_page_on_the_command_line_prints_the_help_of_every_command():
     shown = outputs("command_line")
     page = (CHAPTERS / "command_line.md").read_text(encoding="utf-8")

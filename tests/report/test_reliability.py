@@ -89,6 +89,7 @@ def test_error_is_the_metric_and_survives_how_predictions_are_kept():
     assert calibration.error(rounded) == pytest.approx(calibration.error(exact), abs=5e-4)
 
 
+@pytest.mark.slow
 def test_error_of_kept_predictions_is_the_recorded_one(runs, said):
     recorded = runs.groupby(["panel", "series"])["ece"].mean()
     for key, several in said.items():
@@ -111,6 +112,7 @@ def test_kept_cells_by_hand():
         assert calibration.largest_share(several, 0.6) == calibration.share_kept(several, 0.6)[0]
 
 
+@pytest.mark.slow
 def test_curves_end_at_the_accuracy_and_agree_with_scikit_learn(said):
     for several in said.values():
         curve = calibration.kept(several[0])
@@ -160,6 +162,7 @@ def test_settings_of_one_experiment_stay_apart_and_failures_are_left_out():
         figures.complete_runs(table_of(rows[2:]))
 
 
+@pytest.mark.slow
 def test_figures_draw_every_model_and_refuse_to_draw_nothing(runs, said):
     standin = runs[runs["tier"] == "standin"]
     kept = figures.predictions_of(standin)
@@ -178,6 +181,7 @@ def test_figures_draw_every_model_and_refuse_to_draw_nothing(runs, said):
         figures.pareto(standin[standin["control"]])
 
 
+@pytest.mark.slow
 def test_pale_points_are_those_behind_the_front(runs):
     quick = runs[runs["tier"] == "quick"]
     table = tables.fronts(quick)

@@ -134,6 +134,7 @@ def test_several_chapters_run_warm_and_end_with_ctrl_c(tmp_path, monkeypatch):
     assert gone(*map(int, first[:2]), *map(int, told[:2]))
 
 
+@pytest.mark.slow
 def test_ports_of_kernels_are_none_that_the_system_gives_to_connections(warm):
     """Jupyter asks the system for a free port and lets it go; until the kernel binds it, any connection may get it."""
     client = NotebookClient(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), kernel_name="python3")
@@ -156,6 +157,7 @@ def test_a_port_that_something_listens_on_is_not_chosen(monkeypatch):
         assert warm_kernels.free_port("127.0.0.1") == free - 1
 
 
+@pytest.mark.slow
 def test_without_nursery_kernels_start_as_ever(tmp_path, monkeypatch):
     monkeypatch.setenv(forked.ADDRESS, str(tmp_path / "nobody"))
     monkeypatch.setattr(KernelProvisionerFactory.instance(), "default_provisioner_name", "local-provisioner")

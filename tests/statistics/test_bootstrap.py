@@ -16,6 +16,7 @@ from bench.statistics.predictions import Predictions
 FAST = list(bootstrap.FAST)
 
 
+@pytest.mark.slow
 def test_bootstrap_of_accuracy_equals_scipy():
     a, b = two_models(0)
 
@@ -97,6 +98,7 @@ def test_the_same_model_twice_has_no_difference():
     assert (result.estimate, result.low, result.high, result.n_resamples) == (0, 0, 0, 100)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_difference_about_95_times_in_100():
     population = two_models(6, n_cells=200_000)
     truth = evaluate("accuracy", population[0]) - evaluate("accuracy", population[1])

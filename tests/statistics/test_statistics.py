@@ -118,6 +118,7 @@ def test_paired_equivalence_by_hand():
     assert test.high - test.low == pytest.approx(2 * stats.t.ppf(0.99, 6) * error) and test.level == 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [False, True])
 def test_equivalence_is_shown_where_the_interval_lies_within_the_margin(paired):
     said = []

@@ -44,6 +44,7 @@ def test_every_family_that_is_pretrained_says_what_it_reads():
         assert callable(families()[model].load("objective").read), model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_tokens_are_those_of_the_cells_that_are_drawn(model):
     recipe = recipe_of(model)

@@ -156,6 +156,7 @@ def test_bins_are_those_of_prediction(tmp_path, monkeypatch):
     assert not np.isin(cell_ids("hao", hidden_names(hao.obs_names[split(hao, "random").test])), found.ids).any()
 
 
+@pytest.mark.slow
 def test_tokens_of_scbert_have_no_seed(store, genes, tmp_path):
     assert "seed" not in store.card  # of which its name, and so the identity of weights, depends
     with pytest.raises(BenchError, match=r"Unknown library 'bins'.* Valid: all, panglao"):

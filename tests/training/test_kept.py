@@ -72,6 +72,7 @@ def path(tmp_path, monkeypatch):
     return tmp_path / "state.pt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [[1], [7], [6, 12, 23]])
 def test_killed_at_any_batch_it_goes_on_as_if_nothing_had_been(batches, path, tmp_path, warm):
     whole = tuned(tmp_path / "other.pt")

@@ -79,6 +79,7 @@ def unharmed(name: str) -> dict[str, Compared]:
 # All is well
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_case_is_met(name):
     found = list(verdicts(folder_of(name), name))
@@ -380,6 +381,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_whatever_is_wrong_with_a_case_is_a_miss_with_its_reason(damage, own_cases):
     where = own_cases("scbert_schedule", "scbert_redraw", "scbert_embed", LENDER)

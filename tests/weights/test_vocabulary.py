@@ -94,6 +94,7 @@ def test_weights_without_genes_cannot_be_compared(tmp_path):
         coverage_of(tmp_path / "w", "hao")
 
 
+@pytest.mark.slow
 def test_comparing_genes_costs_no_torch():
     code = "import sys\nfrom bench.weights.vocabulary import coverage\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

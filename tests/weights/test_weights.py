@@ -187,6 +187,7 @@ def test_saving_takes_views_shared_memory_and_parameters(tmp_path):
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
 
 
+@pytest.mark.slow
 def test_equal_content_makes_equal_files_in_every_process(tmp_path, warm):
     code = "import torch, sys; from pathlib import Path; from bench.weights import save\n"
     code += "save(Path(sys.argv[1]), {'b': torch.ones(3), 'a': torch.zeros(2)}, {c * 3: c for c in 'abcdefghijkl'})"
@@ -515,6 +516,7 @@ def test_the_published_source_is_the_documented_one():
     assert "GPL-3.0" in source.licence
 
 
+@pytest.mark.slow
 def test_download_is_resumed_checked_and_converted_with_all_that_a_reader_needs(server, entry, true_size):
     source = entry(url=f"{server.url}/interrupted")
     path = published("scbert_panglao")
@@ -553,6 +555,7 @@ def test_mirror_is_honoured(entry, original, monkeypatch):
     assert not (cache_folder() / "downloads").exists()
 
 
+@pytest.mark.slow
 def test_conversion_is_done_once_and_again_when_source_or_converter_change(entry, original, monkeypatch):
     made = published("scbert_panglao", original)
     before = made.stat()
@@ -603,6 +606,7 @@ own("scbert", Path({str(original)!r}))
     assert [path for path in folder.iterdir() if not path.name.endswith(".lock")] == [made]
 
 
+@pytest.mark.slow
 def test_two_at_once_convert_once(entry, original, monkeypatch):
     made, convert = [], scbert_weights.convert
     monkeypatch.setattr(scbert_weights, "convert", lambda *a: made.append(a) or time.sleep(0.2) or convert(*a))
@@ -748,6 +752,7 @@ def test_identity_is_the_metadatas_or_the_files_and_follows_changes(tmp_path):
         identity(tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_names_and_identities_cost_no_torch(tmp_path):
     save(tmp_path / "w", small(), {"identity": "0123456789abcdef"})
     code = "import sys\nfrom bench.training.recipes import named\n"
@@ -766,6 +771,7 @@ def bench(*arguments):
     return CliRunner().invoke(main, ["weights", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_command_prints_what_was_found(entry, original):
     result = bench("scbert_panglao", "--path", original)
     assert result.exit_code == 0, result.output
@@ -784,6 +790,7 @@ def test_command_prints_what_was_found(entry, original):
     assert bench("scbert_panglao").stdout == result.stdout == bench(path).stdout
 
 
+@pytest.mark.slow
 def test_a_model_stands_for_its_published_weights(entry, original, tmp_path, monkeypatch):
     made = published("scbert_panglao", original)
     assert bench("scbert").output == bench("scbert_panglao").output

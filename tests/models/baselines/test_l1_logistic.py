@@ -43,6 +43,7 @@ def coefficients(model) -> tuple[np.ndarray, np.ndarray]:
     return coef, np.concatenate([estimator.intercept_ for estimator in model.estimators_])
 
 
+@pytest.mark.slow
 def test_ties_give_the_first_class(case, fits):
     description, t = case
     n_tied = description["numerics"]["tied_test_cells_per_C"]
@@ -159,6 +160,7 @@ def test_search_and_fit_in_two_processes_equal_those_in_one(hao):
     np.testing.assert_array_equal(parallel.predict_proba(hao), serial.predict_proba(hao))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [2.0, np.e])
 def test_features_equal_scanpys_normalisation(hao, base):
     reference = hao.copy()

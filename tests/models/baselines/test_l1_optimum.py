@@ -54,6 +54,7 @@ def objective(X, w: np.ndarray, sign: np.ndarray, C: float) -> float:
     return np.abs(w).sum() + C * np.logaddexp(0, -sign * (X @ w)).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pbmc_facs", "hao", "baron"])
 def test_no_objective_is_above_liblinears_at_its_finest(name):
     X, y = problem(name, 200)
@@ -127,6 +128,7 @@ def test_a_quadratic_ends_where_no_coordinate_misses_its_condition():
     assert np.abs(left[u == 0]).max() <= 1 + 1e-8
 
 
+@pytest.mark.slow
 def test_accuracies_of_the_folds_are_those_of_fits_on_each(cells):
     X, y = cells
     Cs, folds = [0.01, 1.0], folds_of(y, 5)
@@ -157,11 +159,13 @@ def test_two_types_are_one_problem_and_one_is_none(small):
     assert set(L1Logistic(FEW, recipe="optimum").fit(alone, seed=0).predict(scored)) == {"B cells"}
 
 
+@pytest.mark.slow
 def test_a_model_of_the_recipe_keeps_every_promise(small_sides):
     spec = describe("l1_logistic", {"recipe": "optimum", "Cs": [0.01, 0.1, 1.0]})
     assert [name for name, reason in check(spec, *small_sides) if reason] == []
 
 
+@pytest.mark.slow
 def test_both_recipes_choose_alike_where_liblinear_reaches_the_optimum(small_sides):
     """Up to C = 1; the finest tolerance, so that the same problems have the same solutions."""
     train, scored = small_sides
@@ -173,6 +177,7 @@ def test_both_recipes_choose_alike_where_liblinear_reaches_the_optimum(small_sid
     assert optimum.diagnostics_ == {"chosen_C": optimum.C_, "duality_gap": pytest.approx(0, abs=GAP)}
 
 
+@pytest.mark.slow
 def test_threads_change_no_digit(small_sides):
     train, scored = small_sides
     serial = L1Logistic(FEW, recipe="optimum").fit(train, seed=0)

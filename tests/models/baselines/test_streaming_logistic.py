@@ -14,6 +14,7 @@ from bench.preprocess import features, log1p_cp10k
 UNTUNED = StreamingLogisticConfig(tuned=False, block=50, alphas=(1e-5, 1e-4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuned", [False, True])
 def test_features_are_made_of_a_block_at_a_time(tuned, sides, monkeypatch):
     train, scored = sides

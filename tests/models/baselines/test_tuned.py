@@ -71,6 +71,7 @@ def test_one_type_is_given_to_every_cell(name, sides):
     assert fitted.diagnostics_["tuning_fits"] == 0
 
 
+@pytest.mark.slow
 @every_baseline
 @pytest.mark.parametrize("counts", [(1, 1), (1, 1, 1), (5, 1), (4, 2, 1)])
 def test_types_of_one_cell_are_learnt(name, counts, sides):

@@ -32,6 +32,7 @@ def accuracy(model, cells) -> float:
     return float((model.predict(without_labels(cells)) == labels_of(cells)).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "company"), [("published", "published"), ("clean", "reference"), ("clean", "alone")]
 )
@@ -41,6 +42,7 @@ def test_promises_are_kept_or_the_dependence_is_declared(company, recipe, sides,
     assert found == dict.fromkeys(CHECKS, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("company", COMPANIES)
 def test_it_learns(company, made, sides):
     train, scored = sides
@@ -102,6 +104,7 @@ def with_batches(cells, names):
     return cells
 
 
+@pytest.mark.slow
 def test_passes_are_batches_unless_one_has_no_training_cell(made, sides, monkeypatch):
     train, scored = with_batches(sides[0], ["a", "b", "10"]), with_batches(sides[1], ["a", "b"])
     seen = []

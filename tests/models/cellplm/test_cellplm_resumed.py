@@ -59,6 +59,7 @@ def same(found, expected, cells) -> None:
     np.testing.assert_array_equal(found.predict_proba(cells), expected.predict_proba(cells))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["published", "clean"])
 def test_stopped_at_any_epoch_it_goes_on_as_if_nothing_had_been(
     recipe, state, tmp_path, sides, tiny_cellplm, monkeypatch
@@ -86,6 +87,7 @@ def test_stopped_at_any_epoch_it_goes_on_as_if_nothing_had_been(
     assert 100 - steps_left[0] == whole.diagnostics_["epochs"] - 6
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_its_last_epoch(state, tmp_path, sides, tiny_cellplm, warm):
     train, weights = sides[0], str(tiny_cellplm())
     train.write_h5ad(tmp_path / "train.h5ad")

@@ -218,6 +218,7 @@ def test_published_genes_have_symbols(monkeypatch):
 
 
 @pytest.mark.skipif(not MIRROR, reason="BENCH_MIRROR names no folder with CellPLM's published configuration")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vae", "gmvae"])
 def test_a_file_of_the_published_genes_is_converted_fine_tuned_and_probed(kind, monkeypatch, tmp_path, sides):
     monkeypatch.setenv("BENCH_MIRROR", MIRROR)

@@ -45,6 +45,7 @@ def objective_of(recipe: GeneformerPretraining) -> GeneformerObjective:
     return GeneformerObjective(recipe, recipe.cells(), CPU)
 
 
+@pytest.mark.slow
 def test_cells_stand_in_the_order_of_their_ranks():
     cells, hao = SMALL.cells(), load("hao")
     train = hao[np.setdiff1d(np.arange(hao.n_obs), split(hao, "random").test)]
@@ -88,6 +89,7 @@ def test_the_loss_is_the_same_however_a_batch_is_divided(version):
     assert first.where.sum() and (version == "V1" or first.true[0] == 2)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bytes(alone, monkeypatch):
     original, calls = module.step, []
 

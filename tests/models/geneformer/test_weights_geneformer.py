@@ -272,6 +272,7 @@ def test_a_file_of_true_size_has_the_published_bytes_and_becomes_a_network(tmp_p
 # Dictionaries
 
 
+@pytest.mark.slow
 @published_ones
 def test_anchors_of_the_published_dictionaries(monkeypatch):
     monkeypatch.setenv("BENCH_MIRROR", MIRROR)

@@ -290,6 +290,7 @@ def model(tiny_scbert):
 LAST = "performer.net.layers.1."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trainable", "expected"),
     [
@@ -324,6 +325,7 @@ def test_training_passes_are_counted_from_where_the_weights_were(model, sides):
     assert fitted.network_.performer.calls_since_last_redraw == 2 * 10  # 160 cells, 16 at a time
 
 
+@pytest.mark.slow
 def test_audit_names_every_tensor_and_is_part_of_the_record(model, sides, small, tiny_scbert, tmp_path):
     n = len(read(tiny_scbert()).tensors)
     digest = read(tiny_scbert()).sha256[:16]
@@ -358,6 +360,7 @@ def test_variants_start_from_what_their_names_say(model, tiny_scbert):
     assert "pos_emb.emb.weight" not in without
 
 
+@pytest.mark.slow
 def test_shuffled_genes_are_one_permutation_for_all_cells(model, sides):
     cells = without_labels(sides[1])
     plain = model().fit(sides[0], seed=0).tokens(cells).toarray()
@@ -382,6 +385,7 @@ def test_tokens_are_in_the_order_of_the_weights_genes(model, sides, tiny_scbert)
     np.testing.assert_array_equal(fitted.tokens(cells).toarray(), np.minimum(value + 1e-6, 5).astype(int))
 
 
+@pytest.mark.slow
 def test_embedding_is_the_mean_over_expressed_genes(model, sides):
     fitted = model(evaluation_batch=7).fit(sides[0], seed=0)
     cells = without_labels(sides[1])
@@ -424,6 +428,7 @@ def fit_and_watch(model, monkeypatch, train, scored, **overrides):
     return fitted, given, state(fitted.network_)
 
 
+@pytest.mark.slow
 def test_clean_recipe_is_the_same_with_and_without_scored_cells(model, sides, monkeypatch):
     train, scored = sides
     results = [fit_and_watch(model, monkeypatch, train, s, recipe="clean") for s in (None, scored)]
@@ -434,6 +439,7 @@ def test_clean_recipe_is_the_same_with_and_without_scored_cells(model, sides, mo
     np.testing.assert_allclose(given["weights"], 1 / 20)  # of all training cells, those that validate included
 
 
+@pytest.mark.slow
 def test_published_recipe_counts_scored_cells_in_the_weights_and_chooses_the_epoch_on_them(model, sides, monkeypatch):
     train, scored = sides
     labels = scored.obs["cell_type"].to_numpy()
@@ -453,6 +459,7 @@ def test_published_recipe_counts_scored_cells_in_the_weights_and_chooses_the_epo
     assert more.diagnostics_["train_loss"] != plain.diagnostics_["train_loss"]
 
 
+@pytest.mark.slow
 def test_published_recipe_leaks_nowhere_else(model, sides, monkeypatch):
     """Without class weights, and with one epoch to choose from, scored cells leave no trace."""
     train, scored = sides
@@ -464,6 +471,7 @@ def test_published_recipe_leaks_nowhere_else(model, sides, monkeypatch):
     assert all(same_state(states[0], other) for other in states[1:])
 
 
+@pytest.mark.slow
 def test_scored_types_that_training_lacks_do_not_disturb_the_choice(model, sides):
     train, scored = sides
     train = train[(train.obs["cell_type"] != "Platelet").to_numpy()].copy()
@@ -625,6 +633,7 @@ def test_diverged_training_is_a_failed_record_with_its_reason(small, tmp_path, t
     assert table["value"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_good_training_records_epochs_and_what_it_needed(small, tmp_path, tiny_scbert):
     said, table = recorded(small, tmp_path, tiny_scbert())
     assert said == ""
@@ -640,6 +649,7 @@ def test_a_good_training_records_epochs_and_what_it_needed(small, tmp_path, tiny
     assert set(table["weights_sha256"]) == {sha256(tiny_scbert().read_bytes()).hexdigest()}
 
 
+@pytest.mark.slow
 def test_out_of_memory_gives_the_same_result_and_is_recorded(small, tmp_path, tiny_scbert, monkeypatch):
     _, whole = recorded(small, tmp_path, tiny_scbert(), lr=1e-3)
     forward = ScBERTNetwork.forward
@@ -663,6 +673,7 @@ def test_out_of_memory_gives_the_same_result_and_is_recorded(small, tmp_path, ti
     assert set(nothing["status"]) == {"failed: OutOfMemoryError: none at all"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_third_epoch_leaves_a_model_with_its_best_epoch_so_far(model, sides, monkeypatch):
     train, scored = sides
     expected = model(epochs=2).fit(train, seed=0, validation=scored)

@@ -49,6 +49,7 @@ def sizes() -> list[int]:
     return [(folder / "values").stat().st_size for folder in stores()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("trainable", ["last_layer", "head"])
 def test_losses_are_those_of_layers_computed_each_time(precision, trainable, model, sides, cache, monkeypatch, capsys):
@@ -65,6 +66,7 @@ def test_losses_are_those_of_layers_computed_each_time(precision, trainable, mod
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_cell_is_computed_once_for_all_epochs_seeds_and_shares(model, sides, monkeypatch):
     computed = []
     original = Store.add
@@ -79,6 +81,7 @@ def test_each_cell_is_computed_once_for_all_epochs_seeds_and_shares(model, sides
     assert n_kept() == [240]
 
 
+@pytest.mark.slow
 def test_other_weights_have_stores_of_their_own(model, tiny_scbert, sides):
     tuned(model(), sides)
     tuned(model("scbert@no_pretraining"), sides, seed=2)
@@ -88,12 +91,14 @@ def test_other_weights_have_stores_of_their_own(model, tiny_scbert, sides):
     assert n_kept() == [240] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"redraw": True}, {"stabiliser": "batch"}, {"trainable": "all"}])
 def test_nothing_is_kept_where_it_would_change(options, model, sides):
     tuned(model(**options), sides)
     assert not stores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["values", "names"])
 def test_what_a_killed_process_left_is_never_read(left, model, sides):
     expected = tuned(model(), sides)
@@ -107,6 +112,7 @@ def test_what_a_killed_process_left_is_never_read(left, model, sides):
     np.testing.assert_allclose(again[1], expected[1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_store_that_was_not_used_for_longest_goes_first(model, sides, monkeypatch, capsys):
     monkeypatch.setattr(rows, "LIMIT", 2 * 240 * (ROW + rows.NAME))
     for seed in (1, 2):

@@ -42,6 +42,7 @@ def rows_of(cells, number):
     return np.flatnonzero(cells.dataset == number)
 
 
+@pytest.mark.slow
 def test_pairs_are_those_of_numpy(cells, monkeypatch):
     monkeypatch.setattr(coexpression, "BLOCK", 100)
     rows = rows_of(cells, 1)
@@ -88,6 +89,7 @@ def test_shape_options_and_card(cells):
     assert lengths[-1] == pytest.approx(others.mean())
 
 
+@pytest.mark.slow
 def test_rows_choose_the_cells(cells):
     some = rows_of(cells, 0)[:800]
     vectors, card = gene2vec(cells, rows=some[::-1], **FEW)
@@ -95,6 +97,7 @@ def test_rows_choose_the_cells(cells):
     np.testing.assert_array_equal(vectors, gene2vec(cells, rows=some, **FEW)[0])
 
 
+@pytest.mark.slow
 def test_seed_decides(cells):
     first, again, other = (gene2vec(cells, seed=seed, **FEW)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)

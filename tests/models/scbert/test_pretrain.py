@@ -84,6 +84,7 @@ def terminated():
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "outcome"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_saves_the_last_step(number, outcome, alone, weights, monkeypatch, terminated):
     step, calls, before = module.step, [], signal.getsignal(signal.SIGINT)
@@ -243,6 +244,7 @@ def test_loss_falls_on_real_cells_also_on_those_not_trained_on(alone):
     assert card["curve"][-1]["loss"] < card["curve"][0]["loss"] - 0.2
 
 
+@pytest.mark.slow
 def test_a_step_reads_its_own_training_cells_alone(weights, monkeypatch):
     tokens, seen, vectors_of = Cells.tokens, {"step": [], "evaluate": []}, []
     for name in seen:
@@ -271,6 +273,7 @@ def test_a_step_reads_its_own_training_cells_alone(weights, monkeypatch):
     assert set(rows) == set(train)
 
 
+@pytest.mark.slow
 def test_weights_annotate_cells_that_were_left_out_and_no_others(alone):
     hao = load("hao")
     parts = split(hao, "random")
@@ -326,6 +329,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(weights, monkeypatch, tmp_pat
     assert not list(tmp_path.glob("executed"))
 
 
+@pytest.mark.slow
 def test_full_disk_is_a_sentence_and_the_checkpoint_stays(alone, weights, monkeypatch):
     step, calls, before = module.step, [], resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -364,6 +368,7 @@ def test_true_size_is_not_begun_without_a_gpu(monkeypatch):
             resolve(name)
 
 
+@pytest.mark.slow
 def test_named_weights_are_trained_when_asked_for(weights, monkeypatch):
     monkeypatch.setitem(RECIPES, "scbert_quick", SMALL)
     path = resolve("scbert_quick")
@@ -436,6 +441,7 @@ def test_gene2vec_of_the_command_is_that_of_pretraining(alone, tmp_path):
     assert not load_file(alone)["pos_emb.emb.weight"][-1].any()
 
 
+@pytest.mark.slow
 def test_own_cells(small, sides, tmp_path, weights):
     path = tmp_path / "own.h5ad"
     small.write_h5ad(path)

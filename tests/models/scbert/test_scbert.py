@@ -268,6 +268,7 @@ def test_short_cut_is_used_for_many_genes_alone():
     assert not ScBERTNetwork(SMALL).shortcut
 
 
+@pytest.mark.slow
 def test_short_cut_follows_every_change_of_weights(shortcut):
     networks = shortcut()
     seen = [assert_equal_outputs(networks, sparse())]

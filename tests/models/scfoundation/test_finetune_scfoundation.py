@@ -26,6 +26,7 @@ def model(tiny_scfoundation):
     return _model
 
 
+@pytest.mark.slow
 def test_published_recipe_trains_one_layer_with_accumulated_gradients_on_eight_of_nine_cells(model, sides, monkeypatch):
     seen, step = [], loop.step_within_memory
 
@@ -46,6 +47,7 @@ def test_published_recipe_trains_one_layer_with_accumulated_gradients_on_eight_o
     assert len(fitted.diagnostics_["validation_macro_f1"]) == 2
 
 
+@pytest.mark.slow
 def test_a_prediction_may_depend_on_its_batch_as_published_and_does_not_if_clean(model, sides):
     """Where padding is the largest, as in `test_logits_depend_on_the_batch_by_padding_alone`."""
     cells = without_labels(sides[1])

@@ -31,6 +31,7 @@ def objective(weights):
     return ScFoundationObjective(SMALL, SMALL.cells(), torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_cells_are_those_of_the_other_models_and_their_counts_are_kept_whole(objective):
     assert SMALL.selections == named()["scbert_quick"].selections
     assert {n: r.selections for n, r in RECIPES.items()}["scfoundation_standin"] == named()["scgpt_standin"].selections

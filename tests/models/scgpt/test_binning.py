@@ -224,6 +224,7 @@ def one_by_one(X: np.ndarray, stream: np.random.RandomState) -> list[list[int]]:
     return cells
 
 
+@pytest.mark.slow
 def test_published_stream_is_one_for_all_cells_and_genes_in_their_order(real):
     X, n = real.X[:6].copy(), 6
     X.data[X.indptr[2] : X.indptr[3]] = 0  # a cell without any count takes no number

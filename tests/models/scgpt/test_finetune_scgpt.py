@@ -95,6 +95,7 @@ def same_cells(one: Sequences, other: Sequences) -> bool:
 # What each recipe trains on
 
 
+@pytest.mark.slow
 def test_published_recipe_draws_a_tenth_whatever_its_types_and_keeps_one_order(watched, sides):
     fitted, seen = watched(sides[0], epochs=3, seed=4)
     rows = train_test_split(np.arange(160), test_size=0.1, random_state=np.random.RandomState(4))
@@ -133,6 +134,7 @@ def test_scored_cells_do_not_matter(name, recipe, watched, sides):
     np.testing.assert_allclose(given["weights"], 1 / 20)  # of all training cells, those that validate included
 
 
+@pytest.mark.slow
 def test_the_epoch_is_chosen_by_validation_loss_not_accuracy(model, sides, monkeypatch):
     fits = []
     for epochs in (2, 4):
@@ -197,6 +199,7 @@ def test_rates_fall_by_a_tenth_each_epoch_and_adam_and_clipping_are_the_publishe
     assert (seen["eps"], seen["clip"]) == ({1e-4}, {1.0})
 
 
+@pytest.mark.slow
 def test_the_rate_rises_over_the_first_steps(watched, sides):
     _, seen = watched(sides[0], epochs=3, lr=1e-3, decay=0.5, warmup_steps=12)
     expected = 1e-3 * np.repeat([1, 0.5, 0.25], 9) * np.minimum(np.arange(1, 28) / 12, 1)
@@ -229,6 +232,7 @@ LAST = "transformer_encoder.layers.2."
 HEAD = "cls_decoder."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -365,6 +369,7 @@ def test_half_precision_runs_on_the_cpu_and_is_about_the_same(precision, model, 
     assert all(p.dtype == torch.float32 for p in half.network_.parameters())
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_cells_at_a_time_with_the_same_result(model, sides, monkeypatch, capsys):
     whole = model(dropout=0.0).fit(sides[0], seed=0)
     forward = ScGPTNetwork.forward
@@ -382,6 +387,7 @@ def test_out_of_memory_halves_the_cells_at_a_time_with_the_same_result(model, si
     np.testing.assert_allclose(parts.predict_proba(sides[1]), whole.predict_proba(sides[1]), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_third_epoch_leaves_the_best_epoch_so_far(model, sides, monkeypatch):
     expected = model(epochs=2, decay=0.5).fit(sides[0], seed=0)
     step, taken = loop.step_within_memory, []
@@ -541,6 +547,7 @@ def test_negative_and_missing_values_stop_at_loading(value, sentence, small, tmp
 # Through the runner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["published", "clean"])
 def test_a_training_is_recorded_with_its_epochs_weights_and_genes(recipe, small, tmp_path, tiny_scgpt):
     small.write_h5ad(tmp_path / "small.h5ad")
@@ -559,6 +566,7 @@ def test_a_training_is_recorded_with_its_epochs_weights_and_genes(recipe, small,
     assert table.loc[table["metric"] == "best_epoch", "value"].item() == losses.idxmin()
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_a_record_with_its_reason_and_others_go_on(small, tmp_path, tiny_scgpt):
     small.write_h5ad(tmp_path / "small.h5ad")
     overrides = {"scgpt": {"weights": str(tiny_scgpt())} | QUICK | {"lr": 1e30}, "scgpt@no_pretraining": {"lr": 1e-3}}

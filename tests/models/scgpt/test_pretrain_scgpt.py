@@ -79,6 +79,7 @@ def bins() -> sp.csr_matrix:
     return SMALL.cells().sparse(np.arange(400))
 
 
+@pytest.mark.slow
 def test_a_share_of_every_cell_is_hidden(bins):
     hidden = hide(bins, 1000, draw)
     assert (hidden.bins != bins).nnz == 0  # the truth stays
@@ -236,6 +237,7 @@ def test_killed_at_any_moment_the_same_command_gives_the_same_weights(alone, wei
     assert files_of("killed", weights) == [".cells.npy", ".json", ".safetensors"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_last_step(alone, weights, monkeypatch):
     step, calls = module.step, []
 
@@ -303,6 +305,7 @@ def test_named_weights_are_trained_when_asked_for(weights, monkeypatch):
     assert resolve("scgpt_quick") == path
 
 
+@pytest.mark.slow
 def test_the_pace_is_that_of_two_steps_and_then_of_what_was_trained(weights, monkeypatch):
     recipe = replace(SMALL, seed=77)
     monkeypatch.setitem(RECIPES, "scgpt_quick", recipe)
@@ -341,6 +344,7 @@ def test_quick_recipe_leaves_out_the_cells_that_chapters_score():
     }
 
 
+@pytest.mark.slow
 def test_genes_are_those_that_any_data_set_has(monkeypatch):
     selections = (Selection("hao"), Selection("baron"))
     found, sides = of_any(selections), [set(load(name).var_names) for name in ("hao", "baron")]
