@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from bench.verify import Verdict, cases, verify
-from bench.verify.case import Case, Compared
+from bench.verify.case import Case
+from bench.verify.verdict import Compared
 
 
 def verdicts(where: Path, name: str) -> Iterator[Verdict]:

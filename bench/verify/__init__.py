@@ -5,12 +5,11 @@ of which a result was not compared is a miss.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.families import families, imported
-from bench.verify.case import Backend, Case, Compared
+from bench.verify.verdict import Backend, Verdict
 
 BASELINES = {"lr_liblinear": "bench.models.baselines.golden:liblinear"}
 RESULTS = (
@@ -24,22 +23,6 @@ RESULTS = (
     "batch.labels",
     "table.",
 )  # tensors to be compared
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of a case on one backend: the output nearest to its tolerance, or beyond it."""
-
-    case: str
-    backend: str
-    output: str = ""
-    found: Compared | None = None  # unless there is a reason
-    reason: str = ""  # why nothing could be compared
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything was compared and lies within its tolerance."""
-        return not self.reason and self.found.share <= 1
 
 
 def cases() -> dict[str, str]:
@@ -81,7 +64,7 @@ def _verdict(folder: Path, name: str, backend: Backend) -> Verdict:
     try:
         if name not in cases():
             raise BenchError(f"nobody here knows this case; known are {', '.join(cases())}")
-        case = Case(folder, name, backend)
+        case = imported("bench.verify.case:Case")(folder, name, backend)  # which needs torch
         imported(cases()[name])(case)
         forgotten = case.outputs(RESULTS) - set(case.compared)
         if forgotten or not case.compared:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,40 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.core.errors import BenchError
-
-
-@dataclass(frozen=True)
-class Backend:
-    """Where and in which precision a case is computed."""
-
-    device: str = "cpu"
-    precision: str = "float32"
-
-    def __str__(self) -> str:
-        return f"{self.device} {self.precision}"
-
-
-class Compared(NamedTuple):
-    """How far an output is from what is expected, and how far it may be."""
-
-    error: float
-    tolerance: float  # of numbers of size one
-    size: float = 1.0  # of the numbers compared, at least 1: what the tolerance is multiplied by
-
-    @property
-    def allowed(self) -> float:
-        """The largest error that is within the tolerance."""
-        return self.tolerance * self.size
-
-    @property
-    def share(self) -> float:
-        """The error as a share of what is allowed, at most 1 where it is within the tolerance."""
-        return self.error / self.allowed if self.allowed else float("inf") if self.error else 0.0
-
-    def __str__(self) -> str:
-        if self.size == 1:
-            return f"{self.error:.2e} of {self.tolerance:g} allowed"
-        return f"{self.error:.2e} of {self.allowed:.1e} allowed ({self.tolerance:g} x largest value {self.size:.3g})"
+from bench.verify.verdict import Backend, Compared
 
 
 @dataclass
@@ -53,7 +19,7 @@ class Case:
 
     folder: Path
     name: str
-    backend: Backend = Backend()
+    backend: Backend = field(default_factory=Backend)
     compared: dict[str, Compared] = field(default_factory=dict)  # output -> how far it is
 
     def __post_init__(self):

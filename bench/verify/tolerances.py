@@ -3,7 +3,7 @@
 Absolute tolerances are those of numbers of size one; `Case.compare` multiplies them by a largest value above one.
 """
 
-from bench.verify.case import Backend
+from bench.verify.verdict import Backend
 
 ROUNDING = 1e-6  # relative, of numbers that a rounded sum decides: totals of cells, their edges, losses of about 1,000
 BF16 = 3e-2  # of logits and encodings: eight bits of mantissa over a few layers

@@ -26,7 +26,8 @@ from bench.models.baselines import l1_logistic
 from bench.models.baselines.l1_logistic import L1LogisticConfig
 from bench.models.scbert.network import ScBERTNetwork
 from bench.verify import RESULTS, Verdict, cases, verify
-from bench.verify.case import Backend, Case, Compared
+from bench.verify.case import Case
+from bench.verify.verdict import Backend, Compared
 
 COMMITTED = Path(__file__).parents[1] / "golden"
 CASES = cases()
