@@ -1,19 +1,19 @@
 """Every data set of the book by name, and any `.h5ad` file by path, as one checked AnnData."""
 
-from bench.datasets.contract import Dataset, check, content_hash, refusal
-from bench.datasets.load import DATASETS, described, find, is_cached, load, loaded
-from bench.datasets.request import Request
+from bench.core.lazy import first_touched
 
-__all__ = [
-    "DATASETS",
-    "Dataset",
-    "Request",
-    "check",
-    "content_hash",
-    "described",
-    "find",
-    "is_cached",
-    "load",
-    "loaded",
-    "refusal",
-]
+_HOMES = {
+    "DATASETS": "loading",
+    "Dataset": "contract",
+    "Request": "request",
+    "check": "contract",
+    "content_hash": "contract",
+    "described": "loading",
+    "find": "loading",
+    "is_cached": "loading",
+    "load": "loading",
+    "loaded": "loading",
+    "refusal": "contract",
+}
+__all__ = [*_HOMES]
+__getattr__ = first_touched(__name__, _HOMES)

@@ -31,7 +31,7 @@ def data(name: str, path: Path | None, **columns) -> None:
 
     Example: bench data my.h5ad --label cell_type --batch donor
     """
-    from bench.datasets.load import DATASETS
+    from bench.datasets.loading import DATASETS
     from bench.datasets.request import Request, is_file
 
     asked = Request(name, **columns)
@@ -54,7 +54,7 @@ def data(name: str, path: Path | None, **columns) -> None:
 
 def _describe(asked, path: Path | None) -> None:
     """Print what a data set of the book is."""
-    from bench.datasets.load import described, loaded
+    from bench.datasets.loading import described, loaded
 
     dataset, adata = described(asked), loaded(asked, path)
     click.echo(f"{dataset.title}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, values {dataset.values}")

@@ -12,7 +12,7 @@ from anndata import AnnData
 from bench.core.errors import BenchError, listed
 from bench.core.places import is_checkout
 from bench.datasets import tables, twins
-from bench.datasets.load import loaded
+from bench.datasets.loading import loaded
 from bench.datasets.opened import opened
 from bench.datasets.places import found_in, matrices, place
 from bench.datasets.reading import LABEL, resolved, symbols

@@ -10,7 +10,7 @@ from bench.core.errors import BenchError, reason_of
 from bench.core.provenance import Cost
 from bench.core.unfinished import kept_in
 from bench.datasets import described
-from bench.datasets.load import forget
+from bench.datasets.loading import forget
 from bench.datasets.sources import cache_folder
 from bench.models import create
 from bench.models.answers import predictions_of, remarks

@@ -10,7 +10,7 @@ from bench import weights
 from bench.core.errors import BenchError
 from bench.core.keys import added, canonical, digest, settled, settled_of
 from bench.datasets import Request
-from bench.datasets.load import file_of
+from bench.datasets.loading import file_of
 from bench.models.origin import is_ours, origin_of, said
 from bench.models.origin.settings import settings_of
 from bench.models.spec import Spec

@@ -21,7 +21,7 @@ from bench.core.keys import added
 from bench.datasets import Request, check, find, load, tables
 from bench.datasets.contract import _check_genes, _check_values, _unique_cells
 from bench.datasets.h5ad import cells, user_dataset
-from bench.datasets.load import DATASETS, _read
+from bench.datasets.loading import DATASETS, _read
 from bench.datasets.names import cell_ids, hidden_names
 from bench.datasets.notes import say
 from bench.datasets.opened import opened

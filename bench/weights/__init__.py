@@ -1,6 +1,6 @@
 """Pretrained weights: fetched, checked, converted once to safetensors, and loaded so that nothing is dropped unseen."""
 
-from importlib import import_module
+from bench.core.lazy import first_touched
 
 _HOMES = {
     "Audit": "loading",
@@ -19,12 +19,5 @@ _HOMES = {
     "resolve": "sources",
     "save": "files",
 }
-
 __all__ = [*_HOMES]
-
-
-def __getattr__(name: str):
-    """Import torch only for who touches tensors, and anndata only for who touches genes: each costs seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = first_touched(__name__, _HOMES)

@@ -99,7 +99,7 @@ def coverage_of(file: Path, data: str, layer: str | None = None, symbols: str | 
 
 def genes_of(data: str, layer: str | None = None, symbols: str | None = None) -> list[str]:
     """Return the names of the genes of a data set, by name or ``.h5ad`` path, whatever its labels are called."""
-    from bench.datasets.load import DATASETS, load
+    from bench.datasets.loading import DATASETS, load
     from bench.datasets.reading import names
     from bench.datasets.request import Request, is_file
 

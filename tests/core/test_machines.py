@@ -27,7 +27,7 @@ from bench.cli import main
 from bench.core import atomic, forked, home, places, provenance
 from bench.core.errors import BenchError
 from bench.core.shared import cannot_keep, filled, lock_of
-from bench.datasets.load import _write
+from bench.datasets.loading import _write
 from bench.datasets.sources import cache_folder
 from bench.protocol import kernels
 from bench.training import rows
@@ -189,7 +189,7 @@ def test_a_refusal_of_the_system_that_no_room_expects_is_a_sentence_of_the_comma
     def refused(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "/shared/hao-1.h5ad")
 
-    monkeypatch.setattr(import_module("bench.datasets.load"), "loaded", refused)
+    monkeypatch.setattr(import_module("bench.datasets.loading"), "loaded", refused)
     done = CliRunner().invoke(main, ["data", "hao"])
     assert done.exit_code == 2
     assert done.stderr.startswith("bench: /shared/hao-1.h5ad: Permission denied. Make it readable")

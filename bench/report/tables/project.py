@@ -64,7 +64,7 @@ def datasets(records: pd.DataFrame) -> pd.DataFrame:
 
 def sources() -> pd.DataFrame:
     """Return licence, origin of the labels and files of every data set, from the code that reads them."""
-    from bench.datasets.load import DATASETS, find
+    from bench.datasets.loading import DATASETS, find
 
     rows = {}
     for dataset in map(find, DATASETS):
