@@ -86,7 +86,7 @@ class _Commands(click.Group):
             logging.disable()  # what is cut off in the notebook client would print its traceback on the way out
             by_signal = isinstance(error, Terminated)
             why = "ended by SIGTERM, as where the time of a job is up" if by_signal else "interrupted"
-            click.echo(f"\nbench: {why}; finished trials are recorded, the same command goes on.", err=True)
+            click.echo(f"\nbench: {why}; what was finished is kept, the same command goes on from there.", err=True)
             sys.exit(143 if by_signal else 130)
 
 

@@ -135,7 +135,7 @@ def test_a_job_whose_time_is_up_keeps_what_has_ended_and_the_same_job_goes_on(us
     wait_until(lambda: len(list(own_results.glob("*/*/*.csv"))) >= 3, said.read_text)
     subprocess.run(["scancel", "--full", "--signal=TERM", job], env=user, check=True)  # what Slurm does at a time limit
     wait_until(lambda: left_by(user) == "", lambda: left_by(user))
-    assert "bench: ended by SIGTERM, as where the time of a job is up; finished trials are recorded" in said.read_text()
+    assert "bench: ended by SIGTERM, as where the time of a job is up; what was finished is kept" in said.read_text()
     n_ended = len(list(own_results.glob("*/*/*.csv")))
     assert 3 <= n_ended < 300
     subprocess.run(submit, env=user, capture_output=True, check=True)

@@ -264,7 +264,7 @@ def test_ctrl_c_records_what_is_finished_leaves_no_process_and_the_same_command_
         time.sleep(0.02)
     said += read_terminal(user)
     assert process.returncode == 130, said
-    assert "bench: interrupted; finished trials are recorded, the same command goes on." in said
+    assert "bench: interrupted; what was finished is kept, the same command goes on from there." in said
     assert "Traceback" not in said
     wait_until(lambda: not left(members), 30)
     before = recorded()

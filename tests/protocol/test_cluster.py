@@ -217,7 +217,7 @@ def test_sigterm_ends_a_run_on_a_cluster_and_all_its_processes(tmp_path, own_res
     family = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     assert process.wait(60) == 143, said.read_text()
-    assert "bench: ended by SIGTERM, as where the time of a job is up; finished trials are recorded" in said.read_text()
+    assert "bench: ended by SIGTERM, as where the time of a job is up; what was finished is kept" in said.read_text()
     assert "Traceback" not in said.read_text()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
