@@ -7,7 +7,7 @@ from scipy import stats
 from bench.core.errors import BenchError
 from bench.datasets import DATASETS, find
 from bench.protocol import beside
-from bench.statistics.bootstrap import FAST, MIN_DONORS, Difference, paired_bootstrap
+from bench.statistics.bootstrap import FAST, MIN_DONORS, Resamples, resampled
 from bench.statistics.effects import MIN_PAIRS, Effect, of_published, over_seeds
 
 __all__ = ["MIN_PAIRS", "Effect", "of_published", "of_runs", "over_seeds"]
@@ -45,7 +45,7 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return a[columns].merge(b[columns], how=how, suffixes=("_a", "_b"), **on)
 
 
-def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Difference]:
+def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Resamples]:
     """Return the bootstrap over cells of each pair whose predictions are kept."""
     found = []
     for pair in pairs.itertuples() if metric in FAST else ():
@@ -60,5 +60,5 @@ def _bootstraps(pairs: pd.DataFrame, metric: str) -> list[Difference]:
         if not np.array_equal(cells, others) or not np.array_equal(a.truth, b.truth):  # scored on other cells
             continue
         clusters = a.batch if a.batch is not None and len(set(a.batch)) >= MIN_DONORS else None
-        found.append(paired_bootstrap(a, b, metric, hard_pair=hard_pair, clusters=clusters))
+        found.append(resampled(a, b, metric, hard_pair=hard_pair, clusters=clusters))
     return found

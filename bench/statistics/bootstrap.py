@@ -18,15 +18,11 @@ MIN_DONORS = 10  # fewer clusters make a cluster bootstrap far too narrow
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Metric of a minus metric of b on the same cells, with a percentile interval over resampled units."""
+class Resamples:
+    """Metric of a minus metric of b in resamples of the cells, or donors, that both are scored on."""
 
-    estimate: float
-    low: float
-    high: float
-    n_resamples: int
     unit: str  # what was resampled: "cell" or "donor"
-    draws: np.ndarray = field(repr=False, compare=False)  # (n_resamples,) differences of the resamples
+    draws: np.ndarray = field(repr=False, compare=False)  # (n_resamples,) differences
 
     def ppf(self, share: float) -> float:
         """Return a quantile of the resamples."""
@@ -34,14 +30,51 @@ class Difference:
 
     def cdf(self, border: float) -> float:
         """Return the share of resamples at or below a border, the estimate counted as one that is: never zero."""
-        return float((1 + (self.draws <= border).sum()) / (1 + self.n_resamples))
+        return float((1 + (self.draws <= border).sum()) / (1 + len(self.draws)))
 
     def sf(self, border: float) -> float:
         """Return the share of resamples at or above a border, likewise."""
-        return float((1 + (self.draws >= border).sum()) / (1 + self.n_resamples))
+        return float((1 + (self.draws >= border).sum()) / (1 + len(self.draws)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Resamples):
+    """Metric of a minus metric of b on the same cells, with a percentile interval over resampled units."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 def paired_bootstrap(
+    a: Predictions, b: Predictions, metric: str, *, hard_pair: Sequence[str] = (), level: float = 0.95, **how
+) -> Difference:
+    """Return metric(a) - metric(b) with a percentile bootstrap interval over the cells, or donors, of one test set.
+
+    The interval covers the choice of test cells, not that of training seeds.
+
+    Parameters
+    ----------
+    hard_pair
+        The two hard types, for `hard_accuracy` and `hard_f1`.
+    level
+        Of the interval.
+    how
+        As `resampled` takes it.
+
+    Raises
+    ------
+    BenchError
+        If the cells differ, the metric is unknown or per class, or there are fewer than ten donors.
+    """
+    _same_cells(a, b)
+    estimate = _number(metric, a, hard_pair) - _number(metric, b, hard_pair)
+    found = resampled(a, b, metric, hard_pair=hard_pair, **how)
+    low, high = (found.ppf((1 + side * level) / 2) for side in (-1, 1))
+    return Difference(found.unit, found.draws, estimate=estimate, low=low, high=high)
+
+
+def resampled(
     a: Predictions,
     b: Predictions,
     metric: str,
@@ -50,12 +83,11 @@ def paired_bootstrap(
     seed: int = 0,
     clusters: Sequence[str] | None = None,
     hard_pair: Sequence[str] = (),
-    level: float = 0.95,
-) -> Difference:
-    """Return metric(a) - metric(b) with a percentile bootstrap interval over the cells, or donors, of one test set.
+) -> Resamples:
+    """Return metric(a) - metric(b) in resamples of the cells, or donors, of one test set.
 
     Both models are scored on the same resample. A type that a resample misses leaves the average there.
-    The draws depend on `seed` alone. The interval covers the choice of test cells, not that of training seeds.
+    The draws depend on `seed` alone.
 
     Parameters
     ----------
@@ -70,7 +102,6 @@ def paired_bootstrap(
         If the cells differ, the metric is unknown or per class, or there are fewer than ten donors.
     """
     _same_cells(a, b)
-    estimate = _number(metric, a, hard_pair) - _number(metric, b, hard_pair)
     donor = None if clusters is None else _donor_codes(a, clusters)
     if metric in FAST:
         (truth, of_a, of_b), weights = _weights(a, b, donor, n_resamples, seed)
@@ -80,8 +111,7 @@ def paired_bootstrap(
         draws = np.array(
             [_number(metric, a.take(i), hard_pair) - _number(metric, b.take(i), hard_pair) for i in chosen]
         )
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(estimate, float(low), float(high), n_resamples, "cell" if donor is None else "donor", draws)
+    return Resamples("cell" if donor is None else "donor", draws)
 
 
 def per_donor(
@@ -178,7 +208,8 @@ def _hard_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray
 def _per_type(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, labels) -> tuple[np.ndarray, ...]:
     """Return the cells of each type, all calls of it and the right ones, each (n_resamples, n_types)."""
     true, call = truth[:, None] == labels, predicted[:, None] == labels  # (n_kinds, n_types)
-    return tuple(weights @ mask.astype(float) for mask in (true, call, true & call))
+    masks = np.hstack([true, call, true & call]).astype(float)
+    return tuple(np.split(weights @ masks, 3, axis=1))  # one product: weights are made floating point for it
 
 
 def _mean_over_types(numerator: np.ndarray, denominator: np.ndarray, counted: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.statistics.bootstrap import Difference
+from bench.statistics.bootstrap import Resamples
 from bench.statistics.intervals import welch
 
 MIN_PAIRS = 3  # of seeds, for an interval over them
@@ -65,7 +65,7 @@ def of_published(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
     return Effect(value, "one number each")
 
 
-def over_seeds(gaps: np.ndarray, cells: list[Difference]) -> Effect:
+def over_seeds(gaps: np.ndarray, cells: list[Resamples]) -> Effect:
     """Return the mean difference of pairs, with the best distribution that they and the bootstraps allow."""
     value, n = float(gaps.mean()), len(gaps)
     if n >= MIN_PAIRS:

@@ -86,7 +86,7 @@ def test_seeds_and_cells_add_up(monkeypatch):
     alone = effects.of_runs(cells, other)
     assert alone.how == "t over 4 seeds"
     rng = np.random.default_rng(0)
-    draws = effects.Difference(0.1, 0, 0, 2000, "cell", rng.normal(0.1, 0.03, 2000))
+    draws = effects.Resamples("cell", rng.normal(0.1, 0.03, 2000))
     monkeypatch.setattr(effects, "_bootstraps", lambda *_: [draws] * 4)
     both = effects.of_runs(cells, other)
     assert both.how == "t over 4 seeds and cells"
