@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from torch import nn
 from bench.core.errors import BenchError
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+WIDE = 200  # encodings from here on are so wide that products take most of the time
 
 
 def device_of(name: str) -> torch.device:
@@ -64,6 +67,25 @@ def say_what_bf16_does(precision: str, device: str) -> None:
     else:
         return
     print(f"{said} The precision stands in the trial's key: the results are other ones.", file=sys.stderr)
+
+
+@contextmanager
+def threads_for(network: nn.Module) -> Iterator[None]:
+    """Give a narrow network on the CPU one thread of torch, any other network those there are.
+
+    What a narrow one computes at a time is so little that several threads wait for each other most of the time.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.LayerNorm)]
+    width = max((norm.normalized_shape[-1] for norm in norms), default=WIDE)
+    usual = torch.get_num_threads()
+    narrow = width < WIDE and usual > 1 and device_of_module(network).type == "cpu"
+    if narrow:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if narrow:
+            torch.set_num_threads(usual)
 
 
 def device_of_module(module: nn.Module) -> torch.device:

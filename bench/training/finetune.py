@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from bench.core.errors import BenchError
 from bench.core.unfinished import place
-from bench.training.device import autocast, device_of_module
+from bench.training.device import autocast, device_of_module, threads_for
 from bench.training.kept import Kept, trained
 from bench.training.labelled import Cells
 from bench.training.schedule import History, Schedule
@@ -67,7 +67,7 @@ def finetune(
     kept = Kept(place(), network, {"optimizer": optimizer, "scaler": scaler}, history, best)
     epochs = range(kept.resume(), schedule.epochs)
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with threads_for(network), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for epoch in tqdm(epochs, desc="epochs", leave=False, disable=None):
                 history.train_loss.append(_epoch(fit, train, seed, epoch))
                 if validation is not None:
@@ -113,7 +113,8 @@ def over_cells(network: nn.Module, run: Callable, cells: Cells, schedule: Schedu
     network.eval()
     device, out = device_of_module(network), []
     parts = cells.parts(np.arange(len(cells)), schedule.evaluation_batch, device)
-    with torch.inference_mode(), autocast(device, schedule.precision):  # one context: it keeps the rounded weights
+    in_precision = autocast(device, schedule.precision)  # one context: it keeps the rounded weights
+    with threads_for(network), torch.inference_mode(), in_precision:
         for rows in parts:
             out.append(run(cells.inputs(rows, device)).float().cpu())
     return torch.cat(out)[np.argsort(np.concatenate(parts))]

@@ -22,7 +22,7 @@ from bench.core.families import families
 from bench.core.provenance import commit, versions
 from bench.datasets.sources import cache_folder
 from bench.training.checkpoint import Run, Unfinished
-from bench.training.device import say_what_bf16_does
+from bench.training.device import WIDE, say_what_bf16_does, threads_for
 from bench.training.masked_steps import N_VALIDATION, evaluate, step
 from bench.training.objective import Objective
 from bench.training.recipes import Pretraining, named
@@ -33,7 +33,6 @@ from bench.training.world import World
 
 CHECKPOINT_S = 60.0  # seconds between two checkpoints
 EVALUATIONS = 10  # of the validation cells, in the course of a run
-WIDE = 200  # encodings from here on are so wide that products take most of the time
 
 __all__ = ["N_VALIDATION", "best_device", "pretrain", "pretrained", "summary"]
 
@@ -143,7 +142,8 @@ def _train(unfinished: Unfinished, name: str, objective: Objective, world: World
     run = _begin(unfinished, objective, train, world)
     earlier, saved = run.seconds, begun
     progress = {"initial": run.step, "unit": "step", "mininterval": 0.5 if sys.stderr.isatty() else 30}
-    with Stop() as stop, tqdm(desc=name, total=recipe.steps, disable=not world.leads, **progress) as bar:
+    bar = tqdm(desc=name, total=recipe.steps, disable=not world.leads, **progress)
+    with Stop() as stop, threads_for(run.network), bar:
         while run.step < recipe.steps:
             stopped = step(run, objective, train, world, stop)
             bar.set_postfix(loss=f"{run.losses[-1]:.3f}", refresh=False)

@@ -1,13 +1,19 @@
 """Where networks run, and what is said of the precision."""
 
 import json
+from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from bench.protocol.trials import Grid
 from bench.training import device
-from bench.training.device import best, device_of, say_what_bf16_does
+from bench.training.device import WIDE, best, device_of, say_what_bf16_does, threads_for
+from bench.training.finetune import finetune, predict
+from bench.training.labelled import Cells
+from bench.training.schedule import History, Schedule
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +75,43 @@ def test_auto_is_the_gpu_where_there_is_one_and_no_part_of_the_key(monkeypatch):
     assert found[True].trial.key == found[False].trial.key
     assert best() == "cpu"
     assert device_of("auto").type == "cpu"
+
+
+@pytest.fixture
+def three_threads():
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.parametrize(("width", "n_threads"), [(WIDE - 1, 1), (WIDE, 3)])
+def test_a_narrow_network_has_one_thread_until_it_is_done_or_fails(width, n_threads, three_threads):
+    network = nn.Sequential(nn.Linear(4, width), nn.LayerNorm(width), nn.Linear(width, 2 * WIDE))
+    for failing in (False, True):
+        with suppress(ArithmeticError), threads_for(network):
+            assert torch.get_num_threads() == n_threads
+            if failing:
+                raise ArithmeticError
+        assert torch.get_num_threads() == 3
+
+
+def test_a_network_whose_width_is_not_known_keeps_its_threads(three_threads):
+    with threads_for(nn.Linear(2, 2)):
+        assert torch.get_num_threads() == 3
+
+
+def test_networks_train_and_predict_with_the_threads_they_are_given(three_threads, monkeypatch):
+    seen = []
+
+    class Noting(nn.Sequential):
+        def forward(self, x):
+            seen.append((self.training, torch.get_num_threads()))
+            return super().forward(x.float())
+
+    cells = Cells(np.eye(8, 4, dtype=int), np.arange(8) % 2)
+    network, schedule = Noting(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2)), Schedule(1, 4, lambda _: 0.1)
+    finetune(network, cells, cells, schedule, History(), class_weights=None, seed=0)
+    predict(network, cells, schedule)
+    assert {training for training, _ in seen} == {True, False}
+    assert {n_threads for _, n_threads in seen} == {1}

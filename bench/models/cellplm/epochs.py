@@ -18,6 +18,7 @@ from tqdm import tqdm
 from bench.core.errors import BenchError
 from bench.core.unfinished import place
 from bench.models.cellplm.finetuning import Batch, Hiding, Trainer, drawn, draws_of, macro
+from bench.training.device import threads_for
 from bench.training.kept import Kept, trained
 
 
@@ -80,7 +81,7 @@ def finetune(
     kept = Kept(place(), trainer.network, {"trainer": trainer}, history, best)
     to_do = range(kept.resume(), epochs)
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with threads_for(trainer.network), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for epoch in tqdm(to_do, desc="epochs", leave=False, disable=None):
                 history.train_loss.append(_epoch(trainer, batches, hiding, seed, epoch))
                 if validate is not None:
