@@ -7,8 +7,8 @@ from importlib.machinery import ModuleSpec
 
 __version__ = "0.1.0"
 
-# Threads of torch that wait for each other sleep.  By default they spin: where a machine has other work as well, small
-# networks then take ten times as long.  It is read once, when torch is imported.
+# Threads of torch that wait for each other sleep.  By default they spin: where a machine has other work as well, what
+# comes in small parts then takes up to ten times as long.  It is read once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Folders that are named from here: kernels of the book run in another one.
