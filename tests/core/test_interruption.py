@@ -286,7 +286,7 @@ def test_sigterm_records_what_is_finished_and_leaves_no_process(chapter, tmp_pat
     members = family(process.pid)
     process.terminate()
     assert process.wait(60) == 143, output.read_text()
-    assert "bench: ended by SIGTERM, as where the time of a job is up; finished trials are" in output.read_text()
+    assert "bench: ended by SIGTERM, as where the time of a job is up; what was finished is kept" in output.read_text()
     assert "Traceback" not in output.read_text()
     wait_until(lambda: not left(members), 30)
     assert 3 <= n_recorded() < 4 * N_TRIALS
