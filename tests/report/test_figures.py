@@ -5,11 +5,9 @@ import math
 import re
 
 import matplotlib.pyplot as plt
-import nbformat
 import pandas as pd
 import pytest
 from made_up import row, table_of
-from nbclient import NotebookClient
 
 from bench.models import MODELS
 from bench.protocol.experiments import describe
@@ -156,15 +154,3 @@ def test_the_share_of_cells_without_a_type_is_a_row_where_there_are_some():
     several += [row("knn", "default", seed, "abstained", 0.25) for seed in (0, 1)]
     table = tables.few_shot(table_of(several), {}, ["accuracy"]).reset_index()
     assert table.loc[table["metric"] == "Cells given no type", "100 %"].item().startswith("0.25")
-
-
-@pytest.mark.slow
-def test_a_notebook_shows_each_figure_and_draws_none_but_for_that(warm):
-    said = ["from bench.report.figures.style import nothing_to_draw, style", "drawn = []"]
-    for number in (1, 2):  # the first one connects pyplot to the shell
-        said += ["style()", f"figure{number} = nothing_to_draw()"]
-        said += [f"figure{number}.canvas.draw_idle = lambda: drawn.append({number})"]
-    cells = [nbformat.v4.new_code_cell(source) for source in ("\n".join(said), "drawn")]
-    done = NotebookClient(nbformat.v4.new_notebook(cells=cells), kernel_name="python3").execute()
-    assert ["image/png" in output.data for output in done.cells[0].outputs] == [True, True]
-    assert done.cells[1].outputs[0].data["text/plain"] == "[]"

@@ -105,7 +105,7 @@ class Look(NamedTuple):
 
 
 def style() -> None:
-    """Set the one style of all static figures; a notebook draws each once, as it shows it."""
+    """Set the one style of all static figures."""
     sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
     plt.rcParams.update(
         {
@@ -118,9 +118,6 @@ def style() -> None:
             "text.parse_math": False,  # a name with dollar signs is a name, no formula
         }
     )
-    if "inline" in plt.get_backend():
-        plt.switch_backend(plt.get_backend())  # connects pyplot to the shell, as the first figure would
-        plt.uninstall_repl_displayhook()  # by which it draws what a cell has made once more, for nobody to see
 
 
 def nothing_to_draw():
