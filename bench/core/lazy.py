@@ -6,7 +6,10 @@ from typing import Any
 
 
 def first_touched(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a package, given the module of the package that each of its names is in."""
+    """Return the ``__getattr__`` of a package, given the module of the package that each of its names is in.
+
+    No module of the package may have one of these names: once imported, it would stand in the place of what is meant.
+    """
 
     def found(name: str) -> Any:
         if name not in homes:

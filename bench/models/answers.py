@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 
 from bench.core.errors import BenchError
 from bench.models.contract import Annotator
-from bench.statistics.metrics import contradicted
+from bench.statistics.confidence import contradicted
 from bench.statistics.predictions import ABSTAINED, Predictions
 
 # what tools call a cell that they give no type, in small letters; a declaration `rejects` on the class adds others

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.core import atomic
 from bench.core.errors import BenchError
 from bench.protocol import beside, reading, records
-from bench.statistics.metrics import confidence
+from bench.statistics.confidence import confidence
 
 SHOWN = ["key", "experiment", "tier", "dataset", "split", "query", "model", "variant", "fraction", "seed", "accuracy"]
 

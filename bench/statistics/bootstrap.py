@@ -5,14 +5,14 @@ Source: Efron & Tibshirani 1993 (percentile and cluster bootstrap).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.statistics.metrics import METRICS, evaluate, has_pair
-from bench.statistics.predictions import ABSTAINED, Predictions
+from bench.statistics.kinds import FAST, drawn_kinds
+from bench.statistics.metrics import METRICS, demand_pair, evaluate, has_pair
+from bench.statistics.predictions import Predictions
 
 MIN_DONORS = 10  # fewer clusters make a cluster bootstrap far too narrow
 
@@ -47,29 +47,28 @@ class Difference(Resamples):
 
 
 def paired_bootstrap(
-    a: Predictions, b: Predictions, metric: str, *, hard_pair: Sequence[str] = (), level: float = 0.95, **how
+    a: Predictions,
+    b: Predictions,
+    metric: str,
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    clusters: Sequence[str] | None = None,
+    hard_pair: Sequence[str] = (),
+    level: float = 0.95,
 ) -> Difference:
-    """Return metric(a) - metric(b) with a percentile bootstrap interval over the cells, or donors, of one test set.
+    """Return metric(a) - metric(b) with a percentile interval from `resampled`, whose parameters and errors it has.
 
     The interval covers the choice of test cells, not that of training seeds.
 
     Parameters
     ----------
-    hard_pair
-        The two hard types, for `hard_accuracy` and `hard_f1`.
     level
         Of the interval.
-    how
-        As `resampled` takes it.
-
-    Raises
-    ------
-    BenchError
-        If the cells differ, the metric is unknown or per class, or there are fewer than ten donors.
     """
-    _same_cells(a, b)
+    how = {"n_resamples": n_resamples, "seed": seed, "clusters": clusters, "hard_pair": hard_pair}
+    found = resampled(a, b, metric, **how)
     estimate = _number(metric, a, hard_pair) - _number(metric, b, hard_pair)
-    found = resampled(a, b, metric, hard_pair=hard_pair, **how)
     low, high = (found.ppf((1 + side * level) / 2) for side in (-1, 1))
     return Difference(found.unit, found.draws, estimate=estimate, low=low, high=high)
 
@@ -99,12 +98,13 @@ def resampled(
     Raises
     ------
     BenchError
-        If the cells differ, the metric is unknown or per class, or there are fewer than ten donors.
+        If the cells differ, the metric is unknown, per class or without its hard pair, or donors are fewer than ten.
     """
     _same_cells(a, b)
+    demand_pair(metric, a, hard_pair)
     donor = None if clusters is None else _donor_codes(a, clusters)
     if metric in FAST:
-        (truth, of_a, of_b), weights = _weights(a, b, donor, n_resamples, seed)
+        (truth, of_a, of_b), weights = drawn_kinds(a, b, donor, n_resamples, seed)
         draws = FAST[metric](truth, of_a, weights, hard_pair) - FAST[metric](truth, of_b, weights, hard_pair)
     else:
         chosen = _resamples(len(a.truth), donor, n_resamples, np.random.default_rng(seed))
@@ -161,31 +161,6 @@ def _donor_codes(predictions: Predictions, clusters: Sequence[str]) -> np.ndarra
     return codes
 
 
-def _weights(a: Predictions, b: Predictions, donor: np.ndarray | None, n: int, seed: int):
-    """Return distinct (truth, a, b), shape (3, n_kinds), and how often each kind is drawn, (n, n_kinds).
-
-    Cells that agree in all three are exchangeable, so drawing counts of kinds is drawing cells.
-    """
-    codes, names = pd.factorize(np.concatenate([a.truth, a.predicted, b.predicted]), sort=True)
-    base = len(names) ** np.arange(2, -1, -1)[:, None]
-    kinds, kind = np.unique((codes.reshape(3, -1) * base).sum(axis=0), return_inverse=True)  # one number for three
-    kinds = names[kinds // base % len(names)]
-    if donor is None:
-        return kinds, _drawn(tuple(np.bincount(kind)), n, seed)
-    table = np.zeros((donor.max() + 1, kinds.shape[1]), dtype=int)
-    np.add.at(table, (donor, kind), 1)
-    return kinds, _drawn((1,) * len(table), n, seed) @ table
-
-
-@lru_cache(maxsize=8)  # several metrics of the same pairs of runs are asked for one after another
-def _drawn(counts: tuple[int, ...], n: int, seed: int) -> np.ndarray:
-    """Return how often each kind is drawn in n resamples, given how many there are of each: (n, n_kinds)."""
-    total = sum(counts)
-    weights = np.random.default_rng(seed).multinomial(total, np.array(counts) / total, size=n)
-    weights.flags.writeable = False
-    return weights
-
-
 def _resamples(n_cells: int, donor: np.ndarray | None, n: int, rng: np.random.Generator):
     """Yield the cells of n resamples as indices: cells drawn with replacement, or all cells of drawn donors."""
     groups = None if donor is None else [np.flatnonzero(donor == code) for code in range(donor.max() + 1)]
@@ -194,55 +169,3 @@ def _resamples(n_cells: int, donor: np.ndarray | None, n: int, rng: np.random.Ge
             yield rng.integers(n_cells, size=n_cells)
         else:
             yield np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
-
-
-def _accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
-    return weights @ (truth == predicted) / weights.sum(axis=1)
-
-
-def _hard_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair) -> np.ndarray:
-    hard = np.isin(truth, list(hard_pair))
-    return _accuracy(truth[hard], predicted[hard], weights[:, hard])
-
-
-def _per_type(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, labels) -> tuple[np.ndarray, ...]:
-    """Return the cells of each type, all calls of it and the right ones, each (n_resamples, n_types)."""
-    true, call = truth[:, None] == labels, predicted[:, None] == labels  # (n_kinds, n_types)
-    masks = np.hstack([true, call, true & call]).astype(float)
-    return tuple(np.split(weights @ masks, 3, axis=1))  # one product: weights are made floating point for it
-
-
-def _mean_over_types(numerator: np.ndarray, denominator: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    return np.nanmean(np.divide(numerator, denominator, where=counted, out=np.full(counted.shape, np.nan)), axis=1)
-
-
-def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
-    support, _, hits = _per_type(truth, predicted, weights, np.unique(truth))
-    return _mean_over_types(hits, support, support > 0)
-
-
-def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
-    support, calls, hits = _per_type(truth, predicted, weights, np.unique(truth))
-    return _mean_over_types(2 * hits, support + calls, support > 0)
-
-
-def _macro_f1_seen(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair=()) -> np.ndarray:
-    seen = np.setdiff1d([truth, predicted], [ABSTAINED])
-    support, calls, hits = _per_type(truth, predicted, weights, seen)
-    return _mean_over_types(2 * hits, support + calls, support + calls > 0)
-
-
-def _hard_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hard_pair) -> np.ndarray:
-    support, calls, hits = _per_type(truth, predicted, weights, np.array(list(hard_pair)))
-    return _mean_over_types(2 * hits, support + calls, support > 0)
-
-
-# from counts of kinds of cells; every other metric scores the resampled cells themselves
-FAST = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "macro_f1": _macro_f1,
-    "macro_f1_seen": _macro_f1_seen,
-    "hard_accuracy": _hard_accuracy,
-    "hard_f1": _hard_f1,
-}

@@ -1,6 +1,6 @@
 """How far a model's confidence can be trusted: bins of confidence, cells left without a type, shares that stay.
 
-Confidence is the probability of the predicted type, its bins are those of `metrics.ece`.  Sources: Guo et al.
+Confidence is the probability of the predicted type, its bins are those of `confidence.ece`.  Sources: Guo et al.
 2017 (arXiv:1706.04599); Wilson 1927 (interval of a share); Geifman & El-Yaniv 2017 (arXiv:1705.08500) for abstention.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.statistics.metrics import N_BINS, confidence
+from bench.statistics.confidence import N_BINS, confidence
 from bench.statistics.predictions import Predictions
 
 ROUNDING = 2**-10  # predictions are kept as float16: a confidence on the upper end of a bin may lie just above it
@@ -36,7 +36,7 @@ def per_bin(several: list[Predictions]) -> pd.DataFrame:
 
 
 def error(predictions: Predictions) -> float:
-    """Return the expected calibration error, 0-1, lower is better: `metrics.ece` of predictions kept as float16.
+    """Return the expected calibration error, 0-1, lower is better: `confidence.ece` of predictions kept as float16.
 
     Fifteen neighbours have confidences on the ends of the fifteen bins, where rounding would join two bins in one.
     """

@@ -1,7 +1,6 @@
 """Scores of predicted cell types: pure functions of truth and probabilities, each with its direction.
 
-Sources: PROTOCOL 1.0 (hard CD8 cells; published macro F1 = scikit-learn's default label set); Guo et al. 2017
-(arXiv:1706.04599) for the expected calibration error, bins closed on the right; Brier 1950 (multiclass, range 0-2).
+Source: PROTOCOL 1.0 (hard CD8 cells; published macro F1 = scikit-learn's default label set).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +12,8 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from bench.core.errors import BenchError, unknown
+from bench.statistics.confidence import brier, contradicted, ece
 from bench.statistics.predictions import ABSTAINED, Predictions
-
-N_BINS = 15  # of the calibration error, equal width on [0, 1]
-TIE = 1e-6  # probabilities nearer to each other than that are equal
 
 
 def accuracy(predictions: Predictions) -> float:
@@ -86,37 +83,6 @@ def hard_f1(predictions: Predictions, hard_pair: Sequence[str]) -> float:
     return float(np.mean([scores[label] for label in hard_pair]))
 
 
-def confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of the predicted type, 0-1, and whether it is right, both of shape (n_cells,).
-
-    A cell without a predicted type has 0 and is not right: it claims nothing, and adds nothing to a calibration error.
-
-    Raises
-    ------
-    BenchError
-        If labels alone are known.
-    """
-    _demand_probabilities(predictions)
-    sure = predictions.probabilities[np.arange(len(predictions.truth)), predictions.columns]
-    return np.where(predictions.abstained, 0.0, sure), predictions.predicted == predictions.truth
-
-
-def ece(predictions: Predictions) -> float:
-    """Return the expected calibration error of the predicted type, 0-1, over 15 equal-width bins (low, high]."""
-    sure, right = confidence(predictions)
-    bins = np.digitize(sure, np.linspace(0, 1, N_BINS + 1)[1:-1], right=True)
-    gap = np.bincount(bins, weights=right - sure, minlength=N_BINS)
-    return float(np.abs(gap).sum() / len(sure))
-
-
-def brier(predictions: Predictions) -> float:
-    """Return the mean squared error summed over classes, 0-2; a true type the model lacks has probability 0."""
-    _demand_probabilities(predictions)
-    hit = predictions.truth[:, None] == predictions.classes  # (n_cells, n_classes)
-    squares = ((predictions.probabilities - hit) ** 2).sum(axis=1)
-    return float(np.mean(squares + ~hit.any(axis=1)))
-
-
 def predicted_types(predictions: Predictions) -> float:
     """Return how many different types were predicted; one for a constant prediction, that is a collapsed training."""
     return float(len(np.unique(predictions.predicted[~predictions.abstained])))
@@ -125,21 +91,6 @@ def predicted_types(predictions: Predictions) -> float:
 def abstained(predictions: Predictions) -> float:
     """Return the share of cells that the model rejects, 0-1; each is wrong in accuracy and no type of its own in F1."""
     return float(predictions.abstained.mean())
-
-
-def contradicted(predictions: Predictions) -> float:
-    """Return the share of cells whose predicted type is not the most probable one, 0-1; abstentions are none of them.
-
-    Accuracy and F1 then judge other answers than the calibration error and the Brier score do.
-    """
-    sure, _ = confidence(predictions)
-    lower = sure < predictions.probabilities.max(axis=1) - TIE
-    return float((lower & ~predictions.abstained).mean())
-
-
-def _demand_probabilities(predictions: Predictions) -> None:
-    if predictions.probabilities is None:
-        raise BenchError("Labels alone are known here; confidence and calibration need the probability of each type.")
 
 
 @dataclass(frozen=True)
@@ -195,18 +146,21 @@ def evaluate(metric: str, predictions: Predictions, hard_pair: Sequence[str] = (
     Raises
     ------
     BenchError
-        If the name is unknown, or a hard metric is asked for without its pair in the truth.
+        As `demand_pair` does.
     """
+    demand_pair(metric, predictions, hard_pair)
+    return METRICS[metric].function(predictions, *([hard_pair] if METRICS[metric].hard else []))
+
+
+def demand_pair(metric: str, predictions: Predictions, hard_pair: Sequence[str]) -> None:
+    """Raise a BenchError if the name is unknown, or a hard metric is asked for without its pair in the truth."""
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    if not METRICS[metric].hard:
-        return METRICS[metric].function(predictions)
-    if not has_pair(predictions, hard_pair):
+    if METRICS[metric].hard and not has_pair(predictions, hard_pair):
         raise BenchError(
             f"{metric} needs two hard types that both occur in the truth; got {tuple(hard_pair)!r}. "
             "Pass hard_pair=(type, type), or choose another metric."
         )
-    return METRICS[metric].function(predictions, hard_pair)
 
 
 def score(predictions: Predictions, hard_pair: Sequence[str] = ()) -> list[tuple[str, str, float]]:

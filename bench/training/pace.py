@@ -8,6 +8,7 @@ import torch
 
 from bench.core.families import families
 from bench.training.checkpoint import Run, Unfinished
+from bench.training.device import threads_for
 from bench.training.masked_steps import step
 from bench.training.pretrain import target_of
 from bench.training.recipes import Pretraining, named
@@ -57,8 +58,9 @@ def _measured(recipe: Pretraining, cells: Cells) -> float:
     objective = families()[recipe.model].load("objective")(recipe, cells, world.device)
     network = objective.network().to(world.device)
     run, rows, times = Run(network, adam(network)), cells.split(recipe.validation_share, recipe.seed)[0], []
-    for _ in range(2):  # the first one is slower
-        begun = time.perf_counter()
-        step(run, objective, rows, world, Stop())
-        times.append(time.perf_counter() - begun)
+    with threads_for(network):
+        for _ in range(2):  # the first one is slower
+            begun = time.perf_counter()
+            step(run, objective, rows, world, Stop())
+            times.append(time.perf_counter() - begun)
     return min(times)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import grimp
 import pytest
@@ -68,6 +69,13 @@ def of_models(rooms: Path) -> list[str]:
     modules = {path.relative_to(rooms).as_posix(): path for path in sorted(rooms.rglob("*.py"))}
     generic = {name: path for name, path in modules.items() if name not in LINES and not name.startswith((*own, *FREE))}
     return [f"{name}:{at} {text}" for name, path in generic.items() for at, text in named(path) if pattern.search(text)]
+
+
+@pytest.mark.parametrize("package", ["bench.datasets", "bench.weights"])
+def test_what_is_imported_when_first_touched_has_the_name_of_no_module(package):
+    room = import_module(package)
+    assert all(hasattr(room, name) for name in room.__all__)
+    assert not {module.name for module in iter_modules(room.__path__)} & set(room.__all__)
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from bench.report import figures, tables
 from bench.report.figures.panels import EXPERIMENTS
 from bench.report.figures.pareto import front
 from bench.statistics import calibration, metrics
+from bench.statistics.confidence import confidence as confidence_of
+from bench.statistics.confidence import ece
 from bench.statistics.predictions import Predictions
 
 PAGE = Path(__file__).parents[2] / "chapters" / "calibration_and_cost.md"
@@ -82,7 +84,7 @@ def test_wilson_interval_is_the_textbook_one_and_counts_each_cell_once():
 
 def test_error_is_the_metric_and_survives_how_predictions_are_kept():
     predictions = drawn(500, honest=2)
-    assert calibration.error(predictions) == pytest.approx(metrics.ece(predictions), abs=2e-3)
+    assert calibration.error(predictions) == pytest.approx(ece(predictions), abs=2e-3)
     votes = np.random.default_rng(0).integers(8, 16, 300) / 15
     exact = said_of(votes, np.random.default_rng(1).random(300) < votes**2)
     rounded = said_of(votes.astype(np.float16), exact.predicted == exact.truth)
@@ -119,7 +121,7 @@ def test_curves_end_at_the_accuracy_and_agree_with_scikit_learn(said):
         assert curve["share"].iloc[-1] == 1
         assert curve["accuracy"].iloc[-1] == pytest.approx(metrics.accuracy(several[0]))
         middle = curve.iloc[len(curve) // 2]
-        sure = metrics.confidence(several[0])[0] >= middle["threshold"]
+        sure = confidence_of(several[0])[0] >= middle["threshold"]
         ours = accuracy_score(several[0].truth[sure], several[0].predicted[sure])
         assert middle["accuracy"] == pytest.approx(ours) and middle["share"] == pytest.approx(sure.mean())
 

@@ -9,7 +9,8 @@ from two_models import HARD, two_models
 
 from bench.core.errors import BenchError
 from bench.statistics import bootstrap
-from bench.statistics.bootstrap import paired_bootstrap, per_donor
+from bench.statistics.bootstrap import paired_bootstrap, per_donor, resampled
+from bench.statistics.kinds import drawn_kinds
 from bench.statistics.metrics import METRICS, evaluate
 from bench.statistics.predictions import Predictions
 
@@ -71,7 +72,7 @@ def test_fast_and_slow_bootstrap_have_the_same_law(monkeypatch, metric, clustere
 @pytest.mark.parametrize("metric", FAST)
 def test_counts_of_kinds_score_like_the_metric_itself(metric):
     a, b = two_models(3, n_cells=60)
-    kinds, weights = bootstrap._weights(a, b, None, 50, 0)
+    kinds, weights = drawn_kinds(a, b, None, 50, 0)
     for draw, value in zip(weights, bootstrap.FAST[metric](kinds[0], kinds[1], weights, HARD), strict=True):
         truth, predicted = np.repeat(kinds[:2], draw, axis=1)
         hit = (predicted[:, None] == a.classes).astype(float)
@@ -156,3 +157,16 @@ def test_bootstrap_refuses_other_cells_and_per_class_metrics():
         paired_bootstrap(a, b, "accuracy", clusters=["d"])
     with pytest.raises(BenchError, match="1 cells have no donor"):
         per_donor(a, [None, *["d"] * 399], "accuracy")
+
+
+@pytest.mark.parametrize("draw", [paired_bootstrap, resampled])
+@pytest.mark.parametrize("metric", ["hard_accuracy", "hard_f1"])
+def test_a_hard_metric_without_its_pair_is_refused(draw, metric):
+    a, b = two_models(5, n_cells=60)
+    with pytest.raises(BenchError, match="needs two hard types that both occur in the truth"):
+        draw(a, b, metric, n_resamples=10, hard_pair=("nobody", "has them"))
+
+
+def test_resamples_are_those_of_the_bootstrap():
+    a, b = two_models(6, n_cells=200)
+    np.testing.assert_array_equal(resampled(a, b, "macro_f1").draws, paired_bootstrap(a, b, "macro_f1").draws)

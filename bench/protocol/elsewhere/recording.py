@@ -25,7 +25,8 @@ from bench.protocol.elsewhere.answered import Choices, predictions_of
 from bench.protocol.place import own_file
 from bench.protocol.sides import Sides
 from bench.protocol.trial import PROTOCOL, Task, Trial
-from bench.statistics.metrics import contradicted, score
+from bench.statistics.confidence import contradicted
+from bench.statistics.metrics import score
 from bench.statistics.predictions import Predictions
 
 VERSION = 1  # raise when the same file gives other numbers

@@ -9,7 +9,7 @@ from bench.report.figures.pareto import COSTS, front, of_models
 from bench.report.figures.reliability import Said
 from bench.report.figures.style import label_of
 from bench.statistics.calibration import area, largest_share, shares_kept
-from bench.statistics.metrics import confidence
+from bench.statistics.confidence import confidence
 from bench.statistics.predictions import Predictions
 
 TARGETS = (0.95, 0.99)  # accuracies of the cells kept
