@@ -101,7 +101,7 @@ def test_a_network_whose_width_is_not_known_keeps_its_threads(three_threads):
         assert torch.get_num_threads() == 3
 
 
-def test_networks_train_and_predict_with_the_threads_they_are_given(three_threads, monkeypatch):
+def test_networks_train_and_predict_with_the_threads_they_are_given(three_threads):
     seen = []
 
     class Noting(nn.Sequential):
