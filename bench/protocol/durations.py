@@ -9,6 +9,8 @@ import pandas as pd
 
 from bench.core.provenance import processor
 
+SIDES = ("dataset", "split", "subset")  # what says which cells are trained on
+
 
 class Durations:
     """From trials that ran here: seconds grow with epochs and cells; else from the pretraining of a trial's weights.
@@ -30,7 +32,7 @@ class Durations:
         by = ["dataset", "model", "variant"]
         self._rates = here.assign(rate=here["seconds"] / passes).groupby(by)["rate"].median().to_dict()
         cells = recorded["n_train"] / recorded["fraction"]
-        self._cells = cells.groupby(recorded["dataset"]).max().to_dict()  # to train on, of each data set
+        self._cells = cells.groupby([recorded[name] for name in SIDES]).max().to_dict()  # to train on
         self._paces = paces or {}
 
     def of(self, task: Any) -> float:
@@ -39,7 +41,7 @@ class Durations:
         weights = getattr(getattr(task, "spec", None), "weights", None)
         pace = self._paces.get(weights, math.nan) if epochs > 1 else math.nan
         rate = self._rates.get((trial.dataset, trial.model, trial.variant), pace)
-        return rate * epochs * trial.fraction * self._cells.get(trial.dataset, math.nan)
+        return rate * epochs * trial.fraction * self._cells.get(tuple(getattr(trial, name) for name in SIDES), math.nan)
 
 
 def in_words(seconds: list[float]) -> str:

@@ -3,19 +3,18 @@
 import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from bench.core.families import families
-from bench.training.checkpoint import Run, Unfinished
+from bench.training.checkpoint import Unfinished
 from bench.training.device import threads_for
-from bench.training.masked_steps import step
+from bench.training.objective import Objective
 from bench.training.pretrain import target_of
 from bench.training.recipes import Pretraining, named
-from bench.training.step import adam
-from bench.training.stop import Stop
 from bench.training.store import Cells
-from bench.training.world import World
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Pace:
 
 
 def pace_of(name: str) -> Pace:
-    """Return the pace of a named recipe: of its finished or begun pretraining, else of two steps that are made for it.
+    """Return the pace of a named recipe: of its finished or begun pretraining, else measured on a micro-batch.
 
     The preparation of a network, such as vectors of genes, is not counted.
     """
@@ -54,13 +53,19 @@ def pace_of(name: str) -> Pace:
 
 
 def _measured(recipe: Pretraining, cells: Cells) -> float:
-    world = World("cuda" if torch.cuda.is_available() else "cpu")
-    objective = families()[recipe.model].load("objective")(recipe, cells, world.device)
-    network = objective.network().to(world.device)
-    run, rows, times = Run(network, adam(network)), cells.split(recipe.validation_share, recipe.seed)[0], []
+    """Return seconds of a step from those of its first micro-batch, the second time: the first time is slower."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    objective = families()[recipe.model].load("objective")(recipe, cells, device)
+    network = objective.network().to(device)
+    parts = objective.parts(network, cells.split(recipe.validation_share, recipe.seed)[0], 0)
     with threads_for(network):
-        for _ in range(2):  # the first one is slower
-            begun = time.perf_counter()
-            step(run, objective, rows, world, Stop())
-            times.append(time.perf_counter() - begun)
-    return min(times)
+        _, seconds = [_seconds(objective, network, parts[0]) for _ in range(2)]
+    return seconds * len(parts)
+
+
+def _seconds(objective: Objective, network: nn.Module, part: Any) -> float:
+    begun = time.perf_counter()
+    loss = objective.loss(network, part)
+    loss.backward()
+    loss.item()  # a GPU is at work until then
+    return time.perf_counter() - begun

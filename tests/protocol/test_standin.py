@@ -180,10 +180,12 @@ def test_a_trial_made_with_other_weights_gives_way(monkeypatch, own_results):
 
 # How long it takes
 
+SIDES = {"dataset": "baron", "split": "s", "subset": "paired"}
+
 
 def test_times_come_from_what_ran_on_this_processor(monkeypatch):
     monkeypatch.setattr(durations, "processor", lambda device: {"cpu": "this one", "cuda": ""}[device])
-    rows = {"dataset": "baron", "model": "m", "variant": "v", "hyperparameters": '{"epochs":10}'}
+    rows = SIDES | {"model": "m", "variant": "v", "hyperparameters": '{"epochs":10}'}
     rows |= {"n_train": 100, "fraction": 0.5, "seconds": 2000.0}
     there = Durations(known((task(0), ""), **rows, processor="this one"))
     assert there.of(task(1)) == pytest.approx(5 * 200 * 2.0)  # epochs, cells, seconds a cell
@@ -193,11 +195,14 @@ def test_times_come_from_what_ran_on_this_processor(monkeypatch):
 
 
 def test_where_nothing_like_it_ran_the_pretraining_of_its_weights_tells():
-    elsewhere = known((task(0), ""), dataset="baron", model="n", variant="", hyperparameters="", n_train=200.0)
-    elsewhere = elsewhere.assign(fraction=1.0, seconds=1.0, processor="another one")
+    rows = SIDES | {"model": "n", "variant": "", "hyperparameters": "", "n_train": 200.0, "fraction": 1.0}
+    elsewhere = known((task(0), ""), **rows, seconds=1.0, processor="another one")
     found = Durations(elsewhere, {"some": 3.0})
     assert found.of(task(1, weights="some")) == pytest.approx(5 * 200 * 3.0)
     assert pd.isna(found.of(task(1, weights="others")))
+    larger = elsewhere.assign(split="another", n_train=900.0)
+    assert Durations(pd.concat([elsewhere, larger]), {"some": 3.0}).of(task(1, weights="some")) == 5 * 200 * 3.0
+    assert pd.isna(Durations(larger, {"some": 3.0}).of(task(1, weights="some")))
 
 
 @pytest.mark.slow
