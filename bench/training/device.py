@@ -47,14 +47,23 @@ def best() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@cache
 def has_bf16() -> bool:
     """Say whether this processor multiplies in bf16 itself: AMX or AVX-512 units, or those of an ARM processor."""
+    return _has("amx_bf16|avx512_bf16|bf16")
+
+
+def has_matrix_units() -> bool:
+    """Say whether it has AMX, with which products in bf16 cost little beside all else."""
+    return _has("amx_bf16")
+
+
+@cache
+def _has(flags: str) -> bool:
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
-    return re.search(r"\b(amx_bf16|avx512_bf16|bf16)\b", told) is not None
+    return re.search(rf"\b({flags})\b", told) is not None
 
 
 @cache

@@ -20,6 +20,8 @@ from rates import alternating, ceiling_of_the_gpu, matrix_rate
 from torch import Tensor, nn
 
 from bench.datasets import load
+from bench.models.layers import packed as packing
+from bench.models.layers.packed import Packed, attend
 from bench.models.layers.sequences import Sequences
 from bench.models.scgpt.binning import SPECIAL, at_most, binned
 from bench.models.scgpt.network import Architecture, ScGPTNetwork
@@ -260,6 +262,26 @@ def test_published_size_on_the_cpu(precision, benchmark, capsys):
             )
             print(f"{share:.0f} % of the matrix rate, {rate / 1e9:.0f} GFLOP/s")
     benchmark.pedantic(runs["training"], rounds=1)
+
+
+@pytest.mark.parametrize("length", [300, 700, 1200, 2400])
+def test_attention_of_cells_of_one_length_by_products_and_fused(length, benchmark, capsys, monkeypatch):
+    """Time both kinds in bf16 with their gradients, as `bench.models.layers.packed.PRODUCTS` chooses between them."""
+    n = max(1, 4800 // length)
+    cells = Packed(*torch.zeros(2, n * length, dtype=torch.long), (length,) * n)
+    qkv, gradient = (torch.randn(n * length, *rest).bfloat16() for rest in [(3, 8, 64), (512,)])
+
+    def attention(most: int):
+        monkeypatch.setitem(packing.PRODUCTS, "cpu", most)
+        attend(qkv.requires_grad_(), cells, 0.2).backward(gradient)
+
+    runs = {"products": lambda: attention(length), "fused": lambda: attention(0)}
+    alternating(runs, 1)  # to warm up
+    seconds = alternating(runs, ROUNDS)
+    told = ", ".join(f"{name} {1000 * one / n:.0f} ms a cell" for name, one in seconds.items())
+    with capsys.disabled():
+        print(f"\n{length} tokens: {told}, {seconds['fused'] / seconds['products']:.2f}x")
+    benchmark.pedantic(runs["products"], rounds=1)
 
 
 @pytest.mark.gpu

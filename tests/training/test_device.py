@@ -43,14 +43,19 @@ def test_what_the_other_precision_would_do_is_said_once(has_units, precision, wh
 
 
 @pytest.mark.parametrize(
-    ("flags", "has_units"),
-    [("flags : fpu amx_bf16 sse", True), ("Features : fp asimd bf16 i8mm", True), ("flags : fpu avx512f", False)],
+    ("flags", "has_units", "has_matrices"),
+    [
+        ("flags : fpu avx512_bf16 amx_bf16 sse", True, True),
+        ("flags : fpu avx512_bf16 sse", True, False),
+        ("Features : fp asimd bf16 i8mm", True, False),
+        ("flags : fpu avx512f", False, False),
+    ],
 )
-def test_units_are_those_that_the_processor_names(flags, has_units, monkeypatch):
-    device.has_bf16.cache_clear()
+def test_units_are_those_that_the_processor_names(flags, has_units, has_matrices, monkeypatch):
+    device._has.cache_clear()
     monkeypatch.setattr(device.Path, "read_text", lambda *_, **__: flags)
-    assert device.has_bf16() == has_units
-    device.has_bf16.cache_clear()
+    assert (device.has_bf16(), device.has_matrix_units()) == (has_units, has_matrices)
+    device._has.cache_clear()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

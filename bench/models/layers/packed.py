@@ -22,8 +22,9 @@ from torch import Tensor
 
 from bench.models.layers.dropout import kept
 from bench.models.layers.products import CellProducts
+from bench.training.device import has_matrix_units
 
-PRODUCTS = {"cpu": 700, "cuda": 0}  # positions of a cell up to which plain products in bf16 cost less
+PRODUCTS = {"cpu": 700 if has_matrix_units() else 4096, "cuda": 0}  # positions up to which products in bf16 cost less
 CORNER = {"cpu": 2**13, "cuda": 2**18}  # padded pairs of positions of a cell that cost less than another call
 
 
