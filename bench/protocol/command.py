@@ -179,7 +179,7 @@ def _show_plan() -> None:
 
     to_do = plan()
     paces = {name: pace_of(name) for name in dict.fromkeys(name for left in to_do for name in left.weights)}
-    durations = Durations(recorded(), {name: pace.cell_s for name, pace in paces.items()})
+    durations = Durations(recorded(), paces)
     for name, pace in paces.items():
         click.echo(f"   {name}: {f'to be pretrained, {in_words([pace.left_s])}' if pace.n_left else 'pretrained'}")
     for number, left in enumerate(to_do, start=1):

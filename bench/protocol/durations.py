@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.core.provenance import processor
+from bench.training.pace import Pace
 
 SIDES = ("dataset", "split", "subset")  # what says which cells are trained on
 
@@ -15,17 +16,15 @@ SIDES = ("dataset", "split", "subset")  # what says which cells are trained on
 class Durations:
     """From trials that ran here: seconds grow with epochs and cells; else from the pretraining of a trial's weights.
 
-    The latter is too much where only some layers are fine-tuned.
-
     Parameters
     ----------
     recorded
         One row for each trial.
     paces
-        Seconds of a cell going through the network once in pretraining, by the name of the weights.
+        Of pretraining, by the name of the weights.
     """
 
-    def __init__(self, recorded: pd.DataFrame, paces: Mapping[str, float] | None = None):
+    def __init__(self, recorded: pd.DataFrame, paces: Mapping[str, Pace] | None = None):
         names = {processor("cpu"), processor("cuda")} - {""}
         here = recorded[recorded["processor"].isin(names) & (recorded["seconds"] > 0)]
         passes = here["hyperparameters"].map(_epochs) * here["n_train"]
@@ -37,11 +36,12 @@ class Durations:
 
     def of(self, task: Any) -> float:
         """Return seconds, or nan where nothing like it has run here."""
-        trial, epochs = task.trial, _epochs(task.trial.hyperparameters)
-        weights = getattr(getattr(task, "spec", None), "weights", None)
-        pace = self._paces.get(weights, math.nan) if epochs > 1 else math.nan
-        rate = self._rates.get((trial.dataset, trial.model, trial.variant), pace)
-        return rate * epochs * trial.fraction * self._cells.get(tuple(getattr(trial, name) for name in SIDES), math.nan)
+        trial, settings = task.trial, _settings(task.trial.hyperparameters)
+        seconds = self._rates.get((trial.dataset, trial.model, trial.variant), math.nan) * settings.get("epochs", 1)
+        pace = self._paces.get(getattr(getattr(task, "spec", None), "weights", None))
+        if math.isnan(seconds) and pace:
+            seconds = pace.fine_tuning_s(settings)
+        return seconds * trial.fraction * self._cells.get(tuple(getattr(trial, name) for name in SIDES), math.nan)
 
 
 def in_words(seconds: list[float]) -> str:
@@ -52,5 +52,9 @@ def in_words(seconds: list[float]) -> str:
     return " and ".join(filter(None, (hours, unknown)))
 
 
+def _settings(hyperparameters: str) -> dict[str, Any]:
+    return json.loads(hyperparameters or "{}")
+
+
 def _epochs(hyperparameters: str) -> int:
-    return json.loads(hyperparameters or "{}").get("epochs", 1)
+    return _settings(hyperparameters).get("epochs", 1)

@@ -1,7 +1,9 @@
-"""How fast weights are pretrained on this machine."""
+"""How fast weights are pretrained on this machine, and what follows for fine-tuning them."""
 
 import json
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +21,12 @@ from bench.training.store import Cells
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a step, cells of a step, and steps that are left."""
+    """Seconds of a step, cells of a step, steps that are left, and layers of the network."""
 
     step_s: float
     n_cells: int
     n_left: int
+    depth: int
 
     @property
     def left_s(self) -> float:
@@ -34,6 +37,15 @@ class Pace:
     def cell_s(self) -> float:
         """Seconds of a cell going through the network once, with its gradient."""
         return self.step_s / self.n_cells
+
+    def fine_tuning_s(self, settings: Mapping[str, Any]) -> float:
+        """Return seconds of a training cell in a fine-tuning with these settings; nan where they do not tell."""
+        epochs, trained = settings.get("epochs", math.nan), settings.get("trainable")
+        if trained == "all":
+            return epochs * self.cell_s
+        if trained == "last_layer" and settings.get("redraw") is False:  # what is frozen, once: a pass with no gradient
+            return (1 / 3 + epochs / self.depth) * self.cell_s
+        return math.nan
 
 
 def pace_of(name: str) -> Pace:
@@ -46,10 +58,10 @@ def pace_of(name: str) -> Pace:
     unfinished = Unfinished(target_of(name, recipe, cells), recipe.identity(cells))
     if unfinished.target.is_file():
         card = json.loads(unfinished.target.with_suffix(".json").read_text(encoding="utf-8"))
-        return Pace(card["seconds"] / len(card["losses"]), recipe.batch_size, 0)
+        return Pace(card["seconds"] / len(card["losses"]), recipe.batch_size, 0, recipe.depth)
     told = json.loads(state["told"]) if (state := unfinished.read()) else {"step": 0}
     step_s = told["seconds"] / told["step"] if told["step"] else _measured(recipe, cells)
-    return Pace(step_s, recipe.batch_size, recipe.steps - told["step"])
+    return Pace(step_s, recipe.batch_size, recipe.steps - told["step"], recipe.depth)
 
 
 def _measured(recipe: Pretraining, cells: Cells) -> float:

@@ -1,5 +1,6 @@
 """The stand-in tier in order of worth: what counts as done, what is planned, and what ends it."""
 
+import json
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from bench.protocol import durations, notebooks, records, standin
 from bench.protocol.durations import Durations
 from bench.protocol.standin import Step, ending_in, plan, run, steps
 from bench.protocol.trial import Trial
+from bench.training.pace import Pace
 
 SMALL = {"dataset": "hao", "models": ["majority", "random"], "fractions": [0.5, 1.0], "seeds": [0, 1]}
 KILLED = """
@@ -125,8 +127,9 @@ def test_killed_it_goes_on_with_the_next_trial(small, own_results, warm):
 # Which trials are done
 
 
-def task(seed: int, weights_hash="w", fraction=1.0, weights=None) -> SimpleNamespace:
-    trial = Trial("baron", "d", "s", "paired", "m", "v", "r", '{"epochs":5}', weights_hash, fraction, seed, "1.1")
+def task(seed: int, weights_hash="w", fraction=1.0, weights=None, **settings) -> SimpleNamespace:
+    settings = json.dumps({"epochs": 5, "trainable": "all"} | settings)
+    trial = Trial("baron", "d", "s", "paired", "m", "v", "r", settings, weights_hash, fraction, seed, "1.1")
     return SimpleNamespace(trial=trial, experiment="x", tier="standin", spec=SimpleNamespace(weights=weights))
 
 
@@ -197,12 +200,17 @@ def test_times_come_from_what_ran_on_this_processor(monkeypatch):
 def test_where_nothing_like_it_ran_the_pretraining_of_its_weights_tells():
     rows = SIDES | {"model": "n", "variant": "", "hyperparameters": "", "n_train": 200.0, "fraction": 1.0}
     elsewhere = known((task(0), ""), **rows, seconds=1.0, processor="another one")
-    found = Durations(elsewhere, {"some": 3.0})
+    paces = {"some": Pace(step_s=96.0, n_cells=32, n_left=0, depth=6)}
+    found = Durations(elsewhere, paces)
     assert found.of(task(1, weights="some")) == pytest.approx(5 * 200 * 3.0)
     assert pd.isna(found.of(task(1, weights="others")))
+    last = {"weights": "some", "trainable": "last_layer"}  # kept as they are, the others go through it once
+    assert found.of(task(1, **last, redraw=False)) == pytest.approx((1 / 3 + 5 / 6) * 200 * 3.0)
+    for other in (last, last | {"redraw": True}, last | {"trainable": "head"}, last | {"trainable": None}):
+        assert pd.isna(found.of(task(1, **other)))
     larger = elsewhere.assign(split="another", n_train=900.0)
-    assert Durations(pd.concat([elsewhere, larger]), {"some": 3.0}).of(task(1, weights="some")) == 5 * 200 * 3.0
-    assert pd.isna(Durations(larger, {"some": 3.0}).of(task(1, weights="some")))
+    assert Durations(pd.concat([elsewhere, larger]), paces).of(task(1, weights="some")) == 5 * 200 * 3.0
+    assert pd.isna(Durations(larger, paces).of(task(1, weights="some")))
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def test_before_the_first_step_one_micro_batch_tells_and_leaves_nothing_behind(m
     loss = objective.loss
     monkeypatch.setattr(objective, "loss", lambda self, network, part: seen.append(part) or loss(self, network, part))
     monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=iter([0, 9, 20, 22]).__next__))
-    assert pace_of("small") == Pace(step_s=4 * 2, n_cells=16, n_left=3)  # four of them make a step
+    assert pace_of("small") == Pace(step_s=4 * 2, n_cells=16, n_left=3, depth=1)  # four of them make a step
     assert len(seen) == 2 and seen[0] is seen[1]
     assert not [*cache.rglob("*.safetensors")] and not [*cache.rglob("unfinished/*")]
 
@@ -43,4 +43,4 @@ def test_before_the_first_step_one_micro_batch_tells_and_leaves_nothing_behind(m
 def test_weights_that_are_there_tell_how_long_a_step_took(monkeypatch):
     path = pretrain("small", recipe_of("scgpt", monkeypatch))
     seconds = json.loads(path.with_suffix(".json").read_text())["seconds"]
-    assert pace_of("small") == Pace(seconds / 3, 16, 0)
+    assert pace_of("small") == Pace(seconds / 3, 16, 0, 1)
