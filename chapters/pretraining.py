@@ -1,6 +1,7 @@
-"""Keep what the pretrainings of five models were given, which `five_models.md` tells.
+"""Keep what the pretrainings of five models were given and what they learned, which `five_models.md` tells.
 
-python chapters/pretraining.py: a few minutes; data are needed, weights are not, and nothing is trained.
+python chapters/pretraining.py: a few minutes; data are needed, nothing is trained.  What was learned is told of the
+weights that are in the cache.
 """
 
 from bench.report.budgets import budgets, write

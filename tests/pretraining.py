@@ -13,7 +13,10 @@ from forked import Done, Script
 
 from bench.datasets import load
 from bench.datasets.sources import cache_folder
+from bench.training.choice import chosen
 
+SMALL = {"selections": [["hao", ["random"]]], "steps": 3, "n_genes": 120, "dim": 32, "depth": 1, "heads": 2}
+SMALL |= {"batch_size": 16, "micro_batch": 8}
 COMMAND = "from bench.cli import main; main()"
 # torchrun and the two commands that it starts; each of the latter is a light process that has a forked one do the work
 TORCHRUN = """
@@ -62,6 +65,11 @@ for name, n in json.loads(sys.argv[3]):
     files = os.listdir(os.path.join(os.environ["BENCH_CACHE"], "weights"))
     print(json.dumps([code, sorted(f.partition("-")[2][8:] for f in files if f.startswith(("killed-", ".part")))]))
 """
+
+
+def small(model: str, **more):
+    """Return a recipe of any model that is trained in no time."""
+    return chosen(model, "quick", SMALL | ({"gene2vec": False} if model == "scbert" else {}) | more)[1]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What pretrainings were given, kept in a file, so that the book needs neither weights nor cells to say it.
+"""What pretrainings were given and what they learned, kept in a file: the book needs no weights and no cells to say it.
 
 The file is part of the project; ``chapters/pretraining.py`` makes it.  It lies among the committed records, of which it
 is none; by the identities of weights its rows belong to the records.
@@ -13,14 +13,18 @@ import pandas as pd
 from bench.report import kept_tables
 
 FILE = "five_models/pretraining.csv"
-COLUMNS = ["weights", "identity", "model", "genes", "parameters", "cells", "cell_passes", "tokens"]
+COLUMNS = ["weights", "identity", "model", "genes", "parameters", "cells", "cell_passes", "tokens", "explained"]
 
 
 def budgets(names: Iterable[str]) -> pd.DataFrame:
-    """Return a row per named recipe, see `bench.training.budget.Budget`; data are loaded, nothing is trained."""
-    from bench.training.budget import budget  # here, as it brings torch, which the book does without
+    """Return a row per named recipe; data are loaded, nothing is trained.
 
-    return pd.DataFrame([asdict(budget(name)) for name in names], columns=COLUMNS)
+    See `bench.training.budget.Budget`, and `bench.training.learned.explained` of weights that are in the cache.
+    """
+    from bench.training.budget import budget  # here, as they bring torch, which the book does without
+    from bench.training.learned import explained
+
+    return pd.DataFrame([asdict(budget(name)) | {"explained": explained(name)} for name in names], columns=COLUMNS)
 
 
 def write(table: pd.DataFrame, path: Path | None = None) -> Path:
@@ -36,4 +40,4 @@ def kept(path: Path | None = None) -> pd.DataFrame:
     BenchError
         If there is no such file, or it is another one.
     """
-    return kept_tables.kept(FILE, path, COLUMNS, ["commit"], holds="what pretrainings were given")[0]
+    return kept_tables.kept(FILE, path, COLUMNS, ["commit"], holds="what pretrainings were given and learned")[0]

@@ -38,7 +38,11 @@ class Objective(Protocol):
         """Return how many cells of a micro-batch the network reads, and how many tokens these are to its encoder."""
 
     def evaluate(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
-        """Return the ``loss`` on cells not trained on, and how good that is, with the same masks each time."""
+        """Return the ``loss`` on cells not trained on, and how good that is, with the same masks each time.
+
+        ``explained`` is the share by which an error is below that of a guess which knows the genes alone: each one's
+        usual value or frequency, whatever cell it is in.
+        """
 
     def metadata(self) -> dict[str, str]:
         """Return what the weights file says of its tensors."""

@@ -1,5 +1,6 @@
-"""What pretrainings were given, as kept beside the records and as shown."""
+"""What pretrainings were given and learned, as kept beside the records and as shown."""
 
+import math
 import runpy
 from pathlib import Path
 
@@ -23,8 +24,8 @@ FIVE = ["scbert", "scgpt", "geneformer", "scfoundation", "cellplm"]
 def made_up() -> pd.DataFrame:
     """Two pretrainings; nothing of it is a result."""
     rows = [
-        ("scgpt_some", "0" * 16, "scgpt", 240, 87_000, 2_600, 19_200, 1_920_000),
-        ("cellplm_some", "1e10" + "0" * 12, "cellplm", 240, 133_000, 2_600, 13_200, 13_200),
+        ("scgpt_some", "0" * 16, "scgpt", 240, 87_000, 2_600, 19_200, 1_920_000, 0.25),
+        ("cellplm_some", "1e10" + "0" * 12, "cellplm", 240, 133_000, 2_600, 13_200, 13_200, float("nan")),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -48,14 +49,16 @@ def test_the_script_keeps_the_recipes_of_both_tiers(made_up, monkeypatch, tmp_pa
 
     def counted(name):
         asked.append(name)
-        return Budget(*made_up.iloc[0])
+        return Budget(*made_up.drop(columns="explained").iloc[0])
 
     monkeypatch.setattr("bench.training.budget.budget", counted)
+    monkeypatch.setattr("bench.training.learned.explained", lambda name: 0.5 if name.endswith("quick") else math.nan)
     monkeypatch.setattr("bench.protocol.place.committed_folder", lambda: tmp_path)
     (tmp_path / "five_models").mkdir()
     runpy.run_path(str(CHAPTERS / "pretraining.py"))
     assert asked == [f"{model}_{tier}" for tier in ("quick", "standin") for model in FIVE]
     assert len(kept()) == 10 and set(asked) <= set(named())
+    assert list(kept()["explained"].dropna()) == [0.5] * 5
 
 
 def test_the_committed_ones_are_of_the_committed_records_and_of_todays_recipes():
@@ -68,6 +71,7 @@ def test_the_committed_ones_are_of_the_committed_records_and_of_todays_recipes()
         assert found["identity"] == identity_of(name), "the recipe has changed: python chapters/pretraining.py"
     assert (committed["cell_passes"] <= [named()[n].steps * named()[n].batch_size for n in committed["weights"]]).all()
     assert (committed["tokens"] >= committed["cell_passes"]).all()
+    assert (committed["explained"].dropna() < 1).all()
     assert "-dirty" not in (CHAPTERS / "results" / "five_models" / "pretraining.csv").read_text()
 
 
@@ -84,5 +88,5 @@ def test_shown_are_the_weights_that_records_began_with(made_up):
         ("Quick", "CellPLM", "cellplm_some"),
     ]
     assert (table.iloc[0] == "–").all()
-    assert list(table.iloc[1]) == ["240", "87,000", "2,600", "19,200", "100", "1,920,000"]
-    assert list(table.iloc[2]) == ["240", "133,000", "2,600", "13,200", "1", "13,200"]
+    assert list(table.iloc[1]) == ["240", "87,000", "2,600", "19,200", "100", "1,920,000", "0.250"]
+    assert list(table.iloc[2]) == ["240", "133,000", "2,600", "13,200", "1", "13,200", "–"]

@@ -66,6 +66,16 @@ def test_gains_are_counted_by_their_verdicts():
     assert networks.gains(apart[:0], "no pretraining") == "not recorded yet"
 
 
+def test_what_pretrainings_learned_is_told_of_the_weights_that_records_began_with():
+    weights = {"standin": ["a", "b", "c"], "quick": ["d"]}
+    rows = [row("scgpt", "", 0, "accuracy", 0.5, tier=tier, weights_hash=w) for tier, of in weights.items() for w in of]
+    rows += [row("l1_logistic", "", 0, "accuracy", 0.5, tier="paper", weights_hash="")]
+    shares = {"a": 0.033, "b": 0.38, "c": float("nan"), "d": 0.126, "unused": 0.9}
+    budgets = pd.DataFrame({"identity": list(shares), "explained": list(shares.values())})
+    assert networks.explained(table_of(rows), budgets) == "stand-in tier 3 to 38 %, quick tier 13 %"
+    assert networks.explained(table_of(rows[-1:]), budgets) == networks.NOTHING
+
+
 def test_of_a_request_none_some_and_all_is_told(runs, as_committed):
     there = runs[runs["tier"] == "standin"]
     some = seeds_of(there, REQUEST, "standin", ARMS)

@@ -2,20 +2,17 @@
 
 import numpy as np
 import pytest
-from pretraining import own_weights
+from pretraining import SMALL, own_weights, small
 
 from bench.core.families import families, with_part
 from bench.training.budget import budget
-from bench.training.choice import chosen
 from bench.training.pretrain import pretrain
 from bench.weights import identity, read
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 MODELS = [family.name for family in with_part("recipes")]
-SMALL = {"selections": [["hao", ["random"]]], "steps": 3, "n_genes": 120, "dim": 32, "depth": 1, "heads": 2}
-SMALL |= {"batch_size": 16, "micro_batch": 8}
-MORE = {"scbert": {"gene2vec": False}, "scgpt": {"max_seq_len": 21}, "geneformer": {"max_seq_len": 20}}
+MORE = {"scgpt": {"max_seq_len": 21}, "geneformer": {"max_seq_len": 20}}
 MORE |= {"scfoundation": {"thinned": 0.0, "hidden_values": 1e-9, "hidden_zeros": 0.0}}  # so that all is seen
 DRAWN = SMALL["steps"] * SMALL["batch_size"]
 
@@ -27,7 +24,7 @@ def cache(tmp_path_factory):
 
 
 def recipe_of(model: str, **more):
-    return chosen(model, "quick", SMALL | MORE.get(model, {}) | more)[1]
+    return small(model, **MORE.get(model, {}) | more)
 
 
 def expressed(recipe) -> np.ndarray:

@@ -101,7 +101,7 @@ class CellPLMObjective:
             mean = network.decoder(network.embed(self._shown(part)), dataset, dataset)
         loss = reconstruction(true, mean, network.decoder.dispersion, where).item()
         errors = [self._error(true, guess, where) for guess in (mean, true.sum(0, keepdim=True).expand_as(true))]
-        return {"loss": loss, "error": errors[0], "error_of_guess": errors[1], "r2": 1 - errors[0] / errors[1]}
+        return {"loss": loss, "error": errors[0], "error_of_guess": errors[1], "explained": 1 - errors[0] / errors[1]}
 
     def metadata(self) -> dict[str, str]:
         """Return all genes in the order of their rows and what the tensors do not tell."""
@@ -113,7 +113,7 @@ class CellPLMObjective:
         """Return in words what `evaluate` found."""
         return (
             f"squared error {point['error']:.3f} of log(1 + count) per hidden count, {point['error_of_guess']:.3f} of "
-            f"the genes' usual shares, explained share {point['r2']:.3f}"
+            f"the genes' usual shares, explained {1 - point['error'] / point['error_of_guess']:.3f}"
         )
 
     def _part(self, rows: np.ndarray, rng: np.random.Generator, **more: float) -> Part:

@@ -105,7 +105,7 @@ class GeneformerObjective:
             right = logits.argmax(1) == true
             found.append([*(t.double().cpu().numpy() for t in (chance, right)), shares[true.cpu().numpy()]])
         chance, right, guess = (float(np.concatenate(parts).mean()) for parts in zip(*found, strict=True))
-        return {"loss": -chance, "accuracy": right, "loss_of_guess": -guess}
+        return {"loss": -chance, "accuracy": right, "loss_of_guess": -guess, "explained": 1 - chance / guess}
 
     def metadata(self) -> dict[str, str]:
         """Return all tokens by their ids, their medians, and what the tensors do not tell."""

@@ -4,6 +4,7 @@ Source: PROTOCOL 1.4 and 1.5 of the paper.  Known deviation: random features are
 """
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bench.models.scbert.gene2vec import gene2vec
 from bench.models.scbert.masking import accuracy_where, mask_seeded, masked_loss, selected_count
-from bench.models.scbert.network import Architecture, ScBERTNetwork
+from bench.models.scbert.network import MASK, Architecture, ScBERTNetwork
 from bench.models.scbert.recipes import ScBERTPretraining
 from bench.training.device import autocast
 from bench.training.store import Cells
@@ -65,24 +66,21 @@ class ScBERTObjective:
         return len(part[0]), part[0].numel()
 
     def evaluate(self, network: ScBERTNetwork, rows: np.ndarray) -> dict[str, float]:
-        """Return loss and masked accuracy.
+        """Return loss and masked accuracy, and the loss of a guess by how often each gene has each class.
 
         The accuracy is over replaced positions and all seven ids, as the paper's notebook counts.
         """
-        losses, right, weights = [], [], []
-        for start in range(0, len(rows), self.recipe.micro_batch):
-            tokens = self._tokens(rows[start : start + self.recipe.micro_batch])
+        usual, found, weights = self._usual(rows), [], []
+        for start, tokens in self._in_parts(rows):
             masked = mask_seeded(tokens, start)
             with autocast(self.device, self.recipe.precision):
                 logits = network(masked.tokens.to(self.device)).float().cpu()
             if masked.replaced.any():
-                losses.append(masked_loss(logits, masked.labels).item())
-                right.append(accuracy_where(logits.argmax(-1), tokens, masked.replaced).item())
+                losses = [masked_loss(said, masked.labels) for said in (logits, usual.expand_as(logits))]
+                found.append([*losses, accuracy_where(logits.argmax(-1), tokens, masked.replaced)])
                 weights.append(int(masked.replaced.sum()))
-        return {
-            "loss": float(np.average(losses, weights=weights)),
-            "accuracy": float(np.average(right, weights=weights)),
-        }
+        loss, guess, accuracy = (float(value) for value in np.average(found, axis=0, weights=weights))
+        return {"loss": loss, "accuracy": accuracy, "loss_of_guess": guess, "explained": 1 - loss / guess}
 
     def metadata(self) -> dict[str, str]:
         """Return the order of the positions and the genes of the library size."""
@@ -91,7 +89,21 @@ class ScBERTObjective:
     @staticmethod
     def told(point: dict[str, float]) -> str:
         """Return in words what `evaluate` found."""
-        return f"loss {point['loss']:.3f}, masked accuracy {point['accuracy']:.3f}"
+        said = f"loss {point['loss']:.3f}, masked accuracy {point['accuracy']:.3f}"
+        if "loss_of_guess" not in point:  # on the first cards
+            return said
+        return f"{said}, loss {point['loss_of_guess']:.3f} of the genes' usual classes"
+
+    def _usual(self, rows: np.ndarray) -> Tensor:
+        """Return logarithms of how often each position has each id, one time more than it has, (positions, ids)."""
+        counts = torch.ones(self.cells.n_genes + 1, MASK + 1)
+        for _, tokens in self._in_parts(rows):
+            counts += F.one_hot(tokens, MASK + 1).sum(0)
+        return (counts / counts.sum(1, keepdim=True)).log()
+
+    def _in_parts(self, rows: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+        for start in range(0, len(rows), self.recipe.micro_batch):
+            yield start, self._tokens(rows[start : start + self.recipe.micro_batch])
 
     def _tokens(self, rows: np.ndarray) -> Tensor:
         return F.pad(torch.from_numpy(self.cells.tokens(rows)), (0, 1)).long()  # (cells, genes + 1)

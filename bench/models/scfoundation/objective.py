@@ -82,10 +82,7 @@ class ScFoundationObjective:
         return len(tokens.lengths), sum(tokens.lengths)
 
     def evaluate(self, network: ScFoundationNetwork, rows: np.ndarray) -> dict[str, float]:
-        """Return the loss, and the squared error of a guess: the gene's mean over these cells.
-
-        ``r2`` is the share of the guess's error that the network takes away.
-        """
+        """Return the loss, and the squared error of a guess: the gene's mean over these cells."""
         mean = normalised(self.cells.sparse(rows))[0].mean(axis=0).A1
         squares, n_hidden = np.zeros(2), 0
         for start in range(0, len(rows), self.recipe.micro_batch):
@@ -96,7 +93,7 @@ class ScFoundationObjective:
             ]
             squares, n_hidden = squares + errors, n_hidden + int(mask.sum())
         mse, guess = (float(value) for value in squares / max(1, n_hidden))
-        return {"loss": mse, "mse_of_guess": guess, "r2": 1 - mse / guess}
+        return {"loss": mse, "mse_of_guess": guess, "explained": 1 - mse / guess}
 
     def metadata(self) -> dict[str, str]:
         """Return the genes of the positions and what the tensors do not tell."""
@@ -107,7 +104,7 @@ class ScFoundationObjective:
         """Return in words what `evaluate` found."""
         return (
             f"squared error {point['loss']:.3f} per hidden value, {point['mse_of_guess']:.3f} of the gene's mean, "
-            f"explained share {point['r2']:.3f}"
+            f"explained {1 - point['loss'] / point['mse_of_guess']:.3f}"
         )
 
     def _part(self, rows: np.ndarray, purpose: int, number: int) -> Part:

@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 
 SHARES = (0.25, 0.5, 0.75)  # of hidden values, each as often
-MIDDLE = 25.5  # of bins 1 to 50: the guess for a cell of which nothing is visible
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,6 @@ class Hidden:
         """Return some of the cells."""
         marks = sp.csr_matrix((self.where.astype(np.uint8) + 1, self.bins.indices, self.bins.indptr), self.bins.shape)
         return Hidden(self.bins[rows], marks[rows].data == 2)
-
-    def guess(self) -> np.ndarray:
-        """Return for every hidden value, (n_hidden,), the mean of the visible bins of its cell."""
-        guessed = []
-        for start, end in zip(self.bins.indptr, self.bins.indptr[1:], strict=False):
-            where, bins = self.where[start:end], self.bins.data[start:end]
-            guessed.append(np.full(where.sum(), MIDDLE if where.all() else bins[~where].mean()))
-        return np.concatenate(guessed)
 
 
 def hide(bins: sp.csr_matrix, max_genes: int, draw: Callable[[int], np.random.Generator]) -> Hidden:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.models.layers.packed import Packed
-from bench.models.scgpt.binning import CLS, SPECIAL
+from bench.models.scgpt.binning import CLS, N_BINS, SPECIAL
 from bench.models.scgpt.losses import masked_mse
 from bench.models.scgpt.masking import Hidden, hide
 from bench.models.scgpt.network import HIDDEN_VALUE, Architecture, ScGPTNetwork
@@ -24,7 +24,8 @@ from bench.models.scgpt.recipes import ScGPTPretraining
 from bench.training.device import autocast
 from bench.training.store import Cells
 
-STEP, DROPOUT, VALIDATION = range(3)  # what a generator is for
+STEP, DROPOUT, VALIDATION, OTHERS = range(4)  # what a generator is for
+N_OTHERS = 1024  # cells from which the usual bins of genes are taken
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,17 @@ class ScGPTObjective:
         return n_cells, n_cells + part.hidden.bins.nnz
 
     def evaluate(self, network: ScGPTNetwork, rows: np.ndarray) -> dict[str, float]:
-        """Return the loss, and the squared error of the expression decoder beside that of a guess.
-
-        The guess is the mean of a cell's visible bins; ``r2`` is the share of its error that the decoder takes away.
-        """
-        squares, n_hidden = np.zeros(3), 0  # of the expression decoder, the embedding's decoder, the guess
+        """Return the loss, and the squared error of the expression decoder beside that of the genes' usual bins."""
+        hidden, squares = self._hidden(rows, lambda row: self._rng(VALIDATION, 0, row)), np.zeros(2)
         for start in range(0, len(rows), self.recipe.micro_batch):
-            here = rows[start : start + self.recipe.micro_batch]
-            hidden = self._hidden(here, lambda row, start=start: self._rng(VALIDATION, 0, start + row))
-            hidden = hidden.rows(np.argsort(np.diff(hidden.bins.indptr), kind="stable"))
-            *predicted, truth, where = self._values(network, hidden)
-            errors = [(values - truth)[where].double().cpu().numpy() for values in predicted]
-            errors.append(hidden.bins.data[hidden.where] - hidden.guess())
-            squares, n_hidden = squares + [np.square(error).sum() for error in errors], n_hidden + len(errors[0])
-        mse, of_cell, guess = (float(value) for value in squares / max(1, n_hidden))
-        return {"loss": mse + of_cell, "mse": mse, "mse_of_guess": guess, "r2": 1 - mse / guess}
+            part = hidden.rows(np.arange(start, min(start + self.recipe.micro_batch, len(rows))))
+            part = part.rows(np.argsort(np.diff(part.bins.indptr), kind="stable"))
+            *predicted, truth, where = self._values(network, part)
+            squares += [(values - truth)[where].double().square().sum().item() for values in predicted]
+        mse, of_cell = (float(value) for value in squares / max(1, hidden.where.sum()))
+        usual = self._usual(rows)[hidden.bins.indices]
+        guess = float(np.square(hidden.bins.data - usual)[hidden.where].mean())
+        return {"loss": mse + of_cell, "mse": mse, "mse_of_genes": guess, "explained": 1 - mse / guess}
 
     def metadata(self) -> dict[str, str]:
         """Return all tokens by their ids and what the tensors do not tell."""
@@ -108,10 +105,17 @@ class ScGPTObjective:
     @staticmethod
     def told(point: dict[str, float]) -> str:
         """Return in words what `evaluate` found."""
-        return (
-            f"squared error {point['mse']:.1f} bins per hidden value, {point['mse_of_guess']:.1f} of the mean of the "
-            f"cell's visible bins, explained share {point['r2']:.3f}"
-        )
+        said = f"squared error {point['mse']:.1f} bins per hidden value"
+        if "mse_of_genes" not in point:  # the first cards compared with something else
+            return said
+        return f"{said}, {point['mse_of_genes']:.1f} of the genes' usual bins, explained {point['explained']:.3f}"
+
+    def _usual(self, rows: np.ndarray) -> np.ndarray:
+        """Return for each gene the mean of its bins in other cells, and of one bin in the middle."""
+        others = self._rng(OTHERS).permutation(np.setdiff1d(np.arange(len(self.cells)), rows))[:N_OTHERS]
+        bins = self.cells.sparse(np.sort(others))
+        sums, n = (np.bincount(bins.indices, weights, minlength=bins.shape[1]) for weights in (bins.data, None))
+        return (sums + N_BINS / 2) / (n + 1)
 
     def _hidden(self, rows: np.ndarray, draw: Callable[[int], np.random.Generator]) -> Hidden:
         return hide(self.cells.sparse(rows), self.recipe.max_seq_len - 1, draw)

@@ -1,4 +1,4 @@
-"""What the pretrainings were given whose weights the records begin with: parameters, cells and tokens side by side."""
+"""What the pretrainings were given whose weights the records begin with, and what they learned, side by side."""
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ NAMED = 8  # hexadecimal digits of weights that have no name here
 
 
 def pretraining(records: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per tier, model and weights: what is known of how much the weights were pretrained on.
+    """Return a row per tier, model and weights: what is known of their pretraining.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ def pretraining(records: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
     order = {"tier": list(TIERS).index, "model": rank}
     rows = rows.sort_values(list(order), key=lambda column: column.map(order[column.name]), kind="stable")
     table = rows[list(COUNTS)].map(_whole).rename(columns=COUNTS)
+    table["explained beyond genes"] = rows["explained"].map("{:.3f}".format).replace("nan", "–")
     index = [rows["tier"].map(TIERS), rows["model"], rows["weights"]]
     return table.set_index(pd.MultiIndex.from_arrays(index, names=["", "model", "weights"]))
 

@@ -62,7 +62,7 @@ def test_it_learns_and_says_what(made):
     assert card["losses"][-1] < card["losses"][0]
     assert card["curve"][-1]["error"] > 0
     assert card["seeds"]["masks"] == SMALL.seed
-    assert "explained share" in summary(made)[-1]
+    assert "explained" in summary(made)[-1]
     told = read(made).metadata
     assert (told["model"], told["library"], told["heads"], told["latent"]) == ("cellplm", "counts", "2", "vae")
     assert len(json.loads(told["genes"])) == 50

@@ -25,6 +25,7 @@ from bench.datasets.splits import split
 from bench.models.contract import without_labels
 from bench.models.scbert import objective as scbert_objective
 from bench.models.scbert.annotator import ScBERT, ScBERTConfig
+from bench.models.scbert.objective import ScBERTObjective
 from bench.models.scbert.recipes import QUICK, RECIPES
 from bench.training import pretrain as module
 from bench.training import stop
@@ -242,6 +243,18 @@ def test_loss_falls_on_real_cells_also_on_those_not_trained_on(alone):
     print(card["losses"], card["curve"])
     assert np.mean(card["losses"][-3:]) < np.mean(card["losses"][:3]) - 0.3
     assert card["curve"][-1]["loss"] < card["curve"][0]["loss"] - 0.2
+
+
+def test_explained_is_what_is_better_than_the_usual_classes_of_the_genes(weights):
+    objective, rows = ScBERTObjective(SMALL, SMALL.cells(), torch.device("cpu")), np.arange(100, 140)
+    tokens = objective._tokens(rows)
+    usual = torch.stack([1 + (tokens == token).sum(0) for token in range(7)], 1).double()
+    logits = usual.log()  # a softmax of these is how often there are
+    told = objective.evaluate(lambda shown: logits.expand(*shown.shape, 7), rows)
+    assert told["loss"] == pytest.approx(told["loss_of_guess"], rel=1e-5)
+    assert told["explained"] == pytest.approx(0, abs=1e-5)
+    assert "of the genes' usual classes" in objective.told(told)
+    assert objective.told({"loss": 1.0, "accuracy": 0.5}) == "loss 1.000, masked accuracy 0.500"
 
 
 @pytest.mark.slow

@@ -80,7 +80,9 @@ def test_a_run_that_was_stopped_gives_the_same_weights_and_is_fine_tuned_from(we
             pretrain("resumed", SMALL, checkpoint_s=0)
     assert same(whole, pretrain("resumed", SMALL))
     card = card_of(whole)
-    assert len(card["losses"]) == SMALL.steps and "explained share" in ScFoundationObjective.told(card["curve"][-1])
+    assert len(card["losses"]) == SMALL.steps and "of the gene's mean, explained" in ScFoundationObjective.told(
+        card["curve"][-1]
+    )
     fitted = create(describe("scfoundation", {"weights": str(whole), "epochs": 2})).fit(sides[0], seed=0)
     assert fitted.audit_.split(";")[0].endswith(read(whole).sha256[:16])
 
