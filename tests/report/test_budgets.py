@@ -88,5 +88,5 @@ def test_shown_are_the_weights_that_records_began_with(made_up):
         ("Quick", "CellPLM", "cellplm_some"),
     ]
     assert (table.iloc[0] == "–").all()
-    assert list(table.iloc[1]) == ["240", "87,000", "2,600", "19,200", "100", "1,920,000", "0.250"]
-    assert list(table.iloc[2]) == ["240", "133,000", "2,600", "13,200", "1", "13,200", "–"]
+    assert list(table.iloc[1]) == ["240", "87,000", "2,600", "19,200", "1,920,000", "0.250"]
+    assert list(table.iloc[2]) == ["240", "133,000", "2,600", "13,200", "13,200", "–"]

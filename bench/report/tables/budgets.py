@@ -5,8 +5,8 @@ import pandas as pd
 from bench.report.figures.style import TIERS, label_of, rank
 
 BEGIN = ("pretrained", "probe")  # variants that begin with pretrained weights
-COUNTS = {"genes": "genes", "parameters": "parameters", "cells": "different cells", "cell_passes": "cell passes"}
-COUNTS |= {"per_pass": "tokens per cell", "tokens": "tokens"}
+COUNTS = {"genes": "genes", "parameters": "parameters", "cells": "different cells"}
+COUNTS |= {"cell_passes": "cell passes", "tokens": "tokens"}
 NAMED = 8  # hexadecimal digits of weights that have no name here
 
 
@@ -25,7 +25,6 @@ def pretraining(records: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
     keys = {"left_on": ["model", "weights_hash"], "right_on": ["model", "identity"]}
     rows = begun.merge(budgets, how="left", **keys)
     rows["weights"] = rows["weights"].fillna(rows["weights_hash"].str[:NAMED])
-    rows["per_pass"] = rows["tokens"] / rows["cell_passes"]
     rows["model"] = rows["model"].map(label_of)
     order = {"tier": list(TIERS).index, "model": rank}
     rows = rows.sort_values(list(order), key=lambda column: column.map(order[column.name]), kind="stable")
