@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.report.figures.runs import by_source, complete, runs_of
+from bench.report.figures.runs import complete, runs_of
 from bench.report.figures.style import PLAIN, TIERS, series_of
 from bench.report.requested import seeds_of
-from bench.report.sentences import NOTHING
+from bench.report.sentences import NOTHING, by_data, source_in_words, tier_in_words
 from bench.report.tables.effects import HIGHER, LOWER
 
 
@@ -70,7 +70,7 @@ def gains(apart: pd.DataFrame, ending: str) -> str:
     for source, of in rows.groupby("", sort=False):
         higher, lower = (sum(of["says"] == verdict) for verdict in (HIGHER, LOWER))
         shown = f"higher for {higher} of {len(of)}, lower for {lower}"
-        said.append(f"{_where(source)}: {_ends(of['difference'], '+.3f')}, {shown}")
+        said.append(f"{source_in_words(source)}: {_ends(of['difference'], '+.3f')}, {shown}")
     return _joined(said)
 
 
@@ -102,20 +102,14 @@ def explained(records: pd.DataFrame, budgets: pd.DataFrame) -> str:
         used = records.loc[records["tier"] == tier, "weights_hash"]
         shares = 100 * budgets.loc[budgets["identity"].isin(used), "explained"].dropna()
         if len(shares):
-            said.append(f"{TIERS[tier].lower().removesuffix(' tier')} tier {_ends(shares, '.0f')} %")
+            said.append(f"{tier_in_words(TIERS[tier])} {_ends(shares, '.0f')} %")
     return ", ".join(said) or NOTHING
 
 
 def _by_data(records: pd.DataFrame, variants: list[str]):
     """Yield tier and data in words, and the accuracies of these variants on them."""
     runs = complete(runs_of(records[records["variant"].isin(variants) & records["metric"].eq("accuracy")]))
-    for source, of in by_source(runs).items():
-        yield _where(source), of
-
-
-def _where(source: str) -> str:
-    tier, _, data = source.partition(": ")
-    return f"{tier.lower()} tier, {data}"
+    yield from by_data(runs)
 
 
 def _ends(numbers: pd.Series, style: str) -> str:

@@ -1,28 +1,30 @@
-"""What records say in a sentence: one text over all tiers and data sets, to be set into the prose of a chapter.
+"""What records say in a sentence: one text over all tiers and data sets, best tier first, for the prose of a chapter.
 
 Each function takes records and returns text; where nothing is recorded the text says so.
 """
 
+from collections.abc import Iterator
+
 import pandas as pd
 
-from bench.report.figures.runs import complete, runs_of, with_constant
+from bench.report.figures.runs import by_source, complete, runs_of, with_constant
 from bench.report.figures.style import PLAIN, series_of
 
 NOTHING = "not recorded yet"
 
 
 def against(records: pd.DataFrame, model: str, base: str) -> str:
-    """Return the mean accuracy of a model and of another one, such as ``quick tier, baron: 0.91 against 0.97``.
+    """Return the mean accuracy of a model and of another one: ``quick tier, baron, 50 %: 0.91 against 0.97``.
 
     Of each tier and data set the largest share of the training cells counts at which both were run.
     """
     runs = _plain(records[records["model"].isin([model, base])])
     said = []
-    for where, group in _by_data(runs):
+    for where, group in by_data(runs):
         means = group.groupby(["fraction", "model"])["value"].agg(_mean_of_one(group)).unstack()
         both = means.reindex(columns=[model, base]).dropna()
-        for _, row in both.tail(1).iterrows():
-            said.append(f"{where}: {row[model]:.3f} against {row[base]:.3f}")
+        for share, row in both.tail(1).iterrows():
+            said.append(f"{where}, {100 * share:g} %: {row[model]:.3f} against {row[base]:.3f}")
     return _joined(said)
 
 
@@ -40,7 +42,7 @@ def arms(records: pd.DataFrame, model: str, names: dict[str, str]) -> str:
     """
     runs = runs_of(records[(records["model"] == model) & (records["fraction"] == 1)])
     said = []
-    for where, group in _by_data(runs[runs["metric"] == "accuracy"]):
+    for where, group in by_data(runs[runs["metric"] == "accuracy"]):
         means = group.groupby("variant")["value"].agg(_mean_of_one(group)).reindex(list(names)).dropna()
         values = [f"{value:.3f} {names[variant]}" for variant, value in means.items()]
         said += [f"{where}: {', '.join(values)}"] if values else []
@@ -76,7 +78,7 @@ def constant_runs(records: pd.DataFrame, model: str) -> str:
     runs = complete(with_constant(runs_of(records[records["model"] == model])))
     runs = runs[runs["metric"] == "accuracy"]
     said = []
-    for where, group in _by_data(runs):
+    for where, group in by_data(runs):
         for variant, of in group.groupby("variant"):
             said.append(f"{where}, {series_of(model, variant)}: {of['constant'].sum():.0f} of {len(of)}")
     return _joined(said)
@@ -88,11 +90,21 @@ def _plain(records: pd.DataFrame) -> pd.DataFrame:
     return runs[(runs["metric"] == "accuracy") & runs["variant"].isin(PLAIN)]
 
 
-def _by_data(runs: pd.DataFrame):
+def by_data(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield tier and data in words, and the runs on them."""
-    for tier, of_tier in runs.groupby("tier"):
-        for title, group in of_tier.groupby("title"):
-            yield f"{tier} tier, {title.partition(': ')[2]}", group
+    for source, of in by_source(runs).items():
+        yield source_in_words(source), of
+
+
+def source_in_words(source: str) -> str:
+    """Return tier and data in words, ``stand-in tier, baron`` of ``Stand-in: baron``."""
+    tier, _, data = source.partition(": ")
+    return f"{tier_in_words(tier)}, {data}"
+
+
+def tier_in_words(tier: str) -> str:
+    """Return a tier, as figures call it, in words: ``stand-in tier`` of ``Stand-in``."""
+    return f"{tier.lower().removesuffix(' tier')} tier"
 
 
 def _mean_of_one(runs: pd.DataFrame):

@@ -19,7 +19,7 @@ def test_a_model_is_set_against_another_at_the_largest_share_that_both_have():
     rows += of("l1_logistic", "default", [0.7], tier="quick", dataset="hao")
     rows += of("l1_logistic", "default", [0.2], metric="macro_f1", tier="quick", dataset="hao")
     said = sentences.against(table_of(rows), "scgpt", "l1_logistic")
-    assert said == "quick tier, hao: 0.800 against 0.700; standin tier, pbmc_facs: 0.600 against 0.900"
+    assert said == "stand-in tier, pbmc_facs, 10 %: 0.600 against 0.900; quick tier, hao, 100 %: 0.800 against 0.700"
     assert sentences.against(table_of(rows), "scgpt", "knn") == "not recorded yet"
 
 
@@ -29,7 +29,7 @@ def test_arms_stand_in_the_order_asked_for_and_those_without_runs_are_left_out()
     rows += of("scgpt", "other", [0.6], tier="quick")  # nothing to say of this tier
     names = {"pretrained": "pretrained", "no_pretraining": "without", "shuffled_genes": "shuffled"}
     said = sentences.arms(table_of(rows), "scgpt", names)
-    assert said == "standin tier, pbmc_facs: 0.900 pretrained, 0.400 without"
+    assert said == "stand-in tier, pbmc_facs: 0.900 pretrained, 0.400 without"
     assert sentences.arms(table_of(rows), "scbert", names) == "not recorded yet"
 
 
@@ -43,5 +43,5 @@ def test_constant_runs_are_those_that_predict_one_type():
     for variant, types in {"pretrained": [9, 9], "no_pretraining": [1, 9]}.items():
         rows += of("scgpt", variant, [0.5, 0.5]) + of("scgpt", variant, types, metric="predicted_types")
     said = sentences.constant_runs(table_of(rows), "scgpt")
-    assert said == ("standin tier, pbmc_facs, scGPT, no pretraining: 1 of 2; standin tier, pbmc_facs, scGPT: 0 of 2")
+    assert said == ("stand-in tier, pbmc_facs, scGPT, no pretraining: 1 of 2; stand-in tier, pbmc_facs, scGPT: 0 of 2")
     assert sentences.constant_runs(table_of(rows), "scbert") == "not recorded yet"
