@@ -5,12 +5,10 @@ import math
 import torch
 
 from bench.core.families import families
-from bench.training.checkpoint import Run
 from bench.training.device import threads_for
-from bench.training.masked_steps import evaluate
+from bench.training.masked_steps import N_VALIDATION
 from bench.training.pretrain import target_of
 from bench.training.recipes import named
-from bench.training.step import adam
 from bench.weights import read
 
 
@@ -44,6 +42,6 @@ def explained(name: str) -> float:
     objective = families()[recipe.model].load("objective")(recipe, cells, torch.device("cpu"))
     network = objective.network()
     network.load_state_dict(read(path).tensors)
-    with threads_for(network):
-        found = evaluate(Run(network, adam(network)), objective, cells.split(recipe.validation_share, recipe.seed)[1])
-    return found["explained"]
+    rows = cells.split(recipe.validation_share, recipe.seed)[1][:N_VALIDATION]
+    with torch.inference_mode(), threads_for(network):
+        return objective.evaluate(network.eval(), rows)["explained"]

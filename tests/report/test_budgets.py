@@ -72,6 +72,7 @@ def test_the_committed_ones_are_of_the_committed_records_and_of_todays_recipes()
     assert (committed["cell_passes"] <= [named()[n].steps * named()[n].batch_size for n in committed["weights"]]).all()
     assert (committed["tokens"] >= committed["cell_passes"]).all()
     assert (committed["explained"].dropna() < 1).all()
+    assert set(committed["weights"][committed["explained"].notna()]) >= {f"{model}_quick" for model in FIVE}
     assert "-dirty" not in (CHAPTERS / "results" / "five_models" / "pretraining.csv").read_text()
 
 
