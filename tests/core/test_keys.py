@@ -30,7 +30,7 @@ IDENTITIES = {  # of weights from cells of the content below
     "scfoundation_quick": "ce1c4fb27c170712",
     "scfoundation_standin": "52eb75cb95d2cdb4",
     "scgpt_quick": "66e7295a48a36cd9",
-    "scgpt_standin": "4fcef222bedd15a0",
+    "scgpt_standin": "71fd3612b6f7e43d",
 }
 
 

@@ -21,6 +21,12 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
+    def pass_on(self) -> None:
+        """Set the last weights of both branches to zero: until they are trained, the layer only norms its input."""
+        for last in (self.self_attn.out_proj, self.linear2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
     def forward(self, x: Tensor, packed: Packed, only_first: bool = False, beside: bool = False) -> Tensor:
         """Return (n_rows, dim), or (n_cells, dim) of the first positions.
 

@@ -2,8 +2,9 @@
 
 Source: Cui et al., Nature Methods 2024, and PROTOCOL 3.2 of the paper.  Known deviations: the published training also
 lets genes attend to a part of the others only and predicts these one after the other (generative training), which is
-left out; layers begin with weights of their own; the rate follows half a cosine; dropout on the CPU as said in
-`bench.models.layers.packed.attend`.
+left out; layers begin with weights of their own, and with ``even_start`` by passing on what they are given, while
+values are predicted as differences from the middle bin (else the mean bin is what all layers learn first, which makes
+all positions alike); the rate follows half a cosine; dropout on the CPU as said in `bench.models.layers.packed.attend`.
 """
 
 import json
@@ -46,11 +47,16 @@ class ScGPTObjective:
         self.recipe, self.cells, self.device = recipe, cells, device
         self.vocabulary = [*cells.genes, *SPECIAL]
         self.cls_id = self.vocabulary.index(CLS)
+        self.middle = N_BINS / 2 if recipe.even_start else 0.0  # what outputs of both decoders are added to
 
     def network(self) -> ScGPTNetwork:
         """Return the network with random weights."""
         sizes = {name: getattr(self.recipe, name) for name in ("dim", "depth", "heads", "hidden", "dropout")}
-        return ScGPTNetwork(Architecture(len(self.vocabulary), **sizes), seed=self.recipe.seed)
+        network = ScGPTNetwork(Architecture(len(self.vocabulary), **sizes), seed=self.recipe.seed)
+        if self.recipe.even_start:
+            for layer in network.transformer_encoder["layers"]:
+                layer.pass_on()
+        return network
 
     def prepare(self, network: ScGPTNetwork, rows: np.ndarray) -> dict[str, dict]:
         """Do nothing."""
@@ -100,6 +106,7 @@ class ScGPTObjective:
             "genes": json.dumps(self.vocabulary),
             "library": self.recipe.library,
             "heads": str(self.recipe.heads),
+            "middle": str(self.middle),
         }
 
     @staticmethod
@@ -131,4 +138,4 @@ class ScGPTObjective:
         truth = Packed.of(bins, self.cls_id, self.device).bins
         with autocast(self.device, self.recipe.precision):
             predicted = network.masked_values(packed)
-        return *(values.float() for values in predicted), truth, packed.bins == HIDDEN_VALUE
+        return *(values.float() + self.middle for values in predicted), truth, packed.bins == HIDDEN_VALUE

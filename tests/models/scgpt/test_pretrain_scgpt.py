@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from click.testing import CliRunner
 from forked import Script
 from pretraining import COMMAND, KILLED, card_of, files_of, own_weights, run_in_two, run_scripts, same
@@ -216,6 +217,40 @@ def test_it_learns_on_real_cells_also_on_those_not_trained_on(weights):
     assert np.mean(card["losses"][-20:]) < 0.3 * np.mean(card["losses"][:5])
     assert card["curve"][-1]["explained"] > card["curve"][0]["explained"] + 0.1
     assert card["curve"][-1]["loss"] < 0.9 * card["curve"][0]["loss"]
+
+
+def test_an_even_start_passes_on_what_it_is_given_and_tells_values_from_the_middle_bin():
+    objective = objective_of(replace(SMALL, depth=3, even_start=True))
+    network = objective.network().eval()
+    (part, *_) = objective.parts(network, np.arange(200), 0)
+    packed = Packed.of(part.hidden.bins, objective.cls_id)
+    inputs = network.gene_embedding(packed) + network.value_embedding(packed)
+    torch.testing.assert_close(network.encode(packed), F.layer_norm(inputs, inputs.shape[1:]), rtol=0, atol=1e-4)
+    from_genes, from_cell, truth, _ = objective._values(network, part.hidden)
+    plain = objective_of(replace(SMALL, depth=3))._values(network, part.hidden)
+    torch.testing.assert_close([from_genes, from_cell, truth], [plain[0] + 25.5, plain[1] + 25.5, plain[2]])
+    assert [objective.metadata()["middle"], objective_of(SMALL).metadata()["middle"]] == ["25.5", "0.0"]
+
+
+@pytest.mark.slow
+def test_twelve_layers_fall_together_unless_they_start_evenly(weights):
+    """On real cells, within sixty steps: all positions of all cells become one vector, and nothing is learned."""
+    settings = {"selections": [["baron", ["held_out:human1"]]], "steps": 60, "n_genes": 60, "max_seq_len": 65}
+    settings |= {"dim": 64, "depth": 12, "hidden": 64, "heads": 2, "dropout": 0.0, "lr": 3e-3}
+    alike, explained = {}, {}
+    for even in (True, False):
+        recipe = chosen("scgpt", "quick", settings | {"even_start": even})[1]
+        path, objective = pretrain("deep", recipe, checkpoint_s=1e9), objective_of(recipe)
+        network = objective.network().eval()
+        network.load_state_dict(load_file(path))
+        (part, *_) = objective.parts(network, np.arange(200), 0)
+        with torch.no_grad():
+            encoded = network.encode(Packed.of(part.hidden.bins, objective.cls_id))
+        alike[even] = float(encoded.mean(0).square().sum() / encoded.square().sum(1).mean())
+        explained[even] = card_of(path)["curve"][-1]["explained"]
+    print(alike, explained)
+    assert alike[False] > 0.99 and alike[True] < 0.7
+    assert explained[False] < 0 < explained[True]
 
 
 # The loop
