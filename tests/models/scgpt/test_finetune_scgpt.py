@@ -359,6 +359,21 @@ BF16 = pytest.param(
 
 
 @pytest.mark.slow
+def test_deep_layers_from_random_weights_give_all_cells_one_embedding_and_one_type(model, sides):
+    """The collapse that the paper's points show, small: depth is all that differs."""
+    alike, types = {}, {}
+    for depth in (2, 12):
+        sizes = {"layers": depth, "dim": 64, "hidden": 64, "heads": 4, "epochs": 12, "lr": 1e-3}
+        fitted = model("scgpt@no_pretraining", **sizes).fit(sides[0], seed=0)
+        found = fitted.embed(without_labels(sides[1]))
+        alike[depth] = np.square(found.mean(0)).sum() / np.square(found).sum(1).mean()
+        types[depth] = len(set(fitted.predict(without_labels(sides[1]))))
+    print(alike, types)
+    assert alike[12] > 0.9999 > 0.99 > alike[2]
+    assert types[12] == 1 < types[2]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [BF16, "fp16"])
 def test_half_precision_runs_on_the_cpu_and_is_about_the_same(precision, model, sides):
     cells = without_labels(sides[1])
