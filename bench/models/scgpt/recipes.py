@@ -26,7 +26,7 @@ class ScGPTPretraining(Pretraining):
     hidden: int = 512  # width of the feed-forward layers
     dropout: float = 0.2
     clip: float = 1.0  # largest norm of the gradient
-    even_start: bool = added(False)  # layers pass on what they are given, values are told from the middle bin
+    even_start: bool = added(False)  # layers begin by passing on what they get, values are told from the middle bin
 
     def __post_init__(self):
         super().__post_init__()

@@ -345,19 +345,6 @@ def test_it_learns(model, sides):
     assert right.mean() > 0.4  # one in eight by chance
 
 
-# Precision, memory, interruption
-
-
-BF16 = pytest.param(
-    "bf16",
-    marks=pytest.mark.skipif(
-        "ATEN_CPU_CAPABILITY" in os.environ and "ONEDNN_MAX_CPU_ISA" not in os.environ,
-        reason="PyTorch packs bf16 for the processor that oneDNN sees, which kernels told to be older refuse; "
-        "ONEDNN_MAX_CPU_ISA=AVX2 tells both",
-    ),
-)
-
-
 @pytest.mark.slow
 def test_deep_layers_from_random_weights_give_all_cells_one_embedding_and_one_type(model, sides):
     """The collapse that the paper's points show, small: depth is all that differs."""
@@ -371,6 +358,19 @@ def test_deep_layers_from_random_weights_give_all_cells_one_embedding_and_one_ty
     print(alike, types)
     assert alike[12] > 0.9999 > 0.99 > alike[2]
     assert types[12] == 1 < types[2]
+
+
+# Precision, memory, interruption
+
+
+BF16 = pytest.param(
+    "bf16",
+    marks=pytest.mark.skipif(
+        "ATEN_CPU_CAPABILITY" in os.environ and "ONEDNN_MAX_CPU_ISA" not in os.environ,
+        reason="PyTorch packs bf16 for the processor that oneDNN sees, which kernels told to be older refuse; "
+        "ONEDNN_MAX_CPU_ISA=AVX2 tells both",
+    ),
+)
 
 
 @pytest.mark.slow
